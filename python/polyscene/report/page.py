@@ -121,7 +121,9 @@ def scene_table(result: Result) -> dict[str, Any]:
     ]
     best = {}
     totals = [sum(v.get(c, 0) for v in result.counts.values()) if c != "users" else None for c in counts]
-    feet = [{"name": "All rows", "cells": cells(result.overall, None, "overall"), "counts": totals}]
+    feet: list[dict[str, Any]] = [
+        {"name": "All rows", "cells": cells(result.overall, None, "overall"), "counts": totals}
+    ]
     if result.macro and len(result.scenes) > 1:
         macro = {"name": "Mean of scenes", "cells": cells(result.macro, None, "macro"), "counts": [None] * len(counts)}
         feet.insert(0, macro)
@@ -153,7 +155,7 @@ def from_predictions(run: RunFolder) -> dict[str, Any]:
     known = [str(s) for s in dict.fromkeys(everything.scene.tolist())]
     names = [s for s in run.result.scenes if s in known] + [s for s in known if s not in run.result.scenes]
     parts = {name: everything.of(name) for name in names}
-    found = {
+    found: dict[str, Any] = {
         "roc": charts.roc_chart({n: curves.roc(p) for n, p in parts.items()}, curves.roc(everything))
         if binary
         else None,
@@ -186,7 +188,7 @@ def transfer(run: RunFolder) -> dict[str, Any] | None:
 
 def attention(content: dict[str, Any]) -> dict[str, Any] | None:
     """Attention weights of a few rows: a heat map aligned at the newest event, and the events themselves."""
-    examples = []
+    examples: list[dict[str, Any]] = []
     for example in content.get("examples") or []:
         weights = example.get("weights") or []
         if weights and isinstance(weights[0], (list, tuple)):
