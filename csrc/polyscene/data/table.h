@@ -1,0 +1,87 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "polyscene/data/batch.h"
+#include "polyscene/data/history.h"
+#include "polyscene/data/schema.h"
+
+namespace polyscene::data {
+
+/// Default of `Table::batch`: how many past events each row carries.
+inline constexpr int64_t kDefaultHistory = 50;
+
+/// How the codes of one source map to the rows of one schema.
+struct Encoding {
+  std::vector<std::vector<int32_t>> categorical;  ///< per field: code -> row
+  std::vector<std::vector<int32_t>> lists;        ///< per list column: code -> row
+  std::vector<int32_t> scene;                     ///< scene code -> scene of the schema, -1 for one that is refused
+  std::vector<int32_t> interest;                  ///< interest code -> interest of the schema, -1 for an unknown one
+  std::vector<int64_t> column;                    ///< field of the schema -> column of the source
+  std::vector<int64_t> number;                    ///< numeric field of the schema -> numeric column of the source
+  std::vector<int64_t> list;                      ///< list field of the schema -> list column of the source
+};
+
+/// Rows of a source, seen through a schema.
+class Table {
+ public:
+  /// `rows` int64 [n] selects rows of `columns` (undefined: all). Throws ValueError for missing columns or refused scenes.
+  Table(std::shared_ptr<const Columns> columns, std::shared_ptr<const Schema> schema, torch::Tensor rows = {},
+        std::string role = "");
+
+  int64_t size() const { return size_; }
+  const Schema& schema() const { return *schema_; }
+  std::shared_ptr<const Schema> schema_ptr() const { return schema_; }
+  std::shared_ptr<const Columns> columns() const { return columns_; }
+  const torch::Tensor& rows() const { return rows_; }
+  const std::string& role() const { return role_; }  ///< "train", "valid", "test" or ""
+  const Encoding& encoding() const { return *encoding_; }
+
+  /// Behaviour that batches carry; the training table's rows never see themselves or what came later.
+  void set_history(std::shared_ptr<const History> history) { history_ = std::move(history); }
+  std::shared_ptr<const History> history() const { return history_; }
+
+  /// Rows at `positions` (int64 [B]); `grouped` sorts them stably by scene and fills `scene_offsets`; `history` is how
+  /// many past events each row carries (0: none). Throws IndexError for a position outside [0, size).
+  Batch batch(const torch::Tensor& positions, bool grouped = false, int64_t history = kDefaultHistory) const;
+  /// All rows in table order, without history.
+  torch::Tensor scenes() const;  ///< int64 [n]
+  torch::Tensor labels() const;  ///< float32 [n]
+  torch::Tensor users() const;   ///< int64 [n]
+  torch::Tensor items() const;   ///< int64 [n]
+  torch::Tensor times() const;   ///< int64 [n]; undefined without a time column
+
+  /// The rows at `positions` as a table of their own; keeps role and history.
+  Table take(const torch::Tensor& positions) const;
+  /// sha256 of the selected rows and the source's digest: the identity of a split.
+  std::string digest() const;
+
+ private:
+  std::shared_ptr<const Columns> columns_;
+  std::shared_ptr<const Schema> schema_;
+  std::shared_ptr<const Encoding> encoding_;
+  std::shared_ptr<const History> history_;
+  torch::Tensor rows_;
+  std::string role_;
+  int64_t size_ = 0;
+};
+
+/// Walks a table in batches grouped by scene: shuffled by (seed, epoch) or in table order.
+class Batches {
+ public:
+  Batches(const Table& table, int64_t batch_size, bool shuffle, uint64_t seed, int64_t epoch, int64_t history);
+  std::optional<Batch> next();
+  int64_t count() const;  ///< number of batches
+
+ private:
+  const Table& table_;
+  int64_t batch_size_;
+  int64_t history_;
+  int64_t position_ = 0;
+  torch::Tensor order_;  ///< int64 [n] when shuffled
+};
+
+}  // namespace polyscene::data

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "polyscene/core/options.h"
+#include "polyscene/data/batch.h"
+#include "polyscene/data/history.h"
+#include "polyscene/data/schema.h"
+#include "polyscene/data/table.h"
+
+namespace polyscene::models {
+
+/// Named tensors in the order they were made: what `explain` returns.
+using Explanation = std::vector<std::pair<std::string, torch::Tensor>>;
+
+/// One stage of training.
+struct Phase {
+  std::string name = "fit";
+  std::vector<std::string> scenes;  ///< scenes whose rows train; empty: all
+  std::vector<std::string> frozen;  ///< prefixes of parameter names that do not move
+  double lr_scale = 1;              ///< times the trainer's learning rate
+  int64_t epochs = 0;               ///< 0: the trainer's
+};
+
+/// What trainer, evaluator and transfer know of a model. Every model can be made from a schema alone.
+class Model : public torch::nn::Module {
+ public:
+  explicit Model(std::shared_ptr<const data::Schema> schema) : schema_(std::move(schema)) {}
+
+  /// Logits (ctr, ranking) or predictions (rating) of each row, [B], in batch order.
+  virtual torch::Tensor forward(const data::Batch& batch) = 0;
+  /// Mean loss over the rows, weights and auxiliary terms included. Default: binary cross-entropy (ctr), squared error (rating).
+  virtual torch::Tensor loss(const data::Batch& batch);
+  /// Everything else a forward computes, by name.
+  virtual Explanation explain(const data::Batch& batch);
+  /// Graphs, counts, statistics; sees training rows only.
+  virtual void prepare(const data::Table& train);
+  /// True when `prepare` alone fits the model (nothing to optimise).
+  virtual bool fit_closed_form(const data::Table& train);
+  virtual std::vector<Phase> phases() const { return {Phase{}}; }
+  virtual void begin_epoch(int64_t epoch);
+  /// How many past events each row must carry (0: none).
+  virtual int64_t history_length() const { return 0; }
+  /// Parameters of lookup tables: sparse gradients, lazy optimiser, no weight decay on rows that were not looked up.
+  virtual std::vector<std::string> table_parameters() const;
+  /// Whether lookups give sparse gradients (the trainer's choice; a forward from Python is dense).
+  virtual void sparse_gradients(bool on);
+
+  virtual std::string name() const = 0;       ///< registered name
+  virtual OptionMap options_map() const = 0;  ///< every option with its value
+
+  const data::Schema& schema() const { return *schema_; }
+  std::shared_ptr<const data::Schema> schema_ptr() const { return schema_; }
+  /// Training behaviour, kept by `prepare` when the data has users and items; saved with the model.
+  std::shared_ptr<const data::History> history() const { return history_; }
+  void set_history(std::shared_ptr<const data::History> history) { history_ = std::move(history); }
+  /// Throws ValueError when the batch was encoded with another schema.
+  void check(const data::Batch& batch) const;
+
+ protected:
+  std::shared_ptr<const data::Schema> schema_;
+  std::shared_ptr<const data::History> history_;
+};
+
+/// Weighted mean of a per-row loss [B]: sum(w l) / sum(w), or the mean without weights.
+torch::Tensor weighted_mean(const torch::Tensor& loss, const torch::Tensor& weight);
+
+}  // namespace polyscene::models
