@@ -6,3 +6,5 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/strings.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table.cpp
 )
+  ${CMAKE_CURRENT_LIST_DIR}/columns.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/columns_file.cpp)
