@@ -25,8 +25,8 @@ struct FeatureEmbeddingOptions {
 ///   slot F + l       = mean of the rows of list l, zero for an empty list  L multi-hot columns
 ///   flat             = [slot 0, ..., slot F + L - 1, numeric]
 ///
-/// Rows 0 (unknown) and 1 (missing) of each field start at zero, the others at N(0, init_std^2). A multi-hot column that
-/// shares the vocabulary of a field uses that field's rows; others have rows of their own after the fields.
+/// Rows 0 (unknown) and 1 (missing) of each field start at zero, the others at N(0, init_std^2). A multi-hot column
+/// that shares the vocabulary of a field uses that field's rows; others have rows of their own after the fields.
 ///
 /// Shapes: categorical [B, F], numeric [B, M], weight [V, D]; all gradients of one backward are dense or all sparse.
 class FeatureEmbeddingImpl : public torch::nn::Cloneable<FeatureEmbeddingImpl> {
@@ -36,7 +36,8 @@ class FeatureEmbeddingImpl : public torch::nn::Cloneable<FeatureEmbeddingImpl> {
   void reset() override;
   void reset_parameters();
 
-  /// All slots, [B, F + L, D]. Throws IndexError for a row outside its field, ValueError for a batch without a list column.
+  /// All slots, [B, F + L, D]. Throws IndexError for a row outside its field, ValueError for a batch without a list
+  /// column.
   torch::Tensor forward(const data::Batch& batch);
   /// All slots side by side and the numeric columns in the table's type, [B, output_size()].
   torch::Tensor flat(const data::Batch& batch);

@@ -23,11 +23,12 @@ struct FieldRows {
 ///
 ///   out[b, f] = weight[offsets[f] + index[b, f]]
 ///
-/// Shapes: weight [V, D] with V >= fields.total() (a part of a table's fields will do), index int32 or int64 [B, F], result [B, F, D].
+/// Shapes: weight [V, D] with V >= fields.total() (a part of a table's fields will do), index int32 or int64 [B, F],
+/// result [B, F, D].
 ///
 /// Gradients are dense, or with `sparse` a coalesced COO tensor with the looked-up rows only. Both add up each row's
-/// gradients in batch order, so their bits depend neither on the number of threads nor on `sparse`. A dense gradient can
-/// be differentiated again, a sparse one cannot (NotImplementedError).
+/// gradients in batch order, so their bits depend neither on the number of threads nor on `sparse`. A dense gradient
+/// can be differentiated again, a sparse one cannot (NotImplementedError).
 ///
 /// Runs raw loops on plain float32 and float64 CPU tensors, and ATen operators everywhere else (while tracing or
 /// exporting, under function transforms, on other devices and types).
