@@ -1,5 +1,8 @@
 #include "polyscene/models/base.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace polyscene::models {
 
 torch::Tensor weighted_mean(const torch::Tensor& loss, const torch::Tensor& weight) {
@@ -9,17 +12,23 @@ torch::Tensor weighted_mean(const torch::Tensor& loss, const torch::Tensor& weig
   return (loss * w).sum() / w.sum().clamp_min(1e-12);
 }
 
-torch::Tensor Model::loss(const data::Batch& batch) {
-  namespace F = torch::nn::functional;
+double base_score(const data::Schema& schema) {
+  if (schema.task == "rating") return schema.label_mean;
+  const double mean = std::clamp(schema.label_mean, 1e-6, 1 - 1e-6);
+  return std::log(mean / (1 - mean));
+}
+
+torch::Tensor Model::task_loss(const torch::Tensor& out, const data::Batch& batch) const {
   TORCH_CHECK_VALUE(batch.label.defined(), name(), ": the batch has no label; name its column when the table is read");
-  const auto out = forward(batch);                             // [B]
-  const auto label = batch.label.to(out.scalar_type());        // [B]
+  const auto label = batch.label.to(out.scalar_type());  // [B]
   const auto& task = schema().task;
   if (task == "rating") return weighted_mean((out - label).square(), batch.weight);
   TORCH_CHECK_VALUE(task == "ctr" || task == "ranking", name(), ": there is no default loss for task '", task,
                     "'; the model must define its own");
   return weighted_mean(torch::binary_cross_entropy_with_logits(out, label, {}, {}, at::Reduction::None), batch.weight);
 }
+
+torch::Tensor Model::loss(const data::Batch& batch) { return task_loss(forward(batch), batch); }
 
 Explanation Model::explain(const data::Batch&) { return {}; }
 
