@@ -10,13 +10,15 @@ using Catch::Matchers::Contains;
 TEST_CASE("json: comments are allowed and the order of names is kept") {
   const auto json = parse_json("{ // one\n \"z\": 1, /* two */ \"a\": {\"m\": [1, 2]}}", "c.json");
   std::vector<std::string> names;
-  for (const auto& [name, value] : json.items()) names.push_back(name);
+  for (const auto& [name, value] : json.items())
+    names.push_back(name);
   CHECK(names == std::vector<std::string>{"z", "a"});
   CHECK(json["a"]["m"][1] == 2);
 }
 
 TEST_CASE("json: errors name the file, the line and the column") {
-  CHECK_THROWS_WITH(parse_json("{\"a\": 1,\n  \"b\": x}", "c.json"), Contains("c.json: line 2, column 8: syntax error"));
+  CHECK_THROWS_WITH(parse_json("{\"a\": 1,\n  \"b\": x}", "c.json"),
+                    Contains("c.json: line 2, column 8: syntax error"));
   CHECK_THROWS_WITH(parse_json("{\"ä\" 1}", "c.json"), Contains("c.json: line 1, column 6"));
   CHECK_THROWS_WITH(parse_json("", "c.json"), Contains("c.json: line 1, column 1"));
   CHECK_THROWS_WITH(parse_json("{\"a\": 1", "c.json"), Contains("line 1, column 8"));
@@ -32,9 +34,10 @@ TEST_CASE("json: repeated names and deep nesting are refused") {
 }
 
 TEST_CASE("json: values become options and come back") {
-  const auto map = option_map(parse_json(R"({"b": true, "i": -3, "f": 1.5, "s": "x", "l": [1, 2], "m": [1, 0.5], "t": ["a"], "e": []})",
-                                         "c.json"),
-                              "model");
+  const auto map = option_map(
+      parse_json(R"({"b": true, "i": -3, "f": 1.5, "s": "x", "l": [1, 2], "m": [1, 0.5], "t": ["a"], "e": []})",
+                 "c.json"),
+      "model");
   CHECK(std::get<bool>(map[0].second));
   CHECK(std::get<int64_t>(map[1].second) == -3);
   CHECK(std::get<double>(map[2].second) == 1.5);
@@ -51,7 +54,8 @@ TEST_CASE("json: values become options and come back") {
 TEST_CASE("json: errors of values name their path") {
   const auto value = [](const std::string& text) { return option_value(parse_json(text, "c.json"), "model.experts"); };
   CHECK_THROWS_WITH(value("null"), Contains("model.experts: null is no value"));
-  CHECK_THROWS_WITH(value("{}"), Contains("model.experts: must be a number, text, true, false or a list of them, got an object"));
+  CHECK_THROWS_WITH(value("{}"),
+                    Contains("model.experts: must be a number, text, true, false or a list of them, got an object"));
   CHECK_THROWS_WITH(value("[[1]]"), Contains("model.experts: a list must hold numbers or texts, got list"));
   CHECK_THROWS_WITH(value("[1, \"a\"]"), Contains("model.experts: a list must hold either numbers or texts"));
   CHECK_THROWS_WITH(value("[true]"), Contains("got true or false"));

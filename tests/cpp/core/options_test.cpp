@@ -31,7 +31,9 @@ struct SampleOptions {
   }
 };
 
-SampleOptions from(const OptionMap& values) { return options_from<SampleOptions>("Sample", values); }
+SampleOptions from(const OptionMap& values) {
+  return options_from<SampleOptions>("Sample", values);
+}
 
 }  // namespace
 
@@ -67,9 +69,10 @@ TEST_CASE("options: numbers convert where nothing is lost") {
 }
 
 TEST_CASE("options: wrong names and types are refused") {
-  CHECK_THROWS_WITH(from({{"expert", int64_t{1}}}),
-                    Contains("Sample: unknown option 'expert'; known options: experts, rate, gated, kind, hidden, weights, "
-                             "scenes; did you mean 'experts'?"));
+  CHECK_THROWS_WITH(
+      from({{"expert", int64_t{1}}}),
+      Contains("Sample: unknown option 'expert'; known options: experts, rate, gated, kind, hidden, weights, "
+               "scenes; did you mean 'experts'?"));
   CHECK_THROWS_WITH(from({{"experts", std::string("four")}}),
                     Contains("Sample: option 'experts' must be int, got 'four' (str)"));
   CHECK_THROWS_WITH(from({{"experts", 1.5}}), Contains("must be int, got 1.5 (float)"));

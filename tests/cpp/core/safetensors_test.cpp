@@ -30,7 +30,8 @@ struct Folder {
 
 std::string with_header(const std::string& json, const std::string& data = "") {
   std::string out(8, '\0');
-  for (int i = 0; i < 8; ++i) out[i] = static_cast<char>(json.size() >> (8 * i));
+  for (int i = 0; i < 8; ++i)
+    out[i] = static_cast<char>(json.size() >> (8 * i));
   return out + json + data;
 }
 
@@ -41,8 +42,8 @@ SafetensorsHeader parse(const std::string& bytes) {
 std::map<std::string, torch::Tensor> every_type() {
   const auto values = torch::arange(6).view({2, 3}) - 2;
   std::map<std::string, torch::Tensor> out;
-  for (const auto type : {torch::kFloat64, torch::kFloat32, torch::kFloat16, torch::kBFloat16, torch::kInt64, torch::kInt32,
-                          torch::kInt16, torch::kInt8, torch::kUInt8, torch::kBool}) {
+  for (const auto type : {torch::kFloat64, torch::kFloat32, torch::kFloat16, torch::kBFloat16, torch::kInt64,
+                          torch::kInt32, torch::kInt16, torch::kInt8, torch::kUInt8, torch::kBool}) {
     out[std::string("t.") + torch::toString(type)] = values.to(type);
   }
   out["empty"] = torch::empty({0, 4});
@@ -101,7 +102,8 @@ TEST_CASE("safetensors: a file of another writer may start its data anywhere") {
   const float values[] = {1.5f, -2.0f};
   const std::string data(reinterpret_cast<const char*>(values), 8);
   std::string json = R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
-  while (json.size() % 4 != 1) json += ' ';
+  while (json.size() % 4 != 1)
+    json += ' ';
   write_file_atomic(path, with_header(json, data));
   const auto tensor = read_safetensors(path).tensors.at("w");
   CHECK(reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % 4 == 0);
@@ -116,7 +118,8 @@ TEST_CASE("safetensors: a mapped file is not anonymous memory") {
     std::ifstream status("/proc/self/status");
     std::string word;
     while (status >> word) {
-      if (word == "RssAnon:") break;
+      if (word == "RssAnon:")
+        break;
     }
     int64_t kilobytes = 0;
     status >> kilobytes;
@@ -184,10 +187,12 @@ TEST_CASE("safetensors: cut and changed files never crash the parser") {
   int refused = 0;
   for (int trial = 0; trial < 3000; ++trial) {
     auto bytes = whole;
-    for (int change = 0; change < 1 + trial % 4; ++change) bytes[random() % head] = static_cast<char>(random());
+    for (int change = 0; change < 1 + trial % 4; ++change)
+      bytes[random() % head] = static_cast<char>(random());
     try {
       const auto header = parse(bytes);
-      for (const auto& [name, entry] : header.tensors) REQUIRE(header.data_start + entry.end <= bytes.size());
+      for (const auto& [name, entry] : header.tensors)
+        REQUIRE(header.data_start + entry.end <= bytes.size());
     } catch (const std::invalid_argument&) {
       ++refused;
     }
@@ -203,7 +208,8 @@ TEST_CASE("safetensors: unreadable files and tensors that cannot be stored") {
   CHECK_THROWS_WITH(read_safetensors(folder.path.string()), Contains("it is not a regular file"));
   write_file_atomic(path, "");
   CHECK_THROWS_WITH(read_safetensors(path), Contains(path + ": not a safetensors file: it has 0 bytes"));
-  CHECK_THROWS_WITH(write_safetensors(path, {{"w", torch::zeros({1}, torch::kComplexFloat)}}), Contains("tensor 'w' has type"));
+  CHECK_THROWS_WITH(write_safetensors(path, {{"w", torch::zeros({1}, torch::kComplexFloat)}}),
+                    Contains("tensor 'w' has type"));
   CHECK_THROWS_WITH(write_safetensors(path, {{"w", torch::Tensor()}}), Contains("tensor 'w' is undefined"));
   CHECK_THROWS_WITH(write_safetensors(path, {{"w", torch::eye(2).to_sparse()}}), Contains("must be dense"));
   CHECK_THROWS_WITH(write_safetensors(path, {{"__metadata__", torch::eye(2)}}), Contains("cannot be named"));
