@@ -13,9 +13,10 @@ using namespace polyscene;
 // Vectors of Random123's known-answer file for philox4x32, 10 rounds.
 TEST_CASE("random: Philox gives the published numbers") {
   using Block = std::array<uint32_t, 4>;
-  CHECK(detail::philox({0, 0, 0, 0}, 0, 0) == Block{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
-  CHECK(detail::philox({~0u, ~0u, ~0u, ~0u}, ~0u, ~0u) == Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
-  CHECK(detail::philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0xa4093822, 0x299f31d0) ==
+  CHECK(polyscene::detail::philox({0, 0, 0, 0}, 0, 0) == (Block{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  CHECK(polyscene::detail::philox({~0u, ~0u, ~0u, ~0u}, ~0u, ~0u) ==
+        (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  CHECK(polyscene::detail::philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0xa4093822, 0x299f31d0) ==
         Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
 }
 
