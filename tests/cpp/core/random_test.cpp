@@ -33,8 +33,7 @@ TEST_CASE("random: uniform numbers fill [0, 1) evenly") {
     product += (x - 0.5) * (stream.uniform(i + 1) - 0.5);
   }
   double chi_square = 0;
-  for (const auto count : bins)
-    chi_square += std::pow(count - kNumbers / 20.0, 2) / (kNumbers / 20.0);
+  for (const auto count : bins) chi_square += std::pow(count - kNumbers / 20.0, 2) / (kNumbers / 20.0);
   CHECK(chi_square < 43.8);  // 0.999 quantile with 19 degrees of freedom
   CHECK(std::abs(product / kNumbers) < 4 / 12.0 / std::sqrt(kNumbers));
 }
@@ -65,8 +64,7 @@ TEST_CASE("random: streams of other seeds, names and indices are unrelated") {
   for (const auto& other : others) {
     seen.insert(other.bits(0));
     int equal_bits = 0;
-    for (int i = 0; i < 100; ++i)
-      equal_bits += 64 - std::popcount(other.bits(i) ^ base.bits(i));
+    for (int i = 0; i < 100; ++i) equal_bits += 64 - std::popcount(other.bits(i) ^ base.bits(i));
     CHECK(std::abs(equal_bits - 3200) < 5 * 40);  // 6400 fair coins have a deviation of 40
   }
   CHECK(seen.size() == others.size() + 1);
@@ -81,15 +79,13 @@ TEST_CASE("random: below reaches every number about equally often") {
     REQUIRE(x < 7);
     ++counts[static_cast<size_t>(x)];
   }
-  for (const auto count : counts)
-    CHECK(std::abs(count - 10'000) < 4.5 * std::sqrt(10'000 * 6.0 / 7));
+  for (const auto count : counts) CHECK(std::abs(count - 10'000) < 4.5 * std::sqrt(10'000 * 6.0 / 7));
   CHECK(stream.below(1, 9) == 0);
 }
 
 TEST_CASE("random: permutations are permutations, all equally likely") {
   std::map<std::vector<int64_t>, int> counts;
-  for (uint64_t i = 0; i < 24'000; ++i)
-    ++counts[permutation(4, RandomStream(4, "test", i))];
+  for (uint64_t i = 0; i < 24'000; ++i) ++counts[permutation(4, RandomStream(4, "test", i))];
   CHECK(counts.size() == 24);
   for (const auto& [order, count] : counts) {
     auto sorted = order;

@@ -29,13 +29,11 @@ TEST_CASE("sha256: lengths around the end of a block") {
 
 TEST_CASE("sha256: pieces of any length give the digest of the whole") {
   std::string text;
-  for (int i = 0; i < 1000; ++i)
-    text += static_cast<char>(i * 37 + i / 7);
+  for (int i = 0; i < 1000; ++i) text += static_cast<char>(i * 37 + i / 7);
   const auto whole = sha256(text);
   for (const size_t piece : {1, 3, 55, 56, 63, 64, 65, 128, 999}) {
     Sha256 hash;
-    for (size_t at = 0; at < text.size(); at += piece)
-      hash.update(std::string_view(text).substr(at, piece));
+    for (size_t at = 0; at < text.size(); at += piece) hash.update(std::string_view(text).substr(at, piece));
     CHECK(hash.digest() == whole);
     CHECK(hash.digest() == whole);  // reading the digest leaves the state alone
   }
@@ -43,13 +41,11 @@ TEST_CASE("sha256: pieces of any length give the digest of the whole") {
 
 TEST_CASE("sha256: plain C++ and SHA instructions agree") {
   std::vector<uint8_t> bytes(64 * 33);
-  for (size_t i = 0; i < bytes.size(); ++i)
-    bytes[i] = static_cast<uint8_t>(i * i + 11 * i);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * i + 11 * i);
   uint32_t portable[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   uint32_t native[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   polyscene::detail::sha256_portable(portable, bytes.data(), 33);
-  if (polyscene::detail::sha256_native(native, bytes.data(), 33))
-    CHECK(std::memcmp(portable, native, 32) == 0);
+  if (polyscene::detail::sha256_native(native, bytes.data(), 33)) CHECK(std::memcmp(portable, native, 32) == 0);
   // One block of the empty text from the start state is its digest.
   uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   uint8_t block[64] = {0x80};
