@@ -8,4 +8,5 @@ list(APPEND POLYSCENE_BINDING_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/py_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/transfer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/eval.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/train.cpp)
+  ${CMAKE_CURRENT_LIST_DIR}/train.cpp
+)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import polyscene
 import pytest
 from cmake_project import ROOT, build, run
-
-import polyscene
 
 
 def test_cpp_example(pytestconfig: pytest.Config) -> None:

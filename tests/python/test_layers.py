@@ -34,7 +34,9 @@ def test_includes_point_left() -> None:
 
 def test_python_headers_are_left_to_the_bindings() -> None:
     for path in SOURCES:
-        assert not re.search(r"#include.*(pybind11|Python\.h|torch/extension\.h|torch/python\.h)", path.read_text()), path
+        assert not re.search(r"#include.*(pybind11|Python\.h|torch/extension\.h|torch/python\.h)", path.read_text()), (
+            path
+        )
 
 
 def test_installed_headers_hold_no_private_library() -> None:

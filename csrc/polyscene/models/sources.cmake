@@ -1,4 +1,5 @@
 list(APPEND POLYSCENE_SOURCES
+)
   ${CMAKE_CURRENT_LIST_DIR}/base.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp
