@@ -9,7 +9,7 @@ from polyscene._model import Model
 
 
 class Logistic(Model):
-    r"""Logistic regression on one-hot fields, the scene and numeric columns.
+    r"""Logistic regression on one-hot and multi-hot fields, the scene and numeric columns.
 
     .. math:: \text{logit} = b + t_{scene} + \sum_f w_{f, x_f} + v \cdot z
 
@@ -97,14 +97,17 @@ def _copy(tensor: torch.Tensor) -> nn.Parameter:
 class _LogisticForm(nn.Module):
     def __init__(self, model: Logistic) -> None:
         super().__init__()
-        self.weight = _copy(model.table.weight.squeeze(1))
-        self.register_buffer("offsets", model.offsets.clone())
+        if any(column.kind == "multi_hot" for column in model.schema.lists):
+            raise TypeError("Logistic: there is no export form for data with multi-hot columns")
+        rows = torch.tensor([0] + [field.rows for field in model.schema.categorical])
+        self.register_buffer("offsets", rows.cumsum(0)[:-1])  # [F]
+        self.weight = _copy(model.fields.weight.squeeze(1))
+        self.scene = _copy(model.scene)
         self.numeric = _copy(model.numeric) if "numeric" in model._parameters else None
         self.bias = _copy(model.bias)
 
     def forward(self, categorical: torch.Tensor, numeric: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
-        rows = torch.cat([categorical, scene.unsqueeze(1)], 1) + self.offsets  # [B, F + 1]
-        out = self.weight[rows].sum(1) + self.bias  # [B]
+        out = self.weight[categorical + self.offsets].sum(1) + self.scene[scene] + self.bias  # [B]
         return out if self.numeric is None else out + numeric.to(self.numeric.dtype) @ self.numeric
 
 
