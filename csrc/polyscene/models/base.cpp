@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "polyscene/nn/feature_embedding.h"
+
 namespace polyscene::models {
 
 torch::Tensor weighted_mean(const torch::Tensor& loss, const torch::Tensor& weight) {
@@ -50,7 +52,8 @@ torch::Tensor Model::transition_matrix(int64_t, int64_t) {
 std::vector<std::string> Model::table_parameters() const {
   std::vector<std::string> out;
   for (const auto& child : named_modules("", /*include_self=*/false)) {
-    if (child.value()->as<torch::nn::EmbeddingImpl>()) out.push_back(child.key() + ".weight");
+    if (child.value()->as<torch::nn::EmbeddingImpl>() || child.value()->as<nn::FeatureEmbeddingImpl>())
+      out.push_back(child.key() + ".weight");
   }
   return out;
 }
@@ -58,6 +61,7 @@ std::vector<std::string> Model::table_parameters() const {
 void Model::sparse_gradients(bool on) {
   for (const auto& child : modules(/*include_self=*/false)) {
     if (auto* table = child->as<torch::nn::EmbeddingImpl>()) table->options.sparse(on);
+    if (auto* fields = child->as<nn::FeatureEmbeddingImpl>()) fields->set_sparse(on);
   }
 }
 

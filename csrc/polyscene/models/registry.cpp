@@ -54,17 +54,19 @@ const Entry& find(const std::string& name) {
   TORCH_CHECK_VALUE(false, "models: unknown model '", name, "'; known models: ", join(known), suggestion(name, known));
 }
 
-std::shared_ptr<Model> create(const std::string& name, std::shared_ptr<const data::Schema> schema, const OptionMap& options) {
+std::shared_ptr<Model> create(const std::string& name, std::shared_ptr<const data::Schema> schema,
+                              const OptionMap& options) {
   const auto& entry = find(name);
   TORCH_CHECK_VALUE(schema, name, ": a schema is needed, got none");
-  TORCH_CHECK_VALUE(does(entry, schema->task), name, ": made for task ", join(entry.tasks, " or "), ", the data's task is '",
-                    schema->task, "'");
+  TORCH_CHECK_VALUE(does(entry, schema->task), name, ": made for task ", join(entry.tasks, " or "),
+                    ", the data's task is '", schema->task, "'");
   return entry.create(std::move(schema), options);
 }
 
 void register_model(Entry entry) {
   TORCH_CHECK_VALUE(!entry.name.empty() && entry.create && entry.options && !entry.tasks.empty(),
-                    "register_model: name, tasks, create and options are needed, got an entry without one ('", entry.name, "')");
+                    "register_model: name, tasks, create and options are needed, got an entry without one ('",
+                    entry.name, "')");
   const std::lock_guard lock(guard());
   for (const auto& known : table()) {
     TORCH_CHECK_VALUE(known.name != entry.name, "register_model: the name '", entry.name, "' is taken");
