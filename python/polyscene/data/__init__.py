@@ -1,0 +1,1 @@
+"""Data: readers, roles, scenes, splits and preprocessing."""
