@@ -103,17 +103,37 @@ def encode(column: pa.ChunkedArray) -> Codes:
     Raises:
         BadCell: the column holds lists, structs, infinities or bytes that are not UTF-8.
     """
+    if pa.types.is_dictionary(column.type):
+        return _encode_dictionary(column)
     column = decoded(column)
     if is_list(column.type):
         raise BadCell(0, f"wanted one id in a cell, got a list ({column.type}); name it in multi_hot or sequence")
     if pa.types.is_nested(column.type) or column.type == pa.null():
         return Codes(np.full(len(column), -1, np.int32), _texts(pa.array([], column.type)))
-    coded = column.dictionary_encode().combine_chunks()
-    if isinstance(coded, pa.ChunkedArray):
-        coded = coded.chunk(0) if coded.num_chunks else pa.array([], column.type).dictionary_encode()
-    codes = _filled(coded.indices)
+    coded = _one_chunk(column.dictionary_encode())
+    return _with_texts(_filled(coded.indices), coded.dictionary)
+
+
+def _encode_dictionary(column: pa.ChunkedArray) -> Codes:
+    """Keeps the codes of a dictionary column; only their order and unused ids change."""
+    coded = _one_chunk(column.unify_dictionaries())
+    indices = coded.indices
+    used = pc.drop_null(pc.unique(indices))
+    rank = np.full(len(coded.dictionary) + 1, -1, np.int32)
+    rank[used.to_numpy()] = np.arange(len(used), dtype=np.int32)
+    return _with_texts(rank[_filled(indices)], coded.dictionary.take(used))
+
+
+def _one_chunk(coded: pa.ChunkedArray) -> pa.DictionaryArray:
+    merged = coded.combine_chunks()
+    if isinstance(merged, pa.ChunkedArray):  # a column without chunks stays one
+        return merged.chunk(0) if merged.num_chunks else pa.array([], coded.type)
+    return merged
+
+
+def _with_texts(codes: np.ndarray, values: pa.Array) -> Codes:
     try:
-        return _compact(codes, _texts(coded.dictionary))
+        return _compact(codes, _texts(values))
     except BadCell as error:
         raise BadCell(int(np.argmax(codes == error.row)), str(error)) from error
 

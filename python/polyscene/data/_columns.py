@@ -145,19 +145,19 @@ def _clean(frame: Frame, out: Arrays, known: np.ndarray | None, wrong: dict[str,
             dropped[f"wrong {column}"] = int(keep[rows].sum())
             keep[rows] = False
     roles = out.roles
-    empty = {
-        (roles.label.column, "label") if roles.label else None: out.label is not None and np.isnan(out.label),
-        (", ".join(roles.scene.columns), "scene") if roles.scene else None: out.scene < 0,
-        (roles.time.column, "time") if roles.time else None: known is not None and ~known,
-    }
-    for named, missing in empty.items():
-        if named is None:
-            continue
+    empty = []
+    if roles.label is not None:
+        empty.append(("label", roles.label.column, np.isnan(out.label)))
+    if roles.scene is not None:
+        empty.append(("scene", ", ".join(roles.scene.columns), out.scene < 0))
+    if known is not None:
+        empty.append(("time", roles.time.column, ~known))
+    for role, column, missing in empty:
         rows = np.flatnonzero(missing & keep)
         if rows.size and clean["incomplete"] == "error":
-            raise frame.problem(int(rows[0]), named[0], f"the {named[1]} is empty")
+            raise frame.problem(int(rows[0]), column, f"the {role} is empty")
         if rows.size:
-            dropped[f"empty {named[1]}"] = len(rows)
+            dropped[f"empty {role}"] = len(rows)
             keep[rows] = False
     read = out.rows
     if not keep.all():

@@ -74,7 +74,7 @@ class Roles:
     lists: tuple[ListRole, ...] = ()
     unseen_scene: str = "error"
     min_count: int = 2
-    imputer: dict[str, Any] | None = field(default=None, compare=False)
+    fitted: dict[str, Any] = field(default_factory=dict, compare=False)  # fences and donors, from training rows
 
     def columns(self) -> list[str]:
         """Names of the columns that are read."""
