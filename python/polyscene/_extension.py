@@ -10,7 +10,8 @@ try:
     from polyscene import _build
 except ImportError as error:
     raise ImportError(
-        "polyscene: the compiled part is missing; run `pip install .` in the source folder, outside of it import polyscene"
+        "polyscene: the compiled part is missing; run `pip install .` in the source folder "
+        "(for a developer build see CONTRIBUTING.md)"
     ) from error
 
 if _build.TORCH_VERSION.split("+")[0] != torch.__version__.split("+")[0]:
@@ -20,7 +21,7 @@ if _build.TORCH_VERSION.split("+")[0] != torch.__version__.split("+")[0]:
         "with `pip install --force-reinstall --no-deps .`"
     )
 
-from polyscene import _C  # noqa: E402
+from polyscene import _C
 
 __version__: str = _C.version()
 cmake_prefix_path: str = str(Path(__file__).parent / "share" / "cmake")

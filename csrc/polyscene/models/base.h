@@ -62,6 +62,8 @@ class Model : public torch::nn::Module {
   void set_history(std::shared_ptr<const data::History> history) { history_ = std::move(history); }
   /// Throws ValueError when the batch was encoded with another schema.
   void check(const data::Batch& batch) const;
+  /// The default loss of outputs [B] that are there already; models with auxiliary terms add them to this.
+  torch::Tensor task_loss(const torch::Tensor& out, const data::Batch& batch) const;
 
  protected:
   std::shared_ptr<const data::Schema> schema_;
@@ -70,5 +72,8 @@ class Model : public torch::nn::Module {
 
 /// Weighted mean of a per-row loss [B]: sum(w l) / sum(w), or the mean without weights.
 torch::Tensor weighted_mean(const torch::Tensor& loss, const torch::Tensor& weight);
+
+/// What a prediction without features is, in the units of `forward`: the mean training label, for ctr its log-odds.
+double base_score(const data::Schema& schema);
 
 }  // namespace polyscene::models
