@@ -5,24 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-
-def _distance(a: str, b: str) -> int:
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        diagonal, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
-    return row[-1]
+from polyscene import _C
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'x'?"`` for the member of ``known`` that is nearest to ``name``, else an empty text."""
-    best, best_distance = "", max(1, (len(name) + 2) // 3) + 1
-    for candidate in known:
-        near = 1 if len(name) >= 3 and candidate.startswith(name) else _distance(name, candidate)
-        if near < best_distance:
-            best, best_distance = candidate, near
-    return f"; did you mean '{best}'?" if best else ""
+    return _C.core.suggestion(name, list(known))
 
 
 def listed(names: Iterable[str], most: int = 20) -> str:

@@ -102,7 +102,7 @@ class Dataset:
         return out
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{part}={table.size():,}" for part, table in self.tables.items())
+        parts = ", ".join(f"{part}={len(table):,}" for part, table in self.tables.items())
         schema = self.schema
         fields = f"{len(schema.categorical)} categorical, {len(schema.numeric)} numeric, {len(schema.lists)} list fields"
         return f"Dataset({self.name!r}, {parts}, {len(schema.scenes)} scenes, {fields})"
@@ -263,7 +263,7 @@ def assemble(
     if schema is None:
         schema = fit(columns, roles, rows["train"])
     tables = {each: _C.data.Table(columns, schema, rows=chosen, role=each) for each, chosen in rows.items()}
-    if history and "train" in tables and schema.user >= 0 and schema.item >= 0:
+    if history and "train" in tables and schema.user is not None and schema.item is not None:
         seen = _C.data.History.fit(tables["train"])
         for table in tables.values():
             table.history = seen
@@ -309,6 +309,6 @@ def with_numbers(columns: _C.data.Columns, numbers: np.ndarray) -> _C.data.Colum
     optional = ("label", "weight", "time", "interest", "interest_ids")
     values = {key: getattr(columns, key) for key in shared}
     values |= {key: value for key in optional if (value := getattr(columns, key)) is not None}
-    if "interest" not in values:
-        values.pop("interest_ids", None)
+    if values["interest"].offsets is None:
+        del values["interest"], values["interest_ids"]
     return _C.data.Columns(numbers=torch.from_numpy(np.ascontiguousarray(numbers)), **values)

@@ -97,7 +97,7 @@ def read_table(
     Example:
         >>> import pyarrow as pa
         >>> rows = {"user_id": [1, 2] * 50, "item_id": [3, 4] * 50, "label": [0, 1] * 50}
-        >>> read_table(pa.table(rows)).train.size()
+        >>> read_table(pa.table(rows)).train.size
         80
     """
     owner = "read_table"
@@ -184,8 +184,8 @@ def _schema_roles(schema: _C.data.Schema, given: dict[str, Any]) -> dict[str, An
     names = [field.name for field in schema.categorical]
     lists = {kind: [each.name for each in schema.lists if each.kind == kind] for kind in ("multi_hot", "sequence")}
     return dict(given) | {
-        "user": names[schema.user] if schema.user >= 0 else None,
-        "item": names[schema.item] if schema.item >= 0 else None,
+        "user": schema.user,
+        "item": schema.item,
         "categorical": names,
         "numeric": [field.name for field in schema.numeric],
         **lists,
