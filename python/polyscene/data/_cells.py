@@ -1,13 +1,12 @@
 """Arrow columns to codes, numbers, times and lists, the same from whatever file or frame they came.
 
-Every function takes the chunks of one column and raises `BadCell` for a cell that is not what is wanted; the caller knows
-the file and adds it to the message.
+Every function takes the chunks of one column and raises `BadCell` for a cell that is not what is wanted; the caller
+knows the file and adds it to the message.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -183,8 +182,13 @@ def numbers(column: pa.ChunkedArray, bad_rows: list[int] | None = None) -> np.nd
     text = is_text(kind)
     if text:
         column = _parsed(column, bad_rows)
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-              or pa.types.is_decimal(kind) or pa.types.is_null(kind)):
+    elif not (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+    ):
         raise BadCell(0, f"wanted a number, got a value of type {kind}")
     wide = column.cast(pa.uint8()) if pa.types.is_boolean(kind) else column
     values = wide.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
@@ -225,7 +229,8 @@ def _parsed(column: pa.ChunkedArray, bad_rows: list[int] | None) -> pa.ChunkedAr
 def times(column: pa.ChunkedArray, unit: str) -> tuple[np.ndarray, np.ndarray]:
     """Times as int64 [n] in ``unit`` since 1970 (UTC), and where they are known.
 
-    Integers and integral numbers are taken as they are; dates and ISO 8601 texts are converted, without a zone they are UTC.
+    Integers and integral numbers are taken as they are; dates and ISO 8601 texts are converted, without a zone they
+    are UTC.
 
     Raises:
         BadCell: a cell is neither a whole number nor a date.
@@ -286,7 +291,9 @@ def _is_date(cell: str) -> bool:
 
 
 def lists(column: pa.ChunkedArray, separator: str) -> Lists:
-    """Lists of ids: list cells as they are, text split by ``separator``, another cell as a list of one; empty parts are dropped.
+    """Lists of ids: list cells as they are, text split by ``separator``, another cell as a list of one.
+
+    Empty parts are dropped.
 
     Raises:
         BadCell: an element is no id.

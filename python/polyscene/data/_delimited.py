@@ -89,8 +89,9 @@ def read_delimited(path: Path, layout: Layout, header: Header, columns: Sequence
     """Reads ``columns`` as text; an empty cell is null.
 
     Raises:
-        ValueError: a row has too few or too many cells, a cell is not in the layout's encoding, a quotation mark is never
-            closed, or the compressed data are damaged. The message names file, row (from 1, without the header) and line.
+        ValueError: a row has too few or too many cells, a cell is not in the layout's encoding, a quotation mark is
+            never closed, or the compressed data are damaged. The message names file, row (from 1, without the header)
+            and line.
     """
     raw = dict(zip(header.names, header.raw, strict=True))
     convert = pa.csv.ConvertOptions(

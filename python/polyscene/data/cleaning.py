@@ -84,14 +84,15 @@ def fit_apply(
         fitted["donors"] = donors.tolist()
         fitted["scale"] = np.where(scale > 0, scale, 1).tolist()
         names = [each.name for each in roles.numeric if each.missing == "knn"]
-        report["imputed"] = {each.name: int(np.isnan(numbers[:, i]).sum())
-                             for i, each in enumerate(roles.numeric) if each.name in names}
+        report["imputed"] = {
+            each.name: int(np.isnan(numbers[:, i]).sum()) for i, each in enumerate(roles.numeric) if each.name in names
+        }
         numbers = impute(roles, fitted, numbers)
     return replace(roles, fitted=fitted), numbers, part, report
 
 
 def apply(roles: Roles, numbers: np.ndarray) -> np.ndarray:
-    """Treats the numbers of new data with what was fitted: outliers to interpolate become missing, neighbours impute."""
+    """Treats new numbers with what was fitted: outliers to interpolate become missing, neighbours impute."""
     known = roles.fitted.get("fences", {})
     for i, each in enumerate(roles.numeric):
         if each.outliers == "interpolate" and known.get(each.name):

@@ -104,7 +104,9 @@ class Dataset:
     def __repr__(self) -> str:
         parts = ", ".join(f"{part}={len(table):,}" for part, table in self.tables.items())
         schema = self.schema
-        fields = f"{len(schema.categorical)} categorical, {len(schema.numeric)} numeric, {len(schema.lists)} list fields"
+        fields = (
+            f"{len(schema.categorical)} categorical, {len(schema.numeric)} numeric, {len(schema.lists)} list fields"
+        )
         return f"Dataset({self.name!r}, {parts}, {len(schema.scenes)} scenes, {fields})"
 
     def _repr_html_(self) -> str:
@@ -128,7 +130,9 @@ class Dataset:
             ValueError: the folder exists and holds something else.
         """
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "dataset.json").exists())):
+        if folder.exists() and (
+            not folder.is_dir() or (any(folder.iterdir()) and not (folder / "dataset.json").exists())
+        ):
             raise ValueError(f"Dataset.save: {folder} exists and is no compiled data set; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         self._raw.save(str(folder / "columns.safetensors"))
@@ -189,7 +193,8 @@ def open_data(
         raise ValueError(f"{owner}: {folder} holds no compiled data set (dataset.json: {error})") from error
     if facts.get("format_version") != FORMAT:
         raise ValueError(
-            f"{owner}: {folder}: format_version must be {FORMAT}, got {facts.get('format_version')!r}; a newer polyscene wrote it"
+            f"{owner}: {folder}: format_version must be {FORMAT}, got {facts.get('format_version')!r}; "
+            "a newer polyscene wrote it"
         )
     columns = _C.data.Columns.open(str(folder / "columns.safetensors"))
     roles = Roles.from_json(json.dumps(facts["roles"]))

@@ -25,7 +25,7 @@ ARROW = (".arrow", ".feather", ".ipc")
 
 @dataclass
 class Piece:
-    """One file or frame of a source; ``part`` is "train", "valid", "test" or "", ``scene`` the scene it holds, if any."""
+    """One file or frame of a source; ``part`` is "train", "valid", "test" or "", ``scene`` the only scene it holds."""
 
     name: str
     names: tuple[str, ...]
@@ -48,7 +48,8 @@ def read(source: Any, *, delimiter: str | None = None) -> pa.Table:
 
     Args:
         source: a path, a list of paths, or anything with ``__arrow_c_stream__`` (Arrow, pandas >= 2.2, polars, duckdb).
-        delimiter: what separates cells of a text file; the suffix decides if it is None (``.csv``: a comma, else a tab).
+        delimiter: what separates cells of a text file; the suffix decides if it is None (``.csv``: a comma, else a
+            tab).
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -139,7 +139,11 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
     user, item = (_column(frame, given[role], role) for role in ("user", "item"))
     categorical = _names(frame, given["categorical"], "categorical", owner)
     categorical = tuple(dict.fromkeys([*(id_ for id_ in (user, item) if id_ and id_ not in categorical), *categorical]))
-    lists = tuple(_list(frame, each, kind, owner) for kind in ("multi_hot", "sequence") for each in _each(given[kind], kind, owner))
+    lists = tuple(
+        _list(frame, each, kind, owner)
+        for kind in ("multi_hot", "sequence")
+        for each in _each(given[kind], kind, owner)
+    )
     time = _time(frame, given["time"], owner)
     roles = Roles(
         task=task,
@@ -179,7 +183,7 @@ def _exclusive(frame: Frame, roles: Roles, owner: str) -> None:
     features = [*roles.categorical, *groups["numeric"], *groups["multi_hot"], *groups["sequence"]]
     if not features:
         raise ValueError(
-            f"{owner}: no features: name columns in categorical, numeric, multi_hot or sequence, or give user and item; "
+            f"{owner}: no features: name columns in categorical, numeric, multi_hot or sequence, or give user, item; "
             f"columns of {frame.name}: {', '.join(frame.names)}"
         )
     for each in roles.lists:

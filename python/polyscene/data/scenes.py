@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def _edges(owner: str, given: Any) -> tuple[float, ...]:
     numbers = isinstance(given, (list, tuple)) and all(
         isinstance(edge, (int, float)) and not isinstance(edge, bool) and np.isfinite(edge) for edge in given
     )
-    if not numbers or not given or any(b <= a for a, b in zip(given, given[1:], strict=False)):
+    if not numbers or not given or any(b <= a for a, b in pairwise(given)):
         raise ValueError(f"{owner}: edges must be numbers that rise, got {given!r}")
     return tuple(float(edge) for edge in given)
 
@@ -98,7 +99,7 @@ def _edges(owner: str, given: Any) -> tuple[float, ...]:
 def edge_names(column: str, edges: tuple[float, ...]) -> list[str]:
     """Names of the left-closed intervals: ``age<25``, ``25<=age<35``, ``age>=35``."""
     text = [str(int(edge)) if edge == int(edge) else repr(edge) for edge in edges]
-    between = [f"{low}<={column}<{high}" for low, high in zip(text, text[1:], strict=False)]
+    between = [f"{low}<={column}<{high}" for low, high in pairwise(text)]
     return [f"{column}<{text[0]}", *between, f"{column}>={text[-1]}"]
 
 

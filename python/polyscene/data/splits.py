@@ -60,7 +60,9 @@ def split_spec(given: Any, owner: str) -> Split:
     fine = isinstance(ratios, (list, tuple)) and len(ratios) == 3
     fine = fine and all(isinstance(r, (int, float)) and not isinstance(r, bool) and 0 <= r < 1e9 for r in ratios)
     if not fine or ratios[0] <= 0:
-        raise ValueError(f"{owner}: ratios must be three numbers (train, valid, test) such as [8, 1, 1], got {ratios!r}")
+        raise ValueError(
+            f"{owner}: ratios must be three numbers (train, valid, test) such as [8, 1, 1], got {ratios!r}"
+        )
     if isinstance(spec.seed, bool) or not isinstance(spec.seed, int) or not 0 <= spec.seed < 2**63:
         raise ValueError(f"{owner}: seed must be a whole number of 0 or more, got {spec.seed!r}")
     return Split(spec.by, tuple(ratios), spec.seed, spec.within)

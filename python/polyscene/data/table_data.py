@@ -53,19 +53,22 @@ def read_table(
 
     A source is a path (``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather``, RecBole's ``.inter``; text may be
     compressed), a list of paths, anything with ``__arrow_c_stream__`` (Arrow, pandas >= 2.2, polars, duckdb), or a dict
-    from scene to source. Categorical columns are text and never inferred: "007" is not "7". Only an empty cell is missing.
+    from scene to source. Categorical columns are text and never inferred: "007" is not "7". Only an empty cell is
+    missing.
 
     Args:
         data: one source, divided by ``split``.
         train: source of the training rows, in the place of ``data``.
         valid: source of the validation rows.
         test: source of the test rows.
-        split: ``{"by": "random", "ratios": [8, 1, 1], "seed": 2022}`` (the default); ``by`` is one of random, user, scene,
-            time, leave_one_out, cold_user; ``within`` ("user", "scene") applies random, time and leave_one_out to each of them.
+        split: ``{"by": "random", "ratios": [8, 1, 1], "seed": 2022}`` (the default); ``by`` is one of random, user,
+            scene, time, leave_one_out, cold_user; ``within`` ("user", "scene") applies random, time and leave_one_out
+            to each of them.
         schema: the schema of a model; the source is encoded for it, no row is dropped, and roles that are left at their
             defaults are those that the model was trained with. Rows of ``data`` come as ``test``.
         task: "ctr", "rating", "ranking" or "sequence".
-        label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no": 0}}``.
+        label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no":
+            0}}``.
         scene: a column; several columns; ``{"by": "age", "edges": [25, 35]}`` (left-closed); ``{"by": "time_of_day",
             "edges": [6, 12, 18], "tz": "UTC"}`` (hours); ``{"by": "day_of_week", "tz": "UTC"}``.
         user: the column of user ids.
@@ -74,14 +77,15 @@ def read_table(
         weight: a column of row weights, 0 or more.
         interest: a list column, the interests (genres, topics) of each row; ``{"name": "genres", "separator": "|"}``.
         categorical: columns of ids; user and item are always among them.
-        numeric: columns of numbers, or ``{"name": "age", "scaling": "z_score", "missing": "mean", "outliers": "keep"}``.
+        numeric: columns of numbers, or ``{"name": "age", "scaling": "z_score", "missing": "mean", "outliers":
+            "keep"}``.
         multi_hot: list columns without order: lists in Parquet, text split by ``separator`` (a space) in CSV.
         sequence: list columns, oldest first, or ``{"name": "clicked", "shares": "item_id", "max_length": 50}``.
         text: not supported in this version.
         image: not supported in this version.
         delimiter: what separates the cells of a text file.
-        clean: what becomes of rows: ``{"incomplete": "drop", "wrong": "error", "duplicates": "keep"}`` are the defaults; a row
-            is incomplete without label, scene or time, and wrong when a number or label cannot be read.
+        clean: what becomes of rows: ``{"incomplete": "drop", "wrong": "error", "duplicates": "keep"}`` are the
+            defaults; a row is incomplete without label, scene or time, and wrong when a number or label cannot be read.
         min_count: ids seen fewer times in training rows share the row of unknown ids.
         unseen_scene: "error", "shared" (a reserved row) or "nearest".
         name: what the data set is called in reports.
@@ -111,7 +115,9 @@ def read_table(
     spec = split_spec(split, owner)
     if data is None:
         if split is not None and spec.by != "files":
-            raise ValueError(f"{owner}: train, valid and test are given already; leave split out, or give data and split")
+            raise ValueError(
+                f"{owner}: train, valid and test are given already; leave split out, or give data and split"
+            )
         if train is None:
             raise ValueError(f"{owner}: valid and test need train beside them")
         spec = Split("files")
@@ -156,9 +162,7 @@ def _clean_spec(given: Any, owner: str) -> dict[str, str]:
     return out
 
 
-def _encoded(
-    frame: Frame, schema: _C.data.Schema, given: dict[str, Any], split: Any, name: str, owner: str
-) -> Dataset:
+def _encoded(frame: Frame, schema: _C.data.Schema, given: dict[str, Any], split: Any, name: str, owner: str) -> Dataset:
     if split is not None:
         raise ValueError(f"{owner}: a source that is encoded for a schema is not split; leave split out")
     defaults = {key: value.default for key, value in inspect.signature(read_table).parameters.items()}
