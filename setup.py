@@ -22,8 +22,7 @@ class CleanBuild(build):
     """A build that starts from an empty folder, so that no file of an earlier source tree reaches the wheel."""
 
     def run(self) -> None:
-        if not self.editable_mode:
-            shutil.rmtree(self.build_lib, ignore_errors=True)
+        shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()
 
 

@@ -14,3 +14,4 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/pair_attention_test.cpp
   nn/temporal_attention_test.cpp
   nn/transformer_encoder_test.cpp)
+)

@@ -4,12 +4,8 @@
 
 namespace polyscene::core {
 
-const char* version() {
-  return POLYSCENE_VERSION;
-}
+const char* version() { return POLYSCENE_VERSION; }
 
-const char* torch_version() {
-  return POLYSCENE_TORCH_VERSION;
-}
+const char* torch_version() { return POLYSCENE_TORCH_VERSION; }
 
 }  // namespace polyscene::core

@@ -32,7 +32,7 @@ Strings get_strings(const std::map<std::string, torch::Tensor>& tensors, const s
 }
 
 // JSON has no infinities: an open fence is null.
-json fence(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+Json fence(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 }  // namespace
 
@@ -76,15 +76,15 @@ std::map<std::string, torch::Tensor> Schema::tensors() const {
 }
 
 std::string Schema::json() const {
-  polyscene::json out = {{"format", kFormat},         {"task", task},         {"label", label},
+  Json out = {{"format", kFormat},         {"task", task},         {"label", label},
                          {"unseen_scene", unseen_scene}, {"user", user},         {"item", item},
                          {"has_time", has_time},      {"label_mean", label_mean}, {"label_low", label_low},
-                         {"label_high", label_high}};
-  out["categorical"] = polyscene::json::array();
+                         {"label_high", label_high},  {"reader", reader}};
+  out["categorical"] = Json::array();
   for (const auto& field : categorical) {
     out["categorical"].push_back({{"name", field.name}, {"min_count", field.min_count}, {"side", field.side}});
   }
-  out["numeric"] = polyscene::json::array();
+  out["numeric"] = Json::array();
   for (const auto& field : numeric) {
     out["numeric"].push_back({{"name", field.name},
                               {"scaling", field.scaling},
@@ -97,7 +97,7 @@ std::string Schema::json() const {
                               {"scale", field.scale},
                               {"side", field.side}});
   }
-  out["lists"] = polyscene::json::array();
+  out["lists"] = Json::array();
   for (const auto& list : lists) {
     out["lists"].push_back({{"name", list.name}, {"kind", list.kind}, {"shares", list.shares}, {"max_length", list.max_length}});
   }
@@ -105,7 +105,7 @@ std::string Schema::json() const {
 }
 
 std::shared_ptr<const Schema> Schema::from(const std::string& text, const std::map<std::string, torch::Tensor>& tensors) {
-  const auto in = polyscene::json::parse(text, nullptr, false);
+  const auto in = Json::parse(text, nullptr, false);
   TORCH_CHECK_VALUE(in.is_object() && in.contains("format"), "Schema: the file holds no schema");
   TORCH_CHECK_VALUE(in["format"] == kFormat, "Schema: format must be ", kFormat, ", got ", in["format"].dump(),
                     "; a newer polyscene wrote it");
@@ -120,6 +120,7 @@ std::shared_ptr<const Schema> Schema::from(const std::string& text, const std::m
     out->label_mean = in["label_mean"];
     out->label_low = in["label_low"];
     out->label_high = in["label_high"];
+    out->reader = in.value("reader", "");
     for (const auto& entry : in["categorical"]) {
       const auto ids = get_strings(tensors, "categorical." + std::to_string(out->categorical.size()));
       out->categorical.push_back({entry["name"], ids, entry["min_count"], entry["side"]});
@@ -137,7 +138,7 @@ std::shared_ptr<const Schema> Schema::from(const std::string& text, const std::m
       const auto ids = get_strings(tensors, "lists." + std::to_string(out->lists.size()));
       out->lists.push_back({entry["name"], entry["kind"], entry["shares"], entry["max_length"], ids});
     }
-  } catch (const polyscene::json::exception& error) {
+  } catch (const Json::exception& error) {
     TORCH_CHECK_VALUE(false, "Schema: the file's schema is damaged: ", std::string(error.what()));
   }
   out->interests = get_strings(tensors, "interests");
@@ -157,7 +158,7 @@ const std::string& Schema::digest() const {
       hash.update(name);
       hash.update(held.const_data_ptr(), held.nbytes());
     }
-    digest_ = hash.hex();
+    digest_ = hash.digest();
   }
   return digest_;
 }

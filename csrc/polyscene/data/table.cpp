@@ -296,7 +296,7 @@ std::string Table::digest() const {
   hash.update(columns_->digest());
   const auto rows = rows_.defined() ? rows_ : torch::arange(size_);
   hash.update(rows.const_data_ptr(), rows.nbytes());
-  return hash.hex();
+  return hash.digest();
 }
 
 Batches::Batches(const Table& table, int64_t batch_size, bool shuffle, uint64_t seed, int64_t epoch, int64_t history)
