@@ -21,7 +21,7 @@ class History {
   torch::Tensor scene;    ///< int64 [L]
   torch::Tensor label;    ///< float32 [L]
   torch::Tensor time;     ///< int64 [L]; 0 when the data has no time
-  torch::Tensor row;      ///< int64 [L], position in the training table; -1 for events appended later
+  torch::Tensor row;      ///< int64 [L], row of the source that the event came from; -1 for events appended later
   Ragged interest;        ///< int32 interests per event; undefined when the data has none
 
   torch::Tensor item_fields;  ///< int32 [I, F], item-side fields of each item (0 elsewhere)
@@ -31,11 +31,14 @@ class History {
   torch::Tensor user_fields;  ///< int32 [U, F], user-side fields of each user (0 elsewhere)
   torch::Tensor user_numeric;  ///< float32 [U, M], mean preprocessed numbers of each user's training rows
 
+  std::weak_ptr<const Columns> source;  ///< where `row` points into; expired after loading
+
   /// From the training table; empty when the schema names no user or no item.
   static std::shared_ptr<const History> fit(const Table& train);
 
   /// The events of each user strictly before `time` (all of them when the data has no time), the newest `length` at most,
-  /// never the training row `row` itself. user int64 [B], time int64 [B] or undefined, row int64 [B] (training positions) or undefined.
+  /// never the source row `row` itself. user int64 [B], time int64 [B] or undefined, row int64 [B] (rows of the training
+  /// source) or undefined.
   Events before(const torch::Tensor& user, const torch::Tensor& time, const torch::Tensor& row, int64_t length) const;
 
   /// A copy with more events of known users (user rows and event tensors of equal length, in time order).

@@ -46,6 +46,7 @@ struct NumericField {
   double high = INFINITY;           ///< fence above which a value is an outlier
   double shift = 0;
   double scale = 1;
+  std::string side = "context";  ///< "user", "item" or "context", as for a categorical field
 
   /// "category" adds a column that is 1 where the value is missing.
   int64_t width() const { return missing == "category" ? 2 : 1; }
@@ -61,6 +62,7 @@ struct FitOptions {
   std::string unseen_scene = "error";  ///< "error", "shared" or "nearest"
   std::vector<NumericField> numeric;   ///< wanted preprocessing by name; others take the defaults
   std::vector<ListField> lists;        ///< kind, shares and max_length by name
+  std::string reader;                  ///< kept as `Schema::reader`
 };
 
 /// What a model knows of the data: vocabularies, preprocessing, scenes; fitted on training rows only.
@@ -79,9 +81,11 @@ class Schema {
   bool has_time = false;
   torch::Tensor scene_rows;   ///< int64 [scenes], training rows of each
   torch::Tensor scene_label;  ///< float64 [scenes], mean training label of each
+  torch::Tensor scene_profile;  ///< float64 [scenes, 256], hashed frequencies of ids; finds the nearest scene of an unseen one
   double label_mean = 0;      ///< over the training rows
   double label_low = 0;       ///< smallest training label
   double label_high = 1;      ///< largest training label
+  std::string reader;         ///< JSON text that tells a reader of files which column is what; opaque here
 
   /// Scenes a model has parameters for: those of training, and one reserved when `unseen_scene` is "shared".
   int64_t num_scenes() const;
@@ -104,6 +108,9 @@ class Schema {
  private:
   mutable std::string digest_;
 };
+
+/// Hashed frequencies of the ids in `rows` of `columns`: float64 [scenes of the source, 256], each row sums to 1 or 0.
+torch::Tensor scene_profiles(const Columns& columns, const torch::Tensor& rows);
 
 /// Fits a schema on the rows `train_rows` (int64 [n]) of `columns`.
 /// Throws ValueError for a label outside 0/1 (ctr), no training rows, unknown or repeated names, a numeric column without values.

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "polyscene/core/random.h"
 #include "polyscene/data/batch.h"
 #include "polyscene/data/history.h"
 #include "polyscene/data/schema.h"
@@ -44,9 +45,15 @@ class Table {
   void set_history(std::shared_ptr<const History> history) { history_ = std::move(history); }
   std::shared_ptr<const History> history() const { return history_; }
 
+  /// Raw numbers of a source row -> the preprocessed numbers of a batch row (`schema().numeric_width()` floats).
+  void numbers(int64_t source_row, float* out) const;
+
   /// Rows at `positions` (int64 [B]); `grouped` sorts them stably by scene and fills `scene_offsets`; `history` is how
   /// many past events each row carries (0: none). Throws IndexError for a position outside [0, size).
-  Batch batch(const torch::Tensor& positions, bool grouped = false, int64_t history = kDefaultHistory) const;
+  /// With `shared`, each row of a schema with a reserved scene shows that scene with probability 1 / (S + 1), numbers drawn
+  /// at the row's position: so the reserved scene is trained.
+  Batch batch(const torch::Tensor& positions, bool grouped = false, int64_t history = kDefaultHistory,
+              const RandomStream* shared = nullptr) const;
   /// All rows in table order, without history.
   torch::Tensor scenes() const;  ///< int64 [n]
   torch::Tensor labels() const;  ///< float32 [n]
@@ -67,6 +74,12 @@ class Table {
   torch::Tensor rows_;
   std::string role_;
   int64_t size_ = 0;
+
+  int64_t source_row(int64_t position) const;
+  void gather_categorical(const std::vector<int64_t>& rows, Batch& out) const;
+  void gather_lists(const std::vector<int64_t>& rows, Batch& out) const;
+  Events gather_history(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const;
+  torch::Tensor column(int64_t field) const;
 };
 
 /// Walks a table in batches grouped by scene: shuffled by (seed, epoch) or in table order.
@@ -81,6 +94,7 @@ class Batches {
   int64_t batch_size_;
   int64_t history_;
   int64_t position_ = 0;
+  std::optional<RandomStream> shared_;
   torch::Tensor order_;  ///< int64 [n] when shuffled
 };
 

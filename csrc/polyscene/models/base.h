@@ -52,6 +52,10 @@ class Model : public torch::nn::Module {
   /// Whether lookups give sparse gradients (the trainer's choice; a forward from Python is dense).
   virtual void sparse_gradients(bool on);
 
+  /// Mean predicted p(y' | y = i) over the training events that go from scene `from` to scene `to`, [K, K].
+  /// Throws ValueError for a model without interests that move.
+  virtual torch::Tensor transition_matrix(int64_t from, int64_t to);
+
   virtual std::string name() const = 0;       ///< registered name
   virtual OptionMap options_map() const = 0;  ///< every option with its value
 
@@ -62,6 +66,8 @@ class Model : public torch::nn::Module {
   void set_history(std::shared_ptr<const data::History> history) { history_ = std::move(history); }
   /// Throws ValueError when the batch was encoded with another schema.
   void check(const data::Batch& batch) const;
+  /// The default loss of outputs [B] that are there already; models with auxiliary terms add them to this.
+  torch::Tensor task_loss(const torch::Tensor& out, const data::Batch& batch) const;
 
  protected:
   std::shared_ptr<const data::Schema> schema_;
@@ -70,5 +76,8 @@ class Model : public torch::nn::Module {
 
 /// Weighted mean of a per-row loss [B]: sum(w l) / sum(w), or the mean without weights.
 torch::Tensor weighted_mean(const torch::Tensor& loss, const torch::Tensor& weight);
+
+/// What a prediction without features is, in the units of `forward`: the mean training label, for ctr its log-odds.
+double base_score(const data::Schema& schema);
 
 }  // namespace polyscene::models

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <torch/extension.h>
+
+namespace polyscene::bindings {
+
+namespace py = pybind11;
+
+void bind_core(py::module_& m);
+void bind_data(py::module_& m);
+void bind_nn(py::module_& m);
+void bind_models(py::module_& m);
+void bind_transfer(py::module_& m);
+void bind_eval(py::module_& m);
+void bind_evaluate(py::module_& m);
+void bind_train(py::module_& m);
+
+}  // namespace polyscene::bindings

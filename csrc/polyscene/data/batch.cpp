@@ -1,0 +1,77 @@
+#include "polyscene/data/batch.h"
+
+namespace polyscene::data {
+namespace {
+
+torch::Tensor pick(const torch::Tensor& tensor, const torch::Tensor& index) {
+  return tensor.defined() ? tensor.index_select(0, index.to(tensor.device())) : tensor;
+}
+
+torch::Tensor moved(const torch::Tensor& tensor, torch::Device device) { return tensor.defined() ? tensor.to(device) : tensor; }
+
+// Positions of the events of `rows` in the flat event tensors, with the offsets of the result.
+Ragged event_positions(const torch::Tensor& offsets, const torch::Tensor& rows) {
+  const auto total = offsets[-1].item<int64_t>();
+  return Ragged{torch::arange(total, torch::kInt64), offsets}.take(rows);
+}
+
+}  // namespace
+
+Events Events::take(const torch::Tensor& rows) const {
+  if (!defined()) return {};
+  const auto chosen = event_positions(offsets.cpu(), rows.cpu());
+  Events out;
+  out.offsets = chosen.offsets.to(offsets.device());
+  out.item = pick(item, chosen.values);
+  out.scene = pick(scene, chosen.values);
+  out.label = pick(label, chosen.values);
+  out.time = pick(time, chosen.values);
+  if (interest.defined()) out.interest = Ragged{interest.values, interest.offsets.cpu()}.take(chosen.values);
+  return out;
+}
+
+Events Events::to(torch::Device device) const {
+  if (!defined()) return {};
+  return {offsets.to(device),      moved(item, device), moved(scene, device), moved(label, device),
+          moved(time, device), interest.to(device)};
+}
+
+Batch Batch::take(const torch::Tensor& given) const {
+  TORCH_CHECK_VALUE(given.dim() == 1, "Batch.take: index must be a vector, got ", given.dim(), " dimensions");
+  const auto index = given.to(torch::kInt64).cpu().contiguous();
+  if (index.numel() > 0) {
+    const auto low = index.min().item<int64_t>();
+    const auto high = index.max().item<int64_t>();
+    TORCH_CHECK_INDEX(low >= 0 && high < size(), "Batch.take: index must be in [0, ", size(), "), got ",
+                      low < 0 ? low : high);
+  }
+  Batch out;
+  out.categorical = pick(categorical, index);
+  out.numeric = pick(numeric, index);
+  for (const auto& [name, list] : sequence) out.sequence[name] = list.take(index);
+  out.scene = pick(scene, index);
+  out.label = pick(label, index);
+  out.weight = pick(weight, index);
+  out.user = pick(user, index);
+  out.item = pick(item, index);
+  out.row = pick(row, index);
+  out.time = pick(time, index);
+  out.interest = interest.take(index);
+  out.history = history.take(index);
+  out.schema_digest = schema_digest;
+  return out;
+}
+
+Batch Batch::to(torch::Device device) const {
+  Batch out = *this;
+  for (auto* tensor : {&out.categorical, &out.numeric, &out.scene, &out.label, &out.weight, &out.user, &out.item, &out.row,
+                       &out.time}) {
+    *tensor = moved(*tensor, device);
+  }
+  for (auto& [name, list] : out.sequence) list = list.to(device);
+  out.interest = interest.to(device);
+  out.history = history.to(device);
+  return out;
+}
+
+}  // namespace polyscene::data

@@ -1,0 +1,320 @@
+#include "polyscene/data/table.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "polyscene/core/errors.h"
+#include "polyscene/core/random.h"
+#include "polyscene/core/sha256.h"
+
+namespace polyscene::data {
+namespace {
+
+constexpr int64_t kGrain = 1024;
+
+std::vector<int32_t> map_codes(const Strings& source, const Strings& vocabulary) {
+  const auto index = vocabulary.index();
+  std::vector<int32_t> out(source.size(), static_cast<int32_t>(kUnknown));
+  for (int64_t code = 0; code < source.size(); ++code) {
+    const auto found = index.find(source.at(code));
+    if (found != index.end()) out[code] = static_cast<int32_t>(found->second + kFirstId);
+  }
+  return out;
+}
+
+int64_t position_of(const std::vector<std::string>& names, const std::string& name, const char* kind) {
+  const auto found = std::find(names.begin(), names.end(), name);
+  TORCH_CHECK_VALUE(found != names.end(), "table: the schema wants ", kind, " column '", name, "'; the data has: ",
+                    names.empty() ? "none" : join(names), suggestion(name, names));
+  return found - names.begin();
+}
+
+std::vector<int32_t> map_scenes(const Columns& columns, const Schema& schema, const torch::Tensor& rows) {
+  std::vector<char> used(columns.scene_names.size());
+  const auto* scene = columns.scene.const_data_ptr<int32_t>();
+  const auto n = rows.defined() ? rows.numel() : columns.rows;
+  const auto* row = rows.defined() ? rows.const_data_ptr<int64_t>() : nullptr;
+  for (int64_t i = 0; i < n; ++i) used[scene[row ? row[i] : i]] = 1;
+  torch::Tensor profiles;
+  std::vector<int32_t> out(columns.scene_names.size(), -1);
+  for (size_t s = 0; s < out.size(); ++s) {
+    const auto found = std::find(schema.scenes.begin(), schema.scenes.end(), columns.scene_names[s]);
+    if (found != schema.scenes.end()) {
+      out[s] = static_cast<int32_t>(found - schema.scenes.begin());
+    } else if (!used[s]) {
+      continue;
+    } else if (schema.unseen_scene == "shared") {
+      out[s] = static_cast<int32_t>(schema.scenes.size());
+    } else if (schema.unseen_scene == "nearest") {
+      if (!profiles.defined()) profiles = scene_profiles(columns, rows.defined() ? rows : torch::arange(n));
+      const auto distance = (schema.scene_profile - profiles[static_cast<int64_t>(s)]).abs().sum(1);
+      out[s] = static_cast<int32_t>(distance.argmin().item<int64_t>());
+    } else {
+      TORCH_CHECK_VALUE(false, "table: scene '", columns.scene_names[s], "' was not seen in training; known scenes: ",
+                        join(schema.scenes), "; unseen_scene='shared' or 'nearest' accepts new ones",
+                        suggestion(columns.scene_names[s], schema.scenes));
+    }
+  }
+  return out;
+}
+
+std::shared_ptr<const Encoding> encode(const Columns& columns, const Schema& schema, const torch::Tensor& rows) {
+  auto out = std::make_shared<Encoding>();
+  for (const auto& field : schema.categorical) {
+    out->column.push_back(position_of(columns.categorical, field.name, "categorical"));
+    out->categorical.push_back(map_codes(columns.ids[out->column.back()], field.ids));
+  }
+  for (const auto& field : schema.numeric) out->number.push_back(position_of(columns.numeric, field.name, "numeric"));
+  for (const auto& list : schema.lists) {
+    out->list.push_back(position_of(columns.lists, list.name, "list"));
+    const auto& vocabulary = list.shares.empty() ? list.ids : schema.categorical[schema.field(list.shares)].ids;
+    out->lists.push_back(map_codes(columns.list_ids[out->list.back()], vocabulary));
+  }
+  out->scene = map_scenes(columns, schema, rows);
+  if (schema.num_interests() > 0 && columns.interest.defined()) {
+    const auto index = schema.interests.index();
+    for (int64_t code = 0; code < columns.interest_ids.size(); ++code) {
+      const auto found = index.find(columns.interest_ids.at(code));
+      out->interest.push_back(found == index.end() ? -1 : static_cast<int32_t>(found->second));
+    }
+  }
+  return out;
+}
+
+// Lists of the given source rows, mapped; codes that map below `first` are left out, the newest `longest` are kept.
+Ragged gather_list(const Ragged& source, const std::vector<int32_t>& map, const std::vector<int64_t>& rows, int32_t first,
+                   int64_t longest) {
+  const auto* offsets = source.offsets.const_data_ptr<int64_t>();
+  const auto* values = source.values.const_data_ptr<int32_t>();
+  Ragged out{{}, torch::zeros({static_cast<int64_t>(rows.size()) + 1}, torch::kInt64)};
+  auto* end = out.offsets.data_ptr<int64_t>();
+  std::vector<int32_t> kept;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto start = std::max(offsets[rows[i]], offsets[rows[i] + 1] - longest);
+    for (auto j = start; j < offsets[rows[i] + 1]; ++j) {
+      const auto row = values[j] < 0 ? -1 : map[values[j]];
+      if (row >= first) kept.push_back(row);
+    }
+    end[i + 1] = static_cast<int64_t>(kept.size());
+  }
+  out.values = torch::empty({static_cast<int64_t>(kept.size())}, torch::kInt32);
+  std::copy(kept.begin(), kept.end(), out.values.data_ptr<int32_t>());
+  return out;
+}
+
+template <typename T>
+torch::Tensor gather(const torch::Tensor& column, const std::vector<int64_t>& rows) {
+  auto out = torch::empty({static_cast<int64_t>(rows.size())}, column.options());
+  const auto* from = column.const_data_ptr<T>();
+  auto* to = out.template data_ptr<T>();
+  for (size_t i = 0; i < rows.size(); ++i) to[i] = from[rows[i]];
+  return out;
+}
+
+}  // namespace
+
+Table::Table(std::shared_ptr<const Columns> columns, std::shared_ptr<const Schema> schema, torch::Tensor rows, std::string role)
+    : columns_(std::move(columns)), schema_(std::move(schema)), rows_(std::move(rows)), role_(std::move(role)) {
+  if (rows_.defined()) {
+    TORCH_CHECK_VALUE(rows_.dim() == 1 && rows_.scalar_type() == torch::kInt64, "table: rows must be an int64 vector");
+    rows_ = rows_.contiguous();
+    if (rows_.numel() > 0) {
+      const auto low = rows_.min().item<int64_t>(), high = rows_.max().item<int64_t>();
+      TORCH_CHECK_INDEX(low >= 0 && high < columns_->rows, "table: rows must be in [0, ", columns_->rows, "), got ",
+                        low < 0 ? low : high);
+    }
+  }
+  size_ = rows_.defined() ? rows_.numel() : columns_->rows;
+  encoding_ = encode(*columns_, *schema_, rows_);
+}
+
+int64_t Table::source_row(int64_t position) const {
+  return rows_.defined() ? rows_.const_data_ptr<int64_t>()[position] : position;
+}
+
+void Table::numbers(int64_t row, float* out) const {
+  const auto width = static_cast<int64_t>(columns_->numeric.size());
+  const auto* raw = columns_->numbers.const_data_ptr<float>() + row * width;
+  for (size_t m = 0; m < schema_->numeric.size(); ++m) {
+    const auto& field = schema_->numeric[m];
+    const double given = raw[encoding_->number[m]];
+    const bool missing = std::isnan(given);
+    double value = missing ? field.fill : given;
+    if (field.outliers == "clip") value = std::clamp(value, field.low, field.high);
+    *out++ = static_cast<float>((value - field.shift) / field.scale);
+    if (field.width() == 2) *out++ = missing ? 1.0f : 0.0f;
+  }
+}
+
+void Table::gather_categorical(const std::vector<int64_t>& rows, Batch& out) const {
+  const auto n = static_cast<int64_t>(rows.size());
+  const auto fields = schema_->num_fields();
+  const auto width = static_cast<int64_t>(columns_->categorical.size());
+  out.categorical = torch::empty({n, fields}, torch::kInt32);
+  if (fields == 0) return;
+  auto* to = out.categorical.data_ptr<int32_t>();
+  const auto* codes = columns_->codes.const_data_ptr<int32_t>();
+  at::parallel_for(0, n, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t f = 0; f < fields; ++f) {
+      const auto& map = encoding_->categorical[f];
+      const auto column = encoding_->column[f];
+      for (int64_t i = begin; i < end; ++i) {
+        const auto code = codes[rows[i] * width + column];
+        to[i * fields + f] = code < 0 ? static_cast<int32_t>(kMissing) : map[code];
+      }
+    }
+  });
+}
+
+void Table::gather_lists(const std::vector<int64_t>& rows, Batch& out) const {
+  for (size_t l = 0; l < schema_->lists.size(); ++l) {
+    const auto& field = schema_->lists[l];
+    out.sequence[field.name] = gather_list(columns_->list_codes[encoding_->list[l]], encoding_->lists[l], rows, 0,
+                                           field.kind == "sequence" ? field.max_length : columns_->rows + INT32_MAX);
+  }
+  if (!encoding_->interest.empty()) {
+    out.interest = gather_list(columns_->interest, encoding_->interest, rows, 0, INT32_MAX);
+  }
+}
+
+Events Table::gather_history(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const {
+  for (const auto& field : schema_->lists) {
+    if (field.kind != "sequence" || schema_->item < 0 || field.shares != schema_->categorical[schema_->item].name) continue;
+    const auto& list = out.sequence.at(field.name);
+    const auto counts = list.offsets.diff();
+    Events events;
+    events.offsets = list.offsets;
+    events.item = list.values;
+    events.scene = out.scene.repeat_interleave(counts);
+    events.label = torch::ones({list.values.numel()});
+    events.time = torch::zeros({list.values.numel()}, torch::kInt64);
+    return events;
+  }
+  if (!history_ || !out.user.defined()) return {};
+  torch::Tensor source;
+  if (history_->source.lock() == columns_) source = torch::tensor(rows, torch::kInt64);
+  return history_->before(out.user, out.time, source, length);
+}
+
+Batch Table::batch(const torch::Tensor& positions, bool grouped, int64_t history, const RandomStream* shared) const {
+  TORCH_CHECK_VALUE(positions.defined() && positions.dim() == 1, "table.batch: positions must be a vector");
+  auto order = positions.to(torch::kInt64).contiguous();
+  const auto n = order.numel();
+  auto* position = order.data_ptr<int64_t>();
+  const auto scenes = schema_->num_scenes();
+  const auto* scene = columns_->scene.const_data_ptr<int32_t>();
+  std::vector<int64_t> code(n);
+  for (int64_t i = 0; i < n; ++i) {
+    TORCH_CHECK_INDEX(position[i] >= 0 && position[i] < size_, "table.batch: positions must be in [0, ", size_, "), got ",
+                      position[i]);
+    code[i] = encoding_->scene[scene[source_row(position[i])]];
+    if (shared && schema_->unseen_scene == "shared" && shared->below(scenes, position[i]) == 0) code[i] = scenes - 1;
+  }
+  Batch out;
+  if (grouped) {
+    out.scene_offsets = torch::zeros({scenes + 1}, torch::kInt64);
+    auto* offsets = out.scene_offsets.data_ptr<int64_t>();
+    for (const auto s : code) ++offsets[s + 1];
+    for (int64_t s = 0; s < scenes; ++s) offsets[s + 1] += offsets[s];
+    std::vector<int64_t> next(offsets, offsets + scenes);
+    std::vector<int64_t> sorted(n), sorted_code(n);
+    for (int64_t i = 0; i < n; ++i) {
+      const auto to = next[code[i]]++;
+      sorted[to] = position[i];
+      sorted_code[to] = code[i];
+    }
+    order = torch::tensor(sorted, torch::kInt64);
+    code = std::move(sorted_code);
+    position = order.data_ptr<int64_t>();
+  }
+  std::vector<int64_t> rows(n);
+  for (int64_t i = 0; i < n; ++i) rows[i] = source_row(position[i]);
+  out.row = order;
+  out.scene = torch::tensor(code, torch::kInt64);
+  gather_categorical(rows, out);
+  const auto width = schema_->numeric_width();
+  out.numeric = torch::empty({n, width}, torch::kFloat32);
+  if (width > 0) {
+    auto* to = out.numeric.data_ptr<float>();
+    for (int64_t i = 0; i < n; ++i) numbers(rows[i], to + i * width);
+  }
+  if (columns_->label.defined()) out.label = gather<float>(columns_->label, rows);
+  if (columns_->weight.defined()) out.weight = gather<float>(columns_->weight, rows);
+  if (columns_->time.defined()) out.time = gather<int64_t>(columns_->time, rows);
+  if (schema_->user >= 0) out.user = out.categorical.select(1, schema_->user).to(torch::kInt64);
+  if (schema_->item >= 0) out.item = out.categorical.select(1, schema_->item).to(torch::kInt64);
+  gather_lists(rows, out);
+  if (history > 0) out.history = gather_history(rows, out, history);
+  out.schema_digest = schema_->digest();
+  return out;
+}
+
+torch::Tensor Table::column(int64_t field) const {
+  auto out = torch::empty({size_}, torch::kInt64);
+  auto* to = out.data_ptr<int64_t>();
+  const auto width = static_cast<int64_t>(columns_->categorical.size());
+  const auto* codes = columns_->codes.const_data_ptr<int32_t>();
+  for (int64_t i = 0; i < size_; ++i) {
+    const auto code = codes[source_row(i) * width + encoding_->column[field]];
+    to[i] = code < 0 ? kMissing : encoding_->categorical[field][code];
+  }
+  return out;
+}
+
+torch::Tensor Table::scenes() const {
+  auto out = torch::empty({size_}, torch::kInt64);
+  auto* to = out.data_ptr<int64_t>();
+  const auto* scene = columns_->scene.const_data_ptr<int32_t>();
+  for (int64_t i = 0; i < size_; ++i) to[i] = encoding_->scene[scene[source_row(i)]];
+  return out;
+}
+
+torch::Tensor Table::users() const { return schema_->user < 0 ? torch::Tensor() : column(schema_->user); }
+torch::Tensor Table::items() const { return schema_->item < 0 ? torch::Tensor() : column(schema_->item); }
+
+torch::Tensor Table::labels() const {
+  if (!columns_->label.defined()) return {};
+  return rows_.defined() ? columns_->label.index_select(0, rows_) : columns_->label.clone();
+}
+
+torch::Tensor Table::times() const {
+  if (!columns_->time.defined()) return {};
+  return rows_.defined() ? columns_->time.index_select(0, rows_) : columns_->time.clone();
+}
+
+Table Table::take(const torch::Tensor& positions) const {
+  const auto index = positions.to(torch::kInt64).contiguous();
+  Table out(columns_, schema_, rows_.defined() ? rows_.index_select(0, index) : index, role_);
+  out.history_ = history_;
+  return out;
+}
+
+std::string Table::digest() const {
+  Sha256 hash;
+  hash.update(columns_->digest());
+  const auto rows = rows_.defined() ? rows_ : torch::arange(size_);
+  hash.update(rows.const_data_ptr(), rows.nbytes());
+  return hash.digest();
+}
+
+Batches::Batches(const Table& table, int64_t batch_size, bool shuffle, uint64_t seed, int64_t epoch, int64_t history)
+    : table_(table), batch_size_(batch_size), history_(history) {
+  TORCH_CHECK_VALUE(batch_size > 0, "batches: batch_size must be positive, got ", batch_size);
+  if (!shuffle) return;
+  order_ = torch::tensor(permutation(table.size(), RandomStream(seed, "shuffle", epoch)), torch::kInt64);
+  shared_.emplace(seed, "shared_scene", epoch);
+}
+
+int64_t Batches::count() const { return (table_.size() + batch_size_ - 1) / batch_size_; }
+
+std::optional<Batch> Batches::next() {
+  if (position_ >= table_.size()) return std::nullopt;
+  const auto end = std::min(position_ + batch_size_, table_.size());
+  const auto positions = order_.defined() ? order_.slice(0, position_, end) : torch::arange(position_, end);
+  position_ = end;
+  return table_.batch(positions, true, history_, shared_ ? &*shared_ : nullptr);
+}
+
+}  // namespace polyscene::data

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "polyscene/data/table.h"
+#include "polyscene/eval/scene_metrics.h"
+#include "polyscene/models/base.h"
+
+namespace polyscene::eval {
+
+/// Scores every row of `table` and computes metrics overall, as the mean over scenes, and for each scene.
+/// `metrics` empty: all of the task. Throws ValueError for an unknown metric, a table without labels or of another schema.
+Evaluation evaluate(models::Model& model, const data::Table& table, const std::vector<std::string>& metrics = {},
+                    double threshold = 0.5);
+
+}  // namespace polyscene::eval

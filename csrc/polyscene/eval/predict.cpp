@@ -1,0 +1,40 @@
+#include "polyscene/eval/predict.h"
+
+namespace polyscene::eval {
+namespace {
+
+// Evaluation mode for as long as it lives.
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(models::Model& model) : model_(model), training_(model.is_training()) { model_.eval(); }
+  ~EvaluationMode() { model_.train(training_); }
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+ private:
+  models::Model& model_;
+  bool training_;
+};
+
+}  // namespace
+
+torch::Tensor predict_logits(models::Model& model, const data::Table& table, int64_t batch_size) {
+  TORCH_CHECK_VALUE(table.schema().digest() == model.schema().digest(), model.name(),
+                    ": the table was encoded with another schema; read it with schema=model.schema");
+  const torch::NoGradGuard no_grad;
+  const EvaluationMode evaluation(model);
+  torch::Tensor out;
+  data::Batches batches(table, batch_size, /*shuffle=*/false, 0, 0, model.history_length());
+  while (const auto batch = batches.next()) {
+    const auto logits = model.forward(*batch);
+    if (!out.defined()) out = torch::empty({table.size()}, logits.options());
+    out.index_copy_(0, batch->row, logits);
+  }
+  if (!out.defined()) return torch::empty({0});
+  const auto bad = out.isnan().nonzero();
+  TORCH_CHECK_VALUE(bad.size(0) == 0, model.name(), ": the score of row ", bad.size(0) ? bad[0][0].item<int64_t>() + 1 : 0,
+                    " is NaN");
+  return out;
+}
+
+}  // namespace polyscene::eval

@@ -1,0 +1,74 @@
+#include "polyscene/models/base.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "polyscene/nn/feature_embedding.h"
+
+namespace polyscene::models {
+
+torch::Tensor weighted_mean(const torch::Tensor& loss, const torch::Tensor& weight) {
+  // An empty batch has loss 0 rather than NaN: a scene may have no rows in a step.
+  if (!weight.defined()) return loss.sum() / std::max<int64_t>(loss.numel(), 1);
+  const auto w = weight.to(loss.scalar_type());
+  return (loss * w).sum() / w.sum().clamp_min(1e-12);
+}
+
+double base_score(const data::Schema& schema) {
+  if (schema.task == "rating") return schema.label_mean;
+  const double mean = std::clamp(schema.label_mean, 1e-6, 1 - 1e-6);
+  return std::log(mean / (1 - mean));
+}
+
+torch::Tensor Model::task_loss(const torch::Tensor& out, const data::Batch& batch) const {
+  TORCH_CHECK_VALUE(batch.label.defined(), name(), ": the batch has no label; name its column when the table is read");
+  const auto label = batch.label.to(out.scalar_type());  // [B]
+  const auto& task = schema().task;
+  if (task == "rating") return weighted_mean((out - label).square(), batch.weight);
+  TORCH_CHECK_VALUE(task == "ctr" || task == "ranking", name(), ": there is no default loss for task '", task,
+                    "'; the model must define its own");
+  return weighted_mean(torch::binary_cross_entropy_with_logits(out, label, {}, {}, at::Reduction::None), batch.weight);
+}
+
+torch::Tensor Model::loss(const data::Batch& batch) { return task_loss(forward(batch), batch); }
+
+Explanation Model::explain(const data::Batch&) { return {}; }
+
+void Model::prepare(const data::Table& train) {
+  TORCH_CHECK_VALUE(train.schema().digest() == schema().digest(), name(),
+                    ": the training table belongs to another schema than the model");
+  if (schema().user < 0 || schema().item < 0) return;
+  history_ = train.history() ? train.history() : data::History::fit(train);
+}
+
+bool Model::fit_closed_form(const data::Table&) { return false; }
+
+void Model::begin_epoch(int64_t) {}
+
+torch::Tensor Model::transition_matrix(int64_t, int64_t) {
+  TORCH_CHECK_VALUE(false, name(), ": this model has no interests that move from scene to scene; interest_migration has");
+}
+
+std::vector<std::string> Model::table_parameters() const {
+  std::vector<std::string> out;
+  for (const auto& child : named_modules("", /*include_self=*/false)) {
+    if (child.value()->as<torch::nn::EmbeddingImpl>() || child.value()->as<nn::FeatureEmbeddingImpl>())
+      out.push_back(child.key() + ".weight");
+  }
+  return out;
+}
+
+void Model::sparse_gradients(bool on) {
+  for (const auto& child : modules(/*include_self=*/false)) {
+    if (auto* table = child->as<torch::nn::EmbeddingImpl>()) table->options.sparse(on);
+    if (auto* fields = child->as<nn::FeatureEmbeddingImpl>()) fields->set_sparse(on);
+  }
+}
+
+void Model::check(const data::Batch& batch) const {
+  TORCH_CHECK_VALUE(batch.schema_digest == schema().digest(), name(), ": the batch was encoded with schema ",
+                    batch.schema_digest.empty() ? "(none)" : batch.schema_digest.substr(0, 12), ", the model has ",
+                    schema().digest().substr(0, 12), "; read the table with schema=model.schema");
+}
+
+}  // namespace polyscene::models

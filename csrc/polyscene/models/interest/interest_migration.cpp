@@ -1,0 +1,271 @@
+#include "polyscene/models/interest/interest_migration.h"
+
+#include "polyscene/core/errors.h"
+#include "polyscene/nn/masks.h"
+
+namespace polyscene::models {
+namespace {
+
+void check_choice(const char* option, const std::string& given, const std::vector<std::string>& known) {
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), "InterestMigration: ", option,
+                    " must be one of ", join(known), ", got '", given, "'", suggestion(given, known));
+}
+
+// Second-order factorisation machine: half of (square of sum - sum of squares) over the slots of [B, F, k].
+torch::Tensor interactions(const torch::Tensor& slots) {
+  return 0.5 * (slots.sum(1).square() - slots.square().sum(1)).sum(1);  // [B]
+}
+
+}  // namespace
+
+InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema> schema, InterestMigrationOptions options_)
+    : Model(std::move(schema)), options(std::move(options_)) {
+  const auto& s = this->schema();
+  TORCH_CHECK_VALUE(s.user >= 0 && s.item >= 0, "InterestMigration: the data must name a user and an item column");
+  TORCH_CHECK_VALUE(options.dim() > 0 && options.hidden() > 0 && options.max_length() > 0 && options.interests() > 0 &&
+                        options.factors() > 0,
+                    "InterestMigration: dim, hidden, max_length, interests and factors must be positive");
+  check_choice("attention", options.attention(), {"multi_head", "pair"});
+  check_choice("transition", options.transition(), {"softmax", "bernoulli"});
+  interests_ = s.num_interests() > 0 ? s.num_interests() : options.interests();
+  const auto d = options.dim(), h = options.hidden(), k = interests_, scenes = s.num_scenes();
+
+  embedding = register_module("embedding", nn::FeatureEmbedding(s, nn::FeatureEmbeddingOptions{d}));
+  for (int64_t f = 0; f < s.num_fields(); ++f) {
+    if (s.categorical[f].side == "item") item_slots_.push_back(f);
+  }
+  for (auto slot = s.num_fields(); slot < embedding->slots(); ++slot) item_slots_.push_back(slot);
+  encoder = register_module("encoder", nn::SequenceEncoder(d, nn::SequenceEncoderOptions()
+                                                                  .kind(options.encoder())
+                                                                  .hidden(h)
+                                                                  .layers(options.layers())
+                                                                  .heads(options.heads())
+                                                                  .scenes(scenes)
+                                                                  .max_length(options.max_length())));
+  if (options.attention() == "pair") {
+    pair_attention = register_module("pair_attention", nn::PairAttention(h));
+  } else {
+    attention = register_module("attention", nn::MultiHeadAttention(h, nn::MultiHeadAttentionOptions().heads(options.heads())));
+  }
+  const auto context = options.attention() == "pair" ? 2 * h : h;
+  interest_head = register_module("interest_head", torch::nn::Linear(context + h, k));
+  transition_head = register_module("transition_head", torch::nn::Linear(context + k, k));
+  state_projection = register_module("state_projection", torch::nn::Linear(context + h, d));
+  interest_projection = register_module("interest_projection", torch::nn::Linear(torch::nn::LinearOptions(k, d).bias(false)));
+  predictor = register_module("predictor", nn::MLP(d + embedding->output_size(), nn::MLPOptions()
+                                                                                      .hidden(options.mlp())
+                                                                                      .output(1)
+                                                                                      .dropout(options.dropout())));
+  if (options.profile()) {
+    bias = register_module("bias", nn::FeatureEmbedding(s, nn::FeatureEmbeddingOptions{1, 0}));
+    factors = register_module("factors", nn::FeatureEmbedding(s, nn::FeatureEmbeddingOptions{options.factors(), 1e-2}));
+  }
+  event_interest = register_parameter("event_interest", torch::randn({k, d}) * 0.1);
+  event_label = register_parameter("event_label", torch::randn({2, d}) * 0.1);
+  scene_transition = register_parameter("scene_transition", torch::zeros({scenes * scenes, k, k}));
+  scene_bias = register_parameter("scene_bias", torch::zeros({scenes}));
+  base = register_buffer("base", torch::tensor(base_score(s), torch::kFloat32));
+}
+
+std::vector<std::string> InterestMigrationImpl::table_parameters() const {
+  std::vector<std::string> out = {"embedding.weight"};
+  if (options.profile()) out.insert(out.end(), {"bias.weight", "factors.weight"});
+  return out;
+}
+
+void InterestMigrationImpl::sparse_gradients(bool on) {
+  embedding->set_sparse(on);
+  if (!options.profile()) return;
+  bias->set_sparse(on);
+  factors->set_sparse(on);
+}
+
+torch::Tensor InterestMigrationImpl::multi_hot(const data::Ragged& lists, const torch::TensorOptions& like) const {
+  auto out = torch::zeros({lists.size(), interests_}, like);
+  const auto row = torch::arange(lists.size(), lists.offsets.options()).repeat_interleave(lists.offsets.diff());
+  return out.index_put_({row.to(like.device()), lists.values.to(torch::kInt64)}, torch::ones({}, like));
+}
+
+InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& events, const torch::Tensor& row_scene, bool all_steps) {
+  const auto like = event_label.options();
+  const auto n = row_scene.size(0);
+  const auto width = options.attention() == "pair" ? 2 * options.hidden() : options.hidden();
+  Steps out;
+  out.scene = row_scene;
+  if (!events.defined() || events.item.numel() == 0) {
+    out.valid = torch::zeros({n, 0}, torch::kBool);
+    out.last = torch::zeros({n, options.hidden()}, like);
+    out.context = torch::zeros({n, width}, like);
+    return out;
+  }
+  const auto item = schema().categorical[schema().item].name;
+  auto x = embedding->embed(item, events.item) + event_label.index_select(0, events.label.gt(0.5).to(torch::kInt64));
+  if (events.interest.defined()) x = x + multi_hot(events.interest, like).mm(event_interest);  // [L, D]
+  const auto padded = nn::pad_ragged(x, events.offsets, options.max_length());                 // [B, T, D]
+  const auto scene = nn::pad_ragged(events.scene, events.offsets, options.max_length()).values;
+  out.valid = padded.valid;
+  out.states = torch::dropout(encoder->forward(padded.values, out.valid, scene), options.dropout(), is_training());  // [B, T, H]
+  out.last = nn::last_state(out.states, out.valid);
+  const auto length = out.valid.sum(1);  // [B]
+  const auto newest = scene.gather(1, (length - 1).clamp_min(0).unsqueeze(1)).squeeze(1);
+  out.scene = torch::where(length > 0, newest, row_scene);
+  if (options.attention() == "pair") {
+    const auto attended = pair_attention->attend(out.states, out.valid);  // [B, T, 2H]
+    out.contexts = attended.output;
+    out.weights = attended.weights.unsqueeze(1);
+    out.context = nn::last_state(out.contexts, out.valid);
+  } else if (all_steps) {
+    const auto causal = nn::causal_mask(out.states.size(1), out.states.device());
+    const auto attended = attention->attend(out.states, out.states, out.states, out.valid, causal);
+    out.contexts = attended.output;
+    out.weights = attended.weights;
+    out.context = nn::last_state(out.contexts, out.valid);
+  } else {
+    // The last state attends to all valid ones: the last row of the causal attention, without the others.
+    const auto context = attention->forward(out.last.unsqueeze(1), out.states, out.states, out.valid).squeeze(1);
+    out.context = context * (length > 0).unsqueeze(1).to(context.dtype());
+  }
+  return out;
+}
+
+torch::Tensor InterestMigrationImpl::transition(const torch::Tensor& context, const torch::Tensor& interest,
+                                            const torch::Tensor& from, const torch::Tensor& to) {
+  const auto pair = from * schema().num_scenes() + to;  // [B]
+  const auto special = torch::bmm(interest.unsqueeze(1), scene_transition.index_select(0, pair)).squeeze(1);
+  return transition_head->forward(torch::cat({context, interest}, 1)) + special;  // [B, K]
+}
+
+torch::Tensor InterestMigrationImpl::probabilities(const torch::Tensor& logits) const {
+  return options.transition() == "softmax" ? logits.softmax(-1) : logits.sigmoid();
+}
+
+InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batch, bool all_steps) {
+  check(batch);
+  Output out;
+  out.steps = follow(batch.history, batch.scene, all_steps);
+  const auto& steps = out.steps;
+  const auto both = torch::cat({steps.context, steps.last}, 1);
+  out.interest_logits = interest_head->forward(both);                                                         // [B, K]
+  out.transition_logits = transition(steps.context, out.interest_logits.sigmoid(), steps.scene, batch.scene);  // [B, K]
+  const auto z = state_projection->forward(both) + interest_projection->forward(probabilities(out.transition_logits));
+  const auto slots = embedding->forward(batch);  // [B, F, D]
+  const auto index = torch::tensor(item_slots_, torch::kInt64).to(slots.device());
+  const auto match = (z * slots.index_select(1, index).sum(1)).sum(1);
+  const auto numeric = batch.numeric.to(slots.dtype());
+  const auto flat = torch::cat({z, slots.flatten(1), numeric}, 1);
+  out.logits = base + scene_bias.index_select(0, batch.scene) + match + predictor->forward(flat).squeeze(1);
+  out.penalty = slots.square().sum();
+  if (options.profile()) {
+    const auto biases = bias->forward(batch), factor = factors->forward(batch);
+    out.logits = out.logits + biases.sum({1, 2}) + interactions(factor);
+    out.penalty = out.penalty + factor.square().sum() + 0.5 * biases.square().sum();
+  }
+  return out;
+}
+
+torch::Tensor InterestMigrationImpl::forward(const data::Batch& batch) { return run(batch, false).logits; }
+
+torch::Tensor InterestMigrationImpl::loss(const data::Batch& batch) {
+  const auto out = run(batch, false);
+  const auto rows = std::max<int64_t>(batch.size(), 1);
+  auto loss = task_loss(out.logits, batch) + options.embedding_l2() * 0.5 * out.penalty / rows;
+  if (schema().num_interests() == 0) return loss;
+  const auto followed = out.steps.valid.size(1) > 0 ? out.steps.valid.any(1) : torch::zeros({batch.size()}, torch::kBool);
+  if (options.interest_weight() > 0 && batch.history.defined() && batch.history.interest.defined() && followed.any().item<bool>()) {
+    // Interests of the last event of each row that has one.
+    const auto rows_with = followed.nonzero().squeeze(1);
+    const auto last = batch.history.offsets.slice(0, 1).index_select(0, rows_with) - 1;
+    const auto target = multi_hot(batch.history.interest.take(last), out.interest_logits.options());
+    loss = loss + options.interest_weight() * torch::binary_cross_entropy_with_logits(
+                                                  out.interest_logits.index_select(0, rows_with), target);
+  }
+  if (options.transition_weight() > 0 && batch.interest.defined()) {
+    const auto target = multi_hot(batch.interest, out.transition_logits.options());  // [B, K]
+    const auto known = target.sum(1).gt(0).to(target.dtype());
+    torch::Tensor each;
+    if (options.transition() == "softmax") {
+      each = -(target / target.sum(1, true).clamp_min(1) * out.transition_logits.log_softmax(-1)).sum(1);
+    } else {
+      each = torch::binary_cross_entropy_with_logits(out.transition_logits, target, {}, {}, at::Reduction::None).mean(1);
+    }
+    loss = loss + options.transition_weight() * (each * known).sum() / known.sum().clamp_min(1);
+  }
+  return loss;
+}
+
+Explanation InterestMigrationImpl::explain(const data::Batch& batch) {
+  const auto out = run(batch, true);
+  const auto& steps = out.steps;
+  const auto length = steps.valid.sum(1);  // [B]
+  torch::Tensor weights = torch::zeros({batch.size(), 1, 0});
+  if (steps.weights.defined()) {
+    const auto heads = steps.weights.size(1), t = steps.weights.size(3);
+    const auto last = (length - 1).clamp_min(0).view({-1, 1, 1, 1}).expand({-1, heads, 1, t});
+    weights = steps.weights.gather(2, last).squeeze(2);  // [B, heads, T]
+  }
+  return {{"attention", weights},
+          {"events", length},
+          {"interests", out.interest_logits.sigmoid()},
+          {"transitions", probabilities(out.transition_logits)}};
+}
+
+torch::Tensor InterestMigrationImpl::transition_matrix(int64_t from, int64_t to) {
+  constexpr int64_t kUsers = 512;
+  TORCH_CHECK_VALUE(history_ && history_->item.defined(), "InterestMigration: transition_matrix needs a trained model");
+  const auto scenes = schema().num_scenes();
+  TORCH_CHECK_INDEX(from >= 0 && from < scenes && to >= 0 && to < scenes, "transition_matrix: scenes must be in [0, ", scenes,
+                    "), got ", from, " and ", to);
+  const torch::NoGradGuard no_grad;
+  const bool training = is_training();
+  eval();
+  const auto k = interests_, length = options.max_length();
+  const auto like = event_label.options();
+  auto sum = torch::zeros({k, k}, like), weight = torch::zeros({k, 1}, like);
+  const auto* start = history_->offsets.const_data_ptr<int64_t>();
+  const auto users = history_->offsets.numel() - 1;
+  // Windows of `length` events that overlap by one, so that every step but a user's last has its next event.
+  std::vector<int64_t> index, ends = {0};
+  const auto flush = [&] {
+    if (ends.size() == 1) return;
+    const auto chosen = torch::tensor(index, torch::kInt64);
+    data::Events events{torch::tensor(ends, torch::kInt64), history_->item.index_select(0, chosen),
+                        history_->scene.index_select(0, chosen), history_->label.index_select(0, chosen),
+                        history_->time.index_select(0, chosen), history_->interest.take(chosen)};
+    const auto n = static_cast<int64_t>(ends.size()) - 1;
+    const auto steps = follow(events, torch::zeros({n}, torch::kInt64), true);
+    const auto scene = nn::pad_ragged(events.scene, events.offsets).values;  // [B, T]
+    const auto t = scene.size(1);
+    const auto moves = steps.valid.slice(1, 1) & scene.slice(1, 0, t - 1).eq(from) & scene.slice(1, 1).eq(to);
+    const auto at = moves.flatten().nonzero().squeeze(1);  // steps that go from `from` to `to`
+    const auto pick = [&](const torch::Tensor& x) { return x.slice(1, 0, t - 1).flatten(0, 1).index_select(0, at); };
+    if (at.numel() > 0) {
+      const auto context = pick(steps.contexts), state = pick(steps.states);
+      const auto interest = interest_head->forward(torch::cat({context, state}, 1)).sigmoid();
+      const auto scene_from = torch::full({at.numel()}, from, torch::kInt64), scene_to = torch::full_like(scene_from, to);
+      const auto next = probabilities(transition(context, interest, scene_from, scene_to));
+      auto now = interest;
+      if (events.interest.defined()) now = pick(nn::pad_ragged(multi_hot(events.interest, like), events.offsets).values);
+      sum += now.t().mm(next);
+      weight += now.sum(0).unsqueeze(1);
+    }
+    index.clear();
+    ends.assign(1, 0);
+  };
+  for (int64_t u = data::kFirstId; u < users; ++u) {
+    for (auto begin = start[u]; begin + 1 < start[u + 1]; begin += length - 1) {
+      const auto end = std::min(begin + length, start[u + 1]);
+      for (auto j = begin; j < end; ++j) index.push_back(j);
+      ends.push_back(static_cast<int64_t>(index.size()));
+      if (length < 2) break;
+    }
+    if (static_cast<int64_t>(ends.size()) > kUsers) flush();
+  }
+  flush();
+  const auto zero = torch::zeros({k, transition_head->options.in_features() - k}, like);
+  const auto scene_from = torch::full({k}, from, torch::kInt64), scene_to = torch::full({k}, to, torch::kInt64);
+  const auto alone = probabilities(transition(zero, torch::eye(k, like), scene_from, scene_to));
+  train(training);
+  return torch::where(weight > 0, sum / weight.clamp_min(1e-12), alone);
+}
+
+}  // namespace polyscene::models

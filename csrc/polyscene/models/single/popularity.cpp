@@ -1,0 +1,49 @@
+#include "polyscene/models/single/popularity.h"
+
+namespace polyscene::models {
+
+PopularityImpl::PopularityImpl(std::shared_ptr<const data::Schema> schema, PopularityOptions options_)
+    : Model(std::move(schema)), options(std::move(options_)) {
+  const auto& known = this->schema();
+  TORCH_CHECK_VALUE(known.item >= 0, "Popularity: the data must have an item column; name it when the table is read");
+  TORCH_CHECK_VALUE(options.scope() == "scene" || options.scope() == "overall",
+                    "Popularity: scope must be 'scene' or 'overall', got '", options.scope(), "'");
+  TORCH_CHECK_VALUE(options.smoothing() > 0, "Popularity: smoothing must be positive, got ", options.smoothing());
+  const auto scenes = options.scope() == "scene" ? known.num_scenes() : 1;
+  const auto items = known.categorical[known.item].rows();
+  rate = register_buffer("rate", torch::full({scenes, items}, known.label_mean, torch::kFloat32));
+  rows = register_buffer("rows", torch::zeros({scenes, items}));
+}
+
+torch::Tensor PopularityImpl::pick(const torch::Tensor& table, const data::Batch& batch) const {
+  check(batch);
+  const auto row = options.scope() == "scene" ? batch.scene : torch::zeros_like(batch.scene);
+  return table.index({row, batch.item});
+}
+
+torch::Tensor PopularityImpl::forward(const data::Batch& batch) {
+  const auto out = pick(rate, batch);  // [B]
+  return schema().task == "rating" ? out : out.logit(1e-6);
+}
+
+Explanation PopularityImpl::explain(const data::Batch& batch) {
+  return {{"rate", pick(rate, batch)}, {"rows", pick(rows, batch)}};
+}
+
+bool PopularityImpl::fit_closed_form(const data::Table& train) {
+  const torch::NoGradGuard no_grad;
+  const auto scenes = schema().num_scenes();
+  const auto items = rate.size(1);
+  const auto cell = train.scenes() * items + train.items();                                               // [n]
+  const auto seen = torch::bincount(cell, {}, scenes * items).view({scenes, items}).to(torch::kFloat64);  // [S, I]
+  const auto total =
+      torch::bincount(cell, train.labels().to(torch::kFloat64), scenes * items).view({scenes, items});  // [S, I]
+  const auto k = options.smoothing();
+  const auto overall = (total.sum(0) + k * schema().label_mean) / (seen.sum(0) + k);  // [I]
+  const bool by_scene = options.scope() == "scene";
+  rate.copy_(by_scene ? (total + k * overall) / (seen + k) : overall.unsqueeze(0));
+  rows.copy_(by_scene ? seen : seen.sum(0, /*keepdim=*/true));
+  return true;
+}
+
+}  // namespace polyscene::models

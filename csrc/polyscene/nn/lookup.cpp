@@ -1,0 +1,239 @@
+#include "polyscene/nn/lookup.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorSubclassLikeUtils.h>
+#include <torch/csrc/jit/frontend/tracer.h>
+
+#include <atomic>
+#include <bit>
+#include <cstring>
+#include <limits>
+
+namespace polyscene::nn {
+namespace {
+
+using torch::Tensor;
+
+constexpr int64_t kGrain = 4096;  // floats per task below which threads cost more than they save
+
+// Calls body(width) where width is a compile-time constant for the usual table widths: copies and sums then unroll.
+template <typename Body>
+void with_width(int64_t width, Body&& body) {
+  switch (width) {
+    case 1:
+      return body(std::integral_constant<int64_t, 1>());
+    case 8:
+      return body(std::integral_constant<int64_t, 8>());
+    case 16:
+      return body(std::integral_constant<int64_t, 16>());
+    case 32:
+      return body(std::integral_constant<int64_t, 32>());
+    case 64:
+      return body(std::integral_constant<int64_t, 64>());
+    default:
+      return body(width);
+  }
+}
+
+template <typename Body>
+void with_index(const Tensor& index, Body&& body) {
+  if (index.scalar_type() == torch::kInt32)
+    return body(index.const_data_ptr<int32_t>());
+  return body(index.const_data_ptr<int64_t>());
+}
+
+[[noreturn]] void refuse_index(int64_t value, int64_t row, int64_t field, const FieldRows& fields) {
+  TORCH_CHECK_INDEX(false, "lookup: field '", fields.names[field], "' has rows 0..", fields.rows(field) - 1, ", got ",
+                    value, " in batch row ", row, "; was the batch encoded with another schema?");
+}
+
+template <typename scalar_t, typename index_t>
+void gather_rows(const scalar_t* weight, const index_t* index, const FieldRows& fields, int64_t batch, int64_t width,
+                 scalar_t* out) {
+  const int64_t count = fields.size();
+  const int64_t* offsets = fields.offsets.data();
+  std::atomic<int64_t> bad{std::numeric_limits<int64_t>::max()};
+  with_width(width, [&](auto columns) {
+    const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, count * columns));
+    at::parallel_for(0, batch, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        for (int64_t f = 0; f < count; ++f) {
+          const int64_t at = b * count + f;
+          const int64_t row = offsets[f] + index[at];
+          if (index[at] < 0 || row >= offsets[f + 1]) {
+            // The first bad one whatever the threads do: errors are reproducible too.
+            int64_t seen = bad.load();
+            while (at < seen && !bad.compare_exchange_weak(seen, at)) {
+            }
+            return;
+          }
+          std::memcpy(out + at * columns, weight + row * columns, columns * sizeof(scalar_t));
+        }
+      }
+    });
+  });
+  if (const int64_t at = bad.load(); at != std::numeric_limits<int64_t>::max()) {
+    refuse_index(index[at], at / count, at % count, fields);
+  }
+}
+
+// sums[slot(row)] += grad[b, f] in batch order. Fields own disjoint rows, so threads that take fields never meet.
+template <typename scalar_t, typename index_t, typename Slot>
+void add_rows(const scalar_t* grad, const index_t* index, const std::vector<int64_t>& offsets, int64_t batch,
+              int64_t width, scalar_t* sums, Slot&& slot) {
+  const auto count = static_cast<int64_t>(offsets.size()) - 1;
+  with_width(width, [&](auto columns) {
+    const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, batch * columns));
+    at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t b = 0; b < batch; ++b) {
+        for (int64_t f = begin; f < end; ++f) {
+          const int64_t at = b * count + f;
+          scalar_t* sum = sums + slot(offsets[f] + index[at]) * columns;
+          const scalar_t* from = grad + at * columns;
+          for (int64_t d = 0; d < columns; ++d)
+            sum[d] += from[d];
+        }
+      }
+    });
+  });
+}
+
+Tensor dense_gradient(const Tensor& grad, const Tensor& index, const std::vector<int64_t>& offsets, int64_t total) {
+  const int64_t batch = grad.size(0), width = grad.size(2);
+  auto out = torch::zeros({total, width}, grad.options());
+  AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "lookup_backward", [&] {
+    with_index(index, [&](const auto* rows) {
+      add_rows(grad.const_data_ptr<scalar_t>(), rows, offsets, batch, width, out.data_ptr<scalar_t>(),
+               [](int64_t row) { return row; });
+    });
+  });
+  return out;
+}
+
+// A bitmap of the looked-up rows gives them sorted, and by counting bits the slot of each: no sort, no hash table.
+Tensor sparse_gradient(const Tensor& grad, const Tensor& index, const std::vector<int64_t>& offsets, int64_t total) {
+  const int64_t batch = grad.size(0), count = grad.size(1), width = grad.size(2);
+  std::vector<uint64_t> bits((total + 63) / 64, 0);
+  std::vector<int32_t> before(bits.size());
+  Tensor rows_out, values;
+  with_index(index, [&](const auto* rows) {
+    for (int64_t b = 0; b < batch; ++b) {
+      for (int64_t f = 0; f < count; ++f) {
+        const int64_t row = offsets[f] + rows[b * count + f];
+        bits[row >> 6] |= uint64_t{1} << (row & 63);
+      }
+    }
+    int64_t distinct = 0;
+    for (size_t word = 0; word < bits.size(); ++word) {
+      before[word] = static_cast<int32_t>(distinct);
+      distinct += std::popcount(bits[word]);
+    }
+    rows_out = torch::empty({1, distinct}, torch::kInt64);
+    auto* row_out = rows_out.data_ptr<int64_t>();
+    for (size_t word = 0; word < bits.size(); ++word) {
+      for (uint64_t left = bits[word]; left != 0; left &= left - 1) {
+        *row_out++ = static_cast<int64_t>(word) * 64 + std::countr_zero(left);
+      }
+    }
+    values = torch::zeros({distinct, width}, grad.options());
+    const auto slot = [&](int64_t row) {
+      const uint64_t below = (uint64_t{1} << (row & 63)) - 1;
+      return int64_t{before[row >> 6]} + std::popcount(bits[row >> 6] & below);
+    };
+    AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "lookup_backward", [&] {
+      add_rows(grad.const_data_ptr<scalar_t>(), rows, offsets, batch, width, values.data_ptr<scalar_t>(), slot);
+    });
+  });
+  return at::_sparse_coo_tensor_unsafe(rows_out, values, {total, width}, grad.options().layout(torch::kSparse),
+                                       /*is_coalesced=*/true);
+}
+
+// Rows of the fused table, [B, F].
+Tensor fused_rows(const Tensor& index, const std::vector<int64_t>& offsets) {
+  const std::vector<int64_t> first(offsets.begin(), offsets.end() - 1);
+  return index.to(torch::kInt64) + torch::tensor(first, torch::kInt64).to(index.device());
+}
+
+class Lookup : public torch::autograd::Function<Lookup> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& weight, const Tensor& index,
+                        const FieldRows* fields, bool sparse) {
+    const int64_t batch = index.size(0), width = weight.size(1);
+    auto out = torch::empty({batch, fields->size(), width}, weight.options());
+    AT_DISPATCH_FLOATING_TYPES(weight.scalar_type(), "lookup", [&] {
+      with_index(index, [&](const auto* rows) {
+        gather_rows(weight.const_data_ptr<scalar_t>(), rows, *fields, batch, width, out.data_ptr<scalar_t>());
+      });
+    });
+    ctx->save_for_backward({index});
+    ctx->saved_data["offsets"] = fields->offsets;
+    ctx->saved_data["total"] = weight.size(0);
+    ctx->saved_data["sparse"] = sparse;
+    return out;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list grads) {
+    const auto index = ctx->get_saved_variables()[0];
+    const auto offsets = ctx->saved_data["offsets"].toIntVector();
+    const auto total = ctx->saved_data["total"].toInt();
+    const bool sparse = ctx->saved_data["sparse"].toBool();
+    Tensor out;
+    if (at::GradMode::is_enabled() || at::isTensorSubclassLike(grads[0])) {
+      TORCH_CHECK_NOT_IMPLEMENTED(!sparse,
+                                  "lookup: sparse gradients have no second derivative; turn them off "
+                                  "(sparse_gradients(False)) or call backward without create_graph");
+      out = at::embedding_dense_backward(grads[0], fused_rows(index, offsets), total, -1, false);
+    } else {
+      const auto grad = grads[0].contiguous();
+      out = sparse ? sparse_gradient(grad, index, offsets, total) : dense_gradient(grad, index, offsets, total);
+    }
+    return {out, Tensor(), Tensor(), Tensor()};
+  }
+};
+
+bool takes_raw_loops(const Tensor& weight, const Tensor& index) {
+  if (torch::jit::tracer::isTracing() || at::isTensorSubclassLike(weight) || at::isTensorSubclassLike(index)) {
+    return false;
+  }
+  const auto type = weight.scalar_type();
+  return weight.device().is_cpu() && index.device().is_cpu() && weight.layout() == torch::kStrided &&
+         weight.is_contiguous() && (type == torch::kFloat32 || type == torch::kFloat64) &&
+         !weight._fw_grad(/*level=*/0).defined();
+}
+
+void check_index(const Tensor& index, const FieldRows& fields) {
+  for (int64_t f = 0; f < fields.size(); ++f) {
+    const auto column = index.select(1, f);
+    const auto bad = ((column < 0) | (column >= fields.rows(f))).nonzero();
+    if (bad.numel() == 0)
+      continue;
+    const auto row = bad[0][0].item<int64_t>();
+    refuse_index(column[row].item<int64_t>(), row, f, fields);
+  }
+}
+
+}  // namespace
+
+void FieldRows::add(std::string name, int64_t rows) {
+  TORCH_CHECK_VALUE(rows > 0, "FieldRows: field '", name, "' needs at least one row, got ", rows);
+  names.push_back(std::move(name));
+  offsets.push_back(offsets.back() + rows);
+}
+
+Tensor lookup(const Tensor& weight, const Tensor& index, const FieldRows& fields, bool sparse) {
+  TORCH_CHECK_VALUE(weight.dim() == 2 && weight.size(0) >= fields.total(),
+                    "lookup: weight must be [V, D] with V >= ", fields.total(), ", got ", weight.sizes());
+  TORCH_CHECK_VALUE(index.dim() == 2 && index.size(1) == fields.size(), "lookup: index must be [B, ", fields.size(),
+                    "], one column per field, got ", index.sizes());
+  TORCH_CHECK_TYPE(index.scalar_type() == torch::kInt32 || index.scalar_type() == torch::kInt64,
+                   "lookup: index must be int32 or int64, got ", index.scalar_type());
+  if (takes_raw_loops(weight, index))
+    return Lookup::apply(weight, index.contiguous(), &fields, sparse);
+  if (!torch::jit::tracer::isTracing() && !at::isTensorSubclassLike(index) && !index.is_meta()) {
+    check_index(index, fields);
+  }
+  return at::embedding(weight, fused_rows(index, fields.offsets), -1, false, sparse);
+}
+
+}  // namespace polyscene::nn

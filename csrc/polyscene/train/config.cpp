@@ -1,0 +1,202 @@
+#include "polyscene/train/config.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "polyscene/core/json.h"
+#include "polyscene/data/simulator.h"
+#include "polyscene/models/registry.h"
+#include "polyscene/train/config_sections.h"
+#include "polyscene/train/trainer.h"
+
+namespace polyscene::train {
+namespace {
+
+// Where a value stands, for messages.
+struct Place {
+  std::string source;
+  std::string path;
+
+  Place at(const std::string& name) const { return {source, json_path(path, name)}; }
+  std::string text() const { return source + ": " + path; }
+};
+
+void check_key(const std::string& key, const std::vector<std::string>& known, const Place& place) {
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), key) != known.end(), place.source, ": unknown key '",
+                    json_path(place.path, key), "'; known keys: ", join(known), suggestion(key, known));
+}
+
+void check_object(const Json& value, const Place& place) {
+  TORCH_CHECK_VALUE(value.is_object(), place.text(), " must be an object, got ", json_kind(value));
+}
+
+// `given` checked against the fields, defaults filled in; null keeps a default. Keys in `free` are left as they are.
+Json resolve_fields(const std::vector<OptionField>& fields, const Json& given, const Place& place,
+                    const std::vector<std::string>& free = {}) {
+  check_object(given, place);
+  std::vector<std::string> known = free;
+  for (const auto& field : fields) known.push_back(field.name);
+  for (const auto& [key, value] : given.items()) check_key(key, known, place);
+  Json out = Json::object();
+  for (const auto& name : free) {
+    if (given.contains(name)) out[name] = given[name];
+  }
+  for (const auto& field : fields) {
+    OptionValue slot = field.value;
+    if (given.contains(field.name) && !given[field.name].is_null()) {
+      const auto here = place.at(field.name);
+      assign_option(slot, option_value(given[field.name], here.path), here.text());
+    }
+    out[field.name] = to_json(slot);
+  }
+  return out;
+}
+
+const std::vector<std::string>& roles() {
+  static const std::vector<std::string> kRoles = {
+      "data",   "train", "valid",       "test",    "task",      "scene",    "user", "item",  "time",      "weight",
+      "interest", "categorical", "numeric", "multi_hot", "sequence", "text", "image", "min_count", "unseen_scene"};
+  return kRoles;
+}
+
+Json resolve_label(const Json& label, const Place& place) {
+  if (label.is_string()) return label;
+  check_object(label, place);
+  for (const auto& [key, value] : label.items()) check_key(key, {"column", "at_least", "positive", "negative"}, place);
+  TORCH_CHECK_VALUE(label.contains("column") && label["column"].is_string(), place.at("column").text(), " must be text");
+  if (label.contains("at_least")) {
+    TORCH_CHECK_VALUE(label["at_least"].is_number(), place.at("at_least").text(), " must be float, got ",
+                      label["at_least"].dump(), " (", json_kind(label["at_least"]), ")");
+  }
+  return label;
+}
+
+Json resolve_scenes(const Json& scenes, const Place& place) {
+  if (scenes.is_string() || scenes.is_null()) return scenes;
+  if (scenes.is_array()) {
+    option_value(scenes, place.path);
+    return scenes;
+  }
+  check_object(scenes, place);
+  if (scenes.contains("files")) return scenes;
+  if (scenes.contains("by") && scenes["by"].is_array()) {
+    Json single = scenes;
+    single["by"] = "several";
+    auto out = resolve_fields(section_fields("scenes"), single, place);
+    out["by"] = scenes["by"];
+    return out;
+  }
+  return resolve_fields(section_fields("scenes"), scenes, place);
+}
+
+Json resolve_dataset(Json given, const Place& place) {
+  check_object(given, place);
+  if (!given.contains("name")) given["name"] = "simulator";
+  TORCH_CHECK_VALUE(given["name"].is_string(), place.at("name").text(), " must be str, got ", given["name"].dump(), " (",
+                    json_kind(given["name"]), ")");
+  const auto name = given["name"].get<std::string>();
+  std::vector<std::string> free = {"name", "root", "scenes", "label", "split"};
+  std::vector<OptionField> fields;
+  if (name == "simulator") {
+    fields = section_fields("simulator");
+  } else {
+    free.insert(free.end(), roles().begin(), roles().end());
+  }
+  auto out = resolve_fields(fields, given, place, free);
+  if (out.contains("label")) out["label"] = resolve_label(out["label"], place.at("label"));
+  if (out.contains("scenes")) out["scenes"] = resolve_scenes(out["scenes"], place.at("scenes"));
+  const bool parts = out.contains("train");
+  if (!parts) {
+    const Json split = out.contains("split") ? out["split"] : Json::object();
+    out["split"] = resolve_fields(section_fields("split"), split, place.at("split"));
+  }
+  return out;
+}
+
+Json resolve_model(const Json& given, const Place& place) {
+  check_object(given, place);
+  const std::string name = given.contains("name") && given["name"].is_string() ? given["name"] : Json("interest_migration");
+  TORCH_CHECK_VALUE(!given.contains("name") || given["name"].is_string(), place.at("name").text(), " must be str, got ",
+                    json_kind(given.value("name", Json())));
+  const auto known = models::list();
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), name) != known.end(), place.at("name").text(), ": unknown model '",
+                    name, "'; known models: ", join(known), suggestion(name, known));
+  Json named = {{"name", name}};
+  named.update(given);
+  return resolve_fields(models::find(name).options(), named, place, {"name"});
+}
+
+// "a.b=value": value is JSON where it parses, else text.
+void apply_override(Json& config, const std::string& override, const std::string& source) {
+  const auto equals = override.find('=');
+  TORCH_CHECK_VALUE(equals != std::string::npos && equals > 0, "--set wants path=value, got '", override, "'");
+  const auto text = override.substr(equals + 1);
+  auto value = Json::parse(text, nullptr, false);
+  if (value.is_discarded()) value = text;
+  Json* at = &config;
+  std::string path = override.substr(0, equals), done;
+  while (true) {
+    const auto dot = path.find('.');
+    const auto name = path.substr(0, dot);
+    TORCH_CHECK_VALUE(!name.empty(), "--set wants path=value, got '", override, "'");
+    TORCH_CHECK_VALUE(at->is_object(), source, ": ", done, " is no object, --set ", override, " cannot reach into it");
+    done = json_path(done, name);
+    if (dot == std::string::npos) {
+      (*at)[name] = value;
+      return;
+    }
+    if (!at->contains(name)) (*at)[name] = Json::object();
+    at = &(*at)[name];
+    path = path.substr(dot + 1);
+  }
+}
+
+void check_choice(const Json& value, const Place& place, const std::vector<std::string>& known) {
+  const auto given = value.get<std::string>();
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), place.text(), " must be one of ",
+                    join(known), ", got '", given, "'", suggestion(given, known));
+}
+
+}  // namespace
+
+std::vector<OptionField> section_fields(const std::string& section) {
+  if (section == "train") return option_fields<TrainOptions>();
+  if (section == "evaluate") return option_fields<EvaluateOptions>();
+  if (section == "split") return option_fields<SplitOptions>();
+  if (section == "scenes") return option_fields<ScenesOptions>();
+  if (section == "transfer") return option_fields<TransferOptions>();
+  if (section == "report") return option_fields<ReportOptions>();
+  if (section == "simulator") return option_fields<data::SimulatorOptions>();
+  const std::vector<std::string> known = {"train", "evaluate", "split", "scenes", "transfer", "report", "simulator"};
+  TORCH_CHECK_VALUE(false, "unknown section '", section, "'; known sections: ", join(known), suggestion(section, known));
+}
+
+std::string resolve_config(const std::string& text, const std::string& source, const std::vector<std::string>& overrides) {
+  auto config = parse_json(text, source);
+  TORCH_CHECK_VALUE(config.is_object(), source, ": a config must be an object, got ", json_kind(config));
+  for (const auto& override : overrides) apply_override(config, override, source);
+  const std::vector<std::string> sections = {"dataset", "model", "transfer", "train", "evaluate", "report"};
+  const Place top{source, ""};
+  for (const auto& [key, value] : config.items()) check_key(key, sections, top);
+  for (const auto& section : sections) {
+    if (!config.contains(section)) config[section] = Json::object();
+  }
+  Json out;
+  out["dataset"] = resolve_dataset(config["dataset"], top.at("dataset"));
+  out["model"] = resolve_model(config["model"], top.at("model"));
+  for (const auto* section : {"transfer", "train", "evaluate", "report"}) {
+    out[section] = resolve_fields(section_fields(section), config[section], top.at(section));
+  }
+  if (out["dataset"].contains("split")) {
+    check_choice(out["dataset"]["split"]["by"], top.at("dataset").at("split").at("by"),
+                 {"random", "user", "scene", "time", "leave_one_out", "cold_user", "files"});
+  }
+  check_choice(out["transfer"]["mechanism"], top.at("transfer").at("mechanism"), {"", "migrate"});
+  const double threshold = out["evaluate"]["threshold"];
+  TORCH_CHECK_VALUE(threshold > 0 && threshold < 1, source, ": evaluate.threshold must be in (0, 1), got ", threshold);
+  Trainer(options_from<TrainOptions>(source + ": train", option_map(out["train"], "train")));
+  return out.dump(2);
+}
+
+}  // namespace polyscene::train

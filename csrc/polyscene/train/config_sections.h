@@ -1,0 +1,72 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <string>
+#include <vector>
+
+namespace polyscene::train {
+
+/// `dataset.split`.
+struct SplitOptions {
+  TORCH_ARG(std::string, by) = "random";
+  TORCH_ARG(std::vector<double>, ratios) = {8, 1, 1};
+  TORCH_ARG(int64_t, seed) = 2022;
+
+ public:
+  template <typename Self, typename Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("by", self.by(), "random, user, scene, time, leave_one_out, cold_user or files");
+    visit("ratios", self.ratios(), "shares of training, validation and test rows");
+    visit("seed", self.seed(), "seed of the split");
+  }
+};
+
+/// `dataset.scenes` as an object.
+struct ScenesOptions {
+  TORCH_ARG(std::string, by) = "";
+  TORCH_ARG(std::vector<double>, edges) = {};
+  TORCH_ARG(std::string, tz) = "UTC";
+
+ public:
+  template <typename Self, typename Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("by", self.by(), "a column, several columns, 'time_of_day' or 'day_of_week'");
+    visit("edges", self.edges(), "edges of a numeric column, or hours of the day; left-closed");
+    visit("tz", self.tz(), "time zone of time_of_day and day_of_week");
+  }
+};
+
+/// `transfer`.
+struct TransferOptions {
+  TORCH_ARG(std::string, mechanism) = "";
+  TORCH_ARG(std::vector<std::string>, sources) = {};
+  TORCH_ARG(std::string, target) = "";
+  TORCH_ARG(double, strength) = 1e-3;
+  TORCH_ARG(int64_t, source_epochs) = 0;
+
+ public:
+  template <typename Self, typename Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("mechanism", self.mechanism(), "'migrate' for migration and fusion; empty: no transfer");
+    visit("sources", self.sources(), "scenes to learn from; empty: all but the target");
+    visit("target", self.target(), "scene to migrate to; empty: the smallest");
+    visit("strength", self.strength(), "weight of the migration loss that ties the target to what was migrated");
+    visit("source_epochs", self.source_epochs(), "epochs of each source model; 0: as in train");
+  }
+};
+
+/// `report`.
+struct ReportOptions {
+  TORCH_ARG(bool, html) = true;
+  TORCH_ARG(bool, tensorboard) = false;
+
+ public:
+  template <typename Self, typename Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("html", self.html(), "write report.html");
+    visit("tensorboard", self.tensorboard(), "write TensorBoard event files beside it");
+  }
+};
+
+}  // namespace polyscene::train

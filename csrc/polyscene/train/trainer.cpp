@@ -1,0 +1,283 @@
+#include "polyscene/train/trainer.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "polyscene/core/errors.h"
+#include "polyscene/core/random.h"
+#include "polyscene/eval/evaluate.h"
+#include "polyscene/train/resume.h"
+
+namespace polyscene::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr double kReportSeconds = 0.2;
+
+// The process that loaded the library: after a fork the thread pools of torch are gone.
+const pid_t kProcess = getpid();
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Number of threads and state of the default generator, as the caller had them.
+class ProcessState {
+ public:
+  explicit ProcessState(int64_t threads) : threads_(at::get_num_threads()) {
+    auto generator = at::detail::getDefaultCPUGenerator();
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    generator_ = generator.get_state();
+    if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+  }
+  ~ProcessState() {
+    at::set_num_threads(threads_);
+    auto generator = at::detail::getDefaultCPUGenerator();
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(generator_);
+  }
+  ProcessState(const ProcessState&) = delete;
+  ProcessState& operator=(const ProcessState&) = delete;
+
+ private:
+  int threads_;
+  at::Tensor generator_;
+};
+
+// Training mode and sparse gradients while it lives.
+class TrainingMode {
+ public:
+  TrainingMode(models::Model& model, bool sparse) : model_(model), training_(model.is_training()) {
+    model_.train();
+    model_.sparse_gradients(sparse);
+  }
+  ~TrainingMode() {
+    model_.sparse_gradients(false);
+    model_.train(training_);
+    model_.zero_grad();
+  }
+  TrainingMode(const TrainingMode&) = delete;
+  TrainingMode& operator=(const TrainingMode&) = delete;
+
+ private:
+  models::Model& model_;
+  bool training_;
+};
+
+// Rows of the phase's scenes; the table itself when it names none.
+data::Table rows_of(const data::Table& table, const std::vector<std::string>& scenes) {
+  if (scenes.empty()) return table;
+  std::vector<int64_t> wanted;
+  for (const auto& name : scenes) wanted.push_back(table.schema().scene(name));
+  const auto of_scenes = torch::isin(table.scenes(), torch::tensor(wanted));
+  return table.take(of_scenes.nonzero().squeeze(1));
+}
+
+// Weights that balance labels and scenes, mean 1; undefined when neither is wanted.
+torch::Tensor balance(const data::Table& table, bool classes, bool scenes) {
+  if (!classes && !scenes) return {};
+  auto weight = torch::ones({table.size()});
+  const auto divide = [&](const torch::Tensor& group) {
+    const auto sums = torch::bincount(group, weight.to(torch::kFloat64));
+    const auto present = static_cast<double>(sums.gt(0).sum().item<int64_t>());
+    const auto factor = sums.sum() / (present * sums.clamp_min(1e-12));
+    weight = weight * factor.index_select(0, group).to(torch::kFloat32);
+  };
+  if (classes) divide(table.labels().gt(0.5).to(torch::kInt64));
+  if (scenes) divide(table.scenes());
+  return weight;
+}
+
+void check_choice(const char* option, const std::string& given, const std::vector<std::string>& known) {
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), "Trainer: ", option, " must be one of ",
+                    join(known), ", got '", given, "'", suggestion(given, known));
+}
+
+bool has_prefix(const std::string& name, const std::vector<std::string>& prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](const auto& prefix) { return name == prefix || name.starts_with(prefix + "."); });
+}
+
+// One phase of one fit.
+class Loop {
+ public:
+  Loop(models::Model& model, const data::Table& train, const data::Table* valid, const TrainOptions& options,
+       std::string monitor, const Callbacks& callbacks)
+      : model_(model),
+        train_(train),
+        valid_(valid),
+        options_(options),
+        monitor_(std::move(monitor)),
+        callbacks_(callbacks),
+        weight_(balance(train, options.class_weight() == "balanced", options.scene_weight() == "balanced")) {}
+
+  // Mean loss of one epoch; nothing when it was interrupted.
+  std::optional<double> epoch(Optimizer& optimizer, int64_t number) {
+    torch::manual_seed(static_cast<uint64_t>(RandomStream(options_.seed(), "dropout", number).bits(0) >> 1));
+    model_.begin_epoch(number);
+    data::Batches batches(train_, options_.batch_size(), /*shuffle=*/true, options_.seed(), number, model_.history_length());
+    double sum = 0;
+    int64_t rows = 0, step = 0;
+    auto reported = Clock::now();
+    while (auto batch = batches.next()) {
+      if (weight_.defined()) {
+        const auto mine = weight_.index_select(0, batch->row);
+        batch->weight = batch->weight.defined() ? batch->weight * mine : mine;
+      }
+      optimizer.zero_grad();
+      const auto loss = model_.loss(*batch);
+      const double value = loss.item<double>();
+      ++step;
+      TORCH_CHECK_VALUE(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ", value, " in epoch ", number,
+                        ", step ", step, "; a smaller lr than ", options_.optimizer.lr, " or clip_norm may help");
+      loss.backward();
+      optimizer.step();
+      sum += value * static_cast<double>(batch->size());
+      rows += batch->size();
+      if (seconds_since(reported) < kReportSeconds) continue;
+      reported = Clock::now();
+      if (callbacks_.progress) callbacks_.progress(number, rows, train_.size(), sum / static_cast<double>(rows));
+      if (callbacks_.interrupted && callbacks_.interrupted()) return std::nullopt;
+    }
+    return sum / static_cast<double>(rows);
+  }
+
+  std::map<std::string, double> validate() {
+    if (!valid_) return {};
+    const auto overall = eval::evaluate(model_, *valid_, {}).overall;
+    const auto found = overall.find(monitor_);
+    if (found == overall.end()) {
+      std::vector<std::string> known;
+      for (const auto& [name, value] : overall) known.push_back(name);
+      TORCH_CHECK_VALUE(false, "Trainer: monitor must be a metric of task ", model_.schema().task, ", got '", monitor_,
+                        "'; known metrics: ", join(known), suggestion(monitor_, known));
+    }
+    return overall;
+  }
+
+ private:
+  models::Model& model_;
+  const data::Table& train_;
+  const data::Table* valid_;
+  const TrainOptions& options_;
+  std::string monitor_;
+  const Callbacks& callbacks_;
+  torch::Tensor weight_;
+};
+
+}  // namespace
+
+Trainer::Trainer(TrainOptions options) : options_(std::move(options)) {
+  options_.optimizer.check();
+  TORCH_CHECK_VALUE(options_.batch_size() > 0, "Trainer: batch_size must be positive, got ", options_.batch_size());
+  TORCH_CHECK_VALUE(options_.epochs() > 0, "Trainer: epochs must be positive, got ", options_.epochs());
+  TORCH_CHECK_VALUE(options_.patience() >= 0, "Trainer: patience must not be negative, got ", options_.patience());
+  TORCH_CHECK_VALUE(options_.threads() >= 0, "Trainer: threads must not be negative, got ", options_.threads());
+  TORCH_CHECK_VALUE(options_.seed() >= 0, "Trainer: seed must not be negative, got ", options_.seed());
+  check_choice("class_weight", options_.class_weight(), {"none", "balanced"});
+  check_choice("scene_weight", options_.scene_weight(), {"none", "balanced"});
+}
+
+Optimizer Trainer::make_optimizer(const models::Model& model, const models::Phase& phase) const {
+  const auto names = model.table_parameters();
+  NamedTensors dense, tables;
+  for (const auto& entry : model.named_parameters()) {
+    if (!entry.value().requires_grad() || has_prefix(entry.key(), phase.frozen)) continue;
+    const bool table = std::find(names.begin(), names.end(), entry.key()) != names.end();
+    (table ? tables : dense).emplace_back(entry.key(), entry.value());
+  }
+  Optimizer out(options_.optimizer, dense, tables);
+  out.set_phase({}, phase.lr_scale);
+  return out;
+}
+
+std::string Trainer::monitor(const std::string& task) const {
+  if (!options_.monitor().empty()) return options_.monitor();
+  return task == "rating" ? "rmse" : "auc";
+}
+
+FitResult Trainer::fit(models::Model& model, const data::Table& train, const data::Table* valid, const Callbacks& callbacks,
+                       const std::string& checkpoint, bool resume) const {
+  TORCH_CHECK_VALUE(torch::GradMode::is_enabled() && !c10::InferenceMode::is_enabled(),
+                    "Trainer: fit needs gradients; call it outside torch.no_grad() and torch.inference_mode()");
+  TORCH_CHECK_VALUE(getpid() == kProcess, "Trainer: this process was forked after polyscene was loaded, where torch's threads "
+                    "do not work; start it with the 'spawn' method");
+  TORCH_CHECK_VALUE(train.size() > 0, "Trainer: the training table has no rows");
+  TORCH_CHECK_VALUE(train.schema().digest() == model.schema().digest(), "Trainer: the training table belongs to another schema "
+                    "than the model");
+  if (valid && valid->size() == 0) valid = nullptr;
+  const ProcessState process(options_.threads());
+  torch::manual_seed(static_cast<uint64_t>(options_.seed()));
+
+  Progress state;
+  const auto watched = monitor(model.schema().task);
+  model.prepare(train);
+  if (model.fit_closed_form(train)) {
+    const auto start = Clock::now();
+    Epoch line{1, "closed_form", 0, Loop(model, train, valid, options_, watched, callbacks).validate()};
+    line.seconds = seconds_since(start);
+    line.best = true;
+    state.result.history.push_back(line);
+    state.result.best_epoch = 1;
+    if (callbacks.epoch) callbacks.epoch(line);
+    return state.result;
+  }
+
+  const auto identity = checkpoint.empty() ? "" : identity_of(model, train, valid, options_);
+  const auto phases = model.phases();
+  std::map<std::string, torch::Tensor> optimizer_state;
+  if (resume) optimizer_state = load_progress(checkpoint, identity, model, state);
+  if (!resume) state.best = clone_state(model);
+
+  const TrainingMode training(model, make_optimizer(model, {}).lazy());
+  try {
+    for (; state.phase < static_cast<int64_t>(phases.size()) && !state.result.interrupted; ++state.phase) {
+      const auto& phase = phases[state.phase];
+      const auto rows = rows_of(train, phase.scenes);
+      TORCH_CHECK_VALUE(rows.size() > 0, "Trainer: phase '", phase.name, "' has no training rows");
+      Loop loop(model, rows, valid, options_, watched, callbacks);
+      const auto epochs = phase.epochs > 0 ? phase.epochs : options_.epochs();
+      const auto batches = (rows.size() + options_.batch_size() - 1) / options_.batch_size();
+      auto optimizer = make_optimizer(model, phase);
+      optimizer.set_total_steps(epochs * batches);
+      if (!optimizer_state.empty()) optimizer.load(std::exchange(optimizer_state, {}));
+      while (state.epoch < epochs && !(options_.patience() > 0 && state.waited >= options_.patience())) {
+        const auto start = Clock::now();
+        const auto loss = loop.epoch(optimizer, state.total + 1);
+        if (!loss) {
+          state.result.interrupted = true;
+          break;
+        }
+        const double train_seconds = seconds_since(start);
+        Epoch line{++state.total, phase.name, *loss, loop.validate()};
+        line.seconds = seconds_since(start);
+        line.rows_per_s = static_cast<double>(rows.size()) / train_seconds;
+        line.best = state.improves(line, valid ? watched : "");
+        if (line.best) {
+          state.best = clone_state(model);
+          state.result.best_epoch = line.epoch;
+          state.waited = 0;
+        } else {
+          ++state.waited;
+        }
+        ++state.epoch;
+        state.result.history.push_back(line);
+        if (!checkpoint.empty()) save_progress(checkpoint, identity, model, optimizer.state(), state);
+        if (callbacks.epoch) callbacks.epoch(line);
+      }
+      if (state.result.interrupted) break;
+      restore_state(model, state.best);
+      state.start_phase();
+    }
+  } catch (...) {
+    restore_state(model, state.best);
+    throw;
+  }
+  restore_state(model, state.best);
+  return state.result;
+}
+
+}  // namespace polyscene::train
