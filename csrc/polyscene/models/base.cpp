@@ -45,6 +45,10 @@ bool Model::fit_closed_form(const data::Table&) { return false; }
 
 void Model::begin_epoch(int64_t) {}
 
+torch::Tensor Model::transition_matrix(int64_t, int64_t) {
+  TORCH_CHECK_VALUE(false, name(), ": this model has no interests that move from scene to scene; interest_migration has");
+}
+
 std::vector<std::string> Model::table_parameters() const {
   std::vector<std::string> out;
   for (const auto& child : named_modules("", /*include_self=*/false)) {

@@ -4,6 +4,7 @@
 #include <deque>
 #include <mutex>
 
+#include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"
@@ -14,6 +15,7 @@ namespace {
 // A deque: entries handed out by `find` stay where they are when a plug-in adds another.
 std::deque<Entry>& table() {
   static std::deque<Entry> entries = {
+      entry<InterestMigrationImpl, InterestMigrationOptions>("interest_migration", "InterestMigration", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),

@@ -1,0 +1,184 @@
+#include "polyscene/eval/scene_metrics.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "polyscene/core/errors.h"
+#include "polyscene/data/schema.h"
+#include "polyscene/eval/metrics.h"
+#include "polyscene/eval/rows.h"
+
+namespace polyscene::eval {
+namespace {
+
+using torch::Tensor;
+
+// Rows of one scene, or all of them.
+struct Part {
+  Tensor logits, label, user, weight;
+
+  Part take(const Tensor& order, int64_t begin, int64_t end) const {
+    const auto rows = order.slice(0, begin, end);
+    const auto of = [&](const Tensor& x) { return x.defined() ? x.index_select(0, rows) : x; };
+    return {of(logits), of(label), of(user), of(weight)};
+  }
+};
+
+std::vector<Value> measure(const Part& part, const std::vector<std::string>& metrics, double threshold) {
+  std::vector<Value> out;
+  Confusion counts;
+  const auto counted = [](const std::string& name) {
+    return name == "accuracy" || name == "precision" || name == "recall" || name == "f1";
+  };
+  if (std::any_of(metrics.begin(), metrics.end(), counted)) {
+    counts = confusion(part.logits, part.label, threshold, part.weight);
+  }
+  for (const auto& name : metrics) {
+    if (part.logits.numel() == 0) {
+      out.push_back(undefined("no rows"));
+    } else if (name == "auc") {
+      out.push_back(auc(part.logits, part.label, part.weight));
+    } else if (name == "gauc") {
+      out.push_back(part.user.defined() ? gauc(part.logits, part.label, part.user, part.weight)
+                                        : undefined("no users"));
+    } else if (name == "log_loss") {
+      out.push_back(log_loss(part.logits, part.label, part.weight));
+    } else if (name == "accuracy") {
+      out.push_back(counts.accuracy());
+    } else if (name == "precision") {
+      out.push_back(counts.precision());
+    } else if (name == "recall") {
+      out.push_back(counts.recall());
+    } else if (name == "f1") {
+      out.push_back(counts.f1());
+    } else if (name == "rmse") {
+      out.push_back(rmse(part.logits, part.label, part.weight));
+    } else {
+      out.push_back(mae(part.logits, part.label, part.weight));
+    }
+  }
+  return out;
+}
+
+// Rows by scene, in table order within each: positions [N] and where each scene starts [S + 1].
+std::pair<Tensor, std::vector<int64_t>> group(const Tensor& scene, int64_t scenes) {
+  const auto held = scene.to(torch::kCPU, torch::kInt64).contiguous();
+  const auto* codes = held.const_data_ptr<int64_t>();
+  std::vector<int64_t> start(scenes + 1, 0);
+  for (int64_t i = 0; i < held.numel(); ++i) {
+    TORCH_CHECK_INDEX(codes[i] >= 0 && codes[i] < scenes, "evaluate_scores: row ", i, " is of scene ", codes[i],
+                      ", but there are ", scenes, " scenes");
+    ++start[codes[i] + 1];
+  }
+  for (int64_t s = 0; s < scenes; ++s)
+    start[s + 1] += start[s];
+  auto next = start;
+  auto order = torch::empty({held.numel()}, torch::kInt64);
+  auto* positions = order.data_ptr<int64_t>();
+  for (int64_t i = 0; i < held.numel(); ++i)
+    positions[next[codes[i]]++] = i;
+  return {order, start};
+}
+
+// Runs body(0), ..., body(count - 1) on all threads; whoever is free takes the next, since scenes differ much in size.
+template <typename Body>
+void run_all(int64_t count, Body&& body) {
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), count), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t thread = begin; thread < end; ++thread) {
+      for (int64_t i = next++; i < count; i = next++)
+        body(i);
+    }
+  });
+}
+
+void check_labels(const Rows& rows) {
+  for (int64_t i = 0; i < rows.count; ++i) {
+    TORCH_CHECK_VALUE(rows.label[i] == 0 || rows.label[i] == 1, "evaluate_scores: labels must be 0 or 1, got ",
+                      rows.label[i], " in row ", i);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> known_metrics(const std::string& task) {
+  TORCH_CHECK_VALUE(task == "ctr" || task == "rating", "evaluate_scores: task must be ctr or rating, got '", task, "'");
+  if (task == "rating")
+    return {"rmse", "mae"};
+  return {"auc", "gauc", "log_loss", "accuracy", "precision", "recall", "f1"};
+}
+
+std::vector<std::string> default_metrics(const std::string& task, bool users) {
+  auto names = known_metrics(task);
+  if (!users)
+    std::erase(names, "gauc");
+  return names;
+}
+
+void check_metrics(const std::string& task, const std::vector<std::string>& names) {
+  const auto known = known_metrics(task);
+  for (const auto& name : names) {
+    TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), name) != known.end(), "unknown metric '", name,
+                      "' for task ", task, "; known metrics: ", join(known), suggestion(name, known));
+  }
+}
+
+bool larger_is_better(const std::string& metric) {
+  return metric != "log_loss" && metric != "rmse" && metric != "mae" && metric != "loss";
+}
+
+Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tensor& scene,
+                           const std::vector<std::string>& scene_names, const ScoreOptions& options) {
+  torch::NoGradGuard no_grad;
+  check_metrics(options.task, options.metrics);
+  const Rows rows(logits, label, options.weight);
+  if (options.task == "ctr")
+    check_labels(rows);
+  TORCH_CHECK_VALUE(scene.defined() && scene.dim() == 1 && scene.numel() == rows.count,
+                    "evaluate_scores: scene must have one entry per logit (", rows.count, "), got ",
+                    scene.defined() ? scene.numel() : 0);
+  Part all{logits.detach(), label, options.user, options.weight};
+  if (all.user.defined())
+    all.user = all.user.masked_fill(all.user < data::kFirstId, -1);
+
+  Evaluation out;
+  out.metrics = options.metrics.empty() ? default_metrics(options.task, options.user.defined()) : options.metrics;
+  out.scene_names = scene_names;
+  const auto scenes = static_cast<int64_t>(scene_names.size());
+  const auto [order, start] = group(scene, scenes);
+  std::vector<std::vector<Value>> found(scenes + 1);  // all rows first: they take longest
+  run_all(scenes + 1, [&, &order = order, &start = start](int64_t i) {
+    const auto part = i == 0 ? all : all.take(order, start[i - 1], start[i]);
+    found[i] = measure(part, out.metrics, options.threshold);
+  });
+
+  const auto put = [&](std::map<std::string, double>& values, const std::string& path, const std::string& metric,
+                       const Value& value) {
+    values[metric] = value.value;
+    if (!value.defined())
+      out.undefined[path + "." + metric] = value.reason;
+  };
+  for (int64_t s = 0; s < scenes; ++s)
+    out.rows[scene_names[s]] = start[s + 1] - start[s];
+  for (size_t m = 0; m < out.metrics.size(); ++m) {
+    const auto& metric = out.metrics[m];
+    put(out.overall, "overall", metric, found[0][m]);
+    double sum = 0;
+    int64_t defined = 0;
+    for (int64_t s = 0; s < scenes; ++s) {
+      const auto& value = found[s + 1][m];
+      put(out.scenes[scene_names[s]], "scenes." + scene_names[s], metric, value);
+      if (!value.defined())
+        continue;
+      sum += value.value;
+      ++defined;
+    }
+    put(out.macro, "macro", metric, ratio(sum, static_cast<double>(defined), "undefined in every scene"));
+  }
+  return out;
+}
+
+}  // namespace polyscene::eval
