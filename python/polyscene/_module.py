@@ -24,7 +24,9 @@ class _Mirrored(nn.Module):
         known = self._parameters.get(name), self._buffers.get(name), self._modules.get(name)
         if any(member is not None for member in known):
             if not any(member is value for member in known):
-                self._refuse(f"'{name}' cannot be replaced; write into it: with torch.no_grad(): module.{name}.copy_(value)")
+                self._refuse(
+                    f"'{name}' cannot be replaced; write into it: with torch.no_grad(): module.{name}.copy_(value)"
+                )
             return
         if isinstance(value, (nn.Parameter, nn.Module)):
             self._refuse(f"'{name}' cannot be added")
@@ -33,7 +35,9 @@ class _Mirrored(nn.Module):
             self._impl.set_training(self._path, bool(value))
 
     def __delattr__(self, name: str) -> None:
-        if self.__dict__.get("_sealed") and (name in self._parameters or name in self._buffers or name in self._modules):
+        if self.__dict__.get("_sealed") and (
+            name in self._parameters or name in self._buffers or name in self._modules
+        ):
             self._refuse(f"'{name}' cannot be removed or reparametrised")
         super().__delattr__(name)
 
@@ -97,7 +101,9 @@ class _Mirrored(nn.Module):
             super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def _replicate_for_data_parallel(self) -> Any:
-        raise TypeError(f"{self._get_name()}: torch.nn.DataParallel cannot copy a C++ module; use DistributedDataParallel")
+        raise TypeError(
+            f"{self._get_name()}: torch.nn.DataParallel cannot copy a C++ module; use DistributedDataParallel"
+        )
 
 
 class _Group(_Mirrored):
@@ -115,7 +121,9 @@ class _Group(_Mirrored):
         raise TypeError(f"{self._get_name()}: '{self._path}' is a part of a C++ module and has no forward of its own")
 
     def __reduce__(self) -> Any:
-        raise TypeError(f"{self._get_name()}: '{self._path}' is a part of a C++ module; copy or pickle the whole module")
+        raise TypeError(
+            f"{self._get_name()}: '{self._path}' is a part of a C++ module; copy or pickle the whole module"
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self.__reduce__()

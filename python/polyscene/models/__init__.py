@@ -9,9 +9,22 @@ from typing import Any, NamedTuple
 
 from polyscene import _C
 from polyscene._model import Model
+from polyscene.models.interest import InterestMigration
 from polyscene.models.single import MF, Logistic, Popularity
 
-__all__ = ["MF", "Logistic", "Model", "Option", "Phase", "Popularity", "create", "list", "options", "register"]
+__all__ = [
+    "MF",
+    "InterestMigration",
+    "Logistic",
+    "Model",
+    "Option",
+    "Phase",
+    "Popularity",
+    "create",
+    "list",
+    "options",
+    "register",
+]
 
 Phase = _C.models.Phase
 

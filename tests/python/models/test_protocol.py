@@ -7,11 +7,10 @@ import io
 import pickle
 from typing import Any
 
+import polyscene as ps
 import pytest
 import torch
 from torch import nn
-
-import polyscene as ps
 
 NAMES = ps.models.list()
 WITHOUT_PARAMETERS = {"popularity"}  # closed form: nothing to optimise

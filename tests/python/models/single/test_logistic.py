@@ -6,10 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
+import polyscene as ps
 import pytest
 import torch
-
-import polyscene as ps
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import polyscene as ps
 import pytest
 import torch
-
-import polyscene as ps
 
 
 def random_model(data: Any, **options: Any) -> ps.Model:
@@ -113,6 +112,8 @@ def test_wrong_options() -> None:
         ps.models.MF(schema, init_std=-1)
     with pytest.raises(ValueError, match="MF: embedding_l2 must be 0 or more, got -0.5"):
         ps.models.MF(schema, embedding_l2=-0.5)
-    with pytest.raises(ValueError, match="mf: option 'dim' must be int, got 'four'|MF: option 'dim' must be int, got 'four'"):
+    with pytest.raises(
+        ValueError, match="mf: option 'dim' must be int, got 'four'|MF: option 'dim' must be int, got 'four'"
+    ):
         ps.models.MF(schema, dim="four")
     assert ps.models.MF(schema, dim=8.0).options["dim"] == 8

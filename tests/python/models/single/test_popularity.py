@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import polyscene as ps
 import pytest
 import torch
-
-import polyscene as ps
 
 
 def slow_rate(data: Any, scope: str, k: float, scene: int, item: int) -> tuple[float, int]:
