@@ -19,7 +19,7 @@ class ComparisonRow:
     """One difference: ``second - first`` of one metric in one scene (``scene`` None: over all rows).
 
     ``low`` and ``high`` bound the difference at the comparison's confidence. ``p`` is the test's own p-value,
-    ``p_holm`` the one corrected for all tests of the comparison. ``better`` names the better result if that test rejects
+    ``p_holm`` the one corrected for all tests of the comparison. ``better`` names the better result if it rejects
     equality, else it is "". ``note`` says why numbers are missing; ``n`` counts rows, or seeds.
     """
 
@@ -161,8 +161,23 @@ def _one_scene(
             note = "one class" if data.positive.all() or not data.positive.any() else "undefined"
         elif math.isnan(p):
             p, test = stats.bootstrap_p(spread[metric]), "bootstrap"
-        found.append(ComparisonRow(*names, scene, metric, one, two, two - one, float(low), float(high), p, math.nan,
-                                   test, len(data.label), note=note))  # fmt: skip
+        found.append(
+            ComparisonRow(
+                *names,
+                scene,
+                metric,
+                one,
+                two,
+                two - one,
+                float(low),
+                float(high),
+                p,
+                math.nan,
+                test,
+                len(data.label),
+                note=note,
+            )
+        )
     return found
 
 
@@ -209,8 +224,23 @@ def over_seeds(
             if error > 1e-15:
                 p = float(2 * t.sf(abs(mean) / error, n - 1))
             one, two = (float(v) for v in values.mean(0))
-            found.append(ComparisonRow(*names, scene, name, one, two, mean, mean - reach, mean + reach, p, math.nan,
-                                       "paired t", n, note="undefined" if math.isnan(mean) else ""))  # fmt: skip
+            found.append(
+                ComparisonRow(
+                    *names,
+                    scene,
+                    name,
+                    one,
+                    two,
+                    mean,
+                    mean - reach,
+                    mean + reach,
+                    p,
+                    math.nan,
+                    "paired t",
+                    n,
+                    note="undefined" if math.isnan(mean) else "",
+                )
+            )
     return found
 
 

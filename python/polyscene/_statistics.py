@@ -201,12 +201,11 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def resamples(units: int, draws: int, rng: np.random.Generator, rows: int) -> Iterator[np.ndarray]:
-    """Bootstrap weights in blocks of [R, units], ``draws`` in all, few enough at a time for ``rows`` rows."""
-    block = max(1, min(draws, 2_000_000 // max(rows, 1)))
+    """Bootstrap weights in blocks of [R, units], ``draws`` in all; a block of ``rows`` rows stays within the cache."""
+    block = max(1, min(draws, 32_000 // max(rows, 1)))
     for start in range(0, draws, block):
-        size = min(block, draws - start)
-        picks = rng.integers(units, size=(size, units)) + np.arange(size)[:, None] * units
-        yield np.bincount(picks.ravel(), minlength=size * units).reshape(size, units).astype(np.float64)
+        picks = rng.integers(units, size=(min(block, draws - start), units), dtype=np.int32)
+        yield np.stack([np.bincount(draw, minlength=units) for draw in picks]).astype(np.float64)
 
 
 def bootstrap(data: Paired, metrics: list[str], draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

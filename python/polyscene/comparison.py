@@ -62,14 +62,35 @@ class Comparison:
         return f"differences second - first; {self.confidence:.0%} intervals, {per}; p corrected by Holm"
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        head = ["Scene", "Metric", "First", "Second", "Difference", f"{self.confidence:.0%} interval", "p", "p (Holm)",
-                "Test", "Better"]  # fmt: skip
+        head = [
+            "Scene",
+            "Metric",
+            "First",
+            "Second",
+            "Difference",
+            f"{self.confidence:.0%} interval",
+            "p",
+            "p (Holm)",
+            "Test",
+            "Better",
+        ]
         body = []
         for r in self.rows:
             interval = f"{r.low:+.4f} … {r.high:+.4f}" if math.isfinite(r.low) else "–"
-            body.append([OVERALL if r.scene is None else r.scene, metric_title(r.metric), _fixed(r.first_value),
-                         _fixed(r.second_value), _fixed(r.difference, "+"), interval, _p(r.p), _p(r.p_holm),
-                         r.test, r.better or r.note or "no difference found"])  # fmt: skip
+            body.append(
+                [
+                    OVERALL if r.scene is None else r.scene,
+                    metric_title(r.metric),
+                    _fixed(r.first_value),
+                    _fixed(r.second_value),
+                    _fixed(r.difference, "+"),
+                    interval,
+                    _p(r.p),
+                    _p(r.p_holm),
+                    r.test,
+                    r.better or r.note or "no difference found",
+                ]
+            )
         return head, body
 
     def _pairs(self) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The outcome of an evaluation: metrics over all rows, as a mean over scenes and per scene, with the rows themselves."""
+"""The outcome of an evaluation: metrics over all rows, as a mean over scenes and per scene, with the rows behind it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,33 @@ if TYPE_CHECKING:
 
 LOWER_IS_BETTER = frozenset({"log_loss", "rmse", "mae"})
 COUNTS = ("rows", "positives", "users")
-_ORDER = ("auc", "gauc", "log_loss", "accuracy", "precision", "recall", "f1", "hit", "ndcg", "mrr", "map", "coverage",
-          "rmse", "mae")  # fmt: skip
-_TITLES = {"auc": "AUC", "gauc": "GAUC", "log_loss": "Log loss", "f1": "F1", "ndcg": "NDCG", "mrr": "MRR", "map": "MAP",
-           "rmse": "RMSE", "mae": "MAE"}  # fmt: skip
+_ORDER = (
+    "auc",
+    "gauc",
+    "log_loss",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "hit",
+    "ndcg",
+    "mrr",
+    "map",
+    "coverage",
+    "rmse",
+    "mae",
+)
+_TITLES = {
+    "auc": "AUC",
+    "gauc": "GAUC",
+    "log_loss": "Log loss",
+    "f1": "F1",
+    "ndcg": "NDCG",
+    "mrr": "MRR",
+    "map": "MAP",
+    "rmse": "RMSE",
+    "mae": "MAE",
+}
 _MAIN = {"ctr": "auc", "ranking": "ndcg@10", "sequence": "ndcg@10", "rating": "rmse", "text": "f1", "image": "f1"}
 
 

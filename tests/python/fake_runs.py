@@ -76,7 +76,14 @@ def history(epochs: int = 14, seed: int = 0, metric: str = "auc") -> list[dict[s
     for epoch in range(1, epochs + 1):
         auc = 0.79 - 0.13 * math.exp(-epoch / 2.2) - 0.0011 * max(epoch - 8, 0) + rng.normal(0, 0.0008)
         loss = 0.53 + 0.16 * math.exp(-epoch / 2.6) - 0.0045 * epoch
-        valid = {metric: auc, "log_loss": loss + 0.02 + 0.0022 * epoch, "accuracy": auc - 0.072, "f1": auc - 0.04}
+        valid = {
+            metric: auc,
+            "log_loss": loss + 0.02 + 0.0022 * epoch,
+            "accuracy": auc - 0.072,
+            "f1": auc - 0.04,
+            "precision": auc - 0.06 + rng.normal(0, 0.002),
+            "recall": auc - 0.03 + rng.normal(0, 0.002),
+        }
         rows.append({"epoch": epoch, "phase": "train", "train_loss": loss, "valid": valid,
                      "seconds": 1.9 + rng.normal(0, 0.1), "rows_per_s": 42_000 + rng.normal(0, 900),
                      "best": False})  # fmt: skip
@@ -141,7 +148,9 @@ def make_run(
     folder.mkdir(parents=True)
     p = predictions(scenes, rows, skill, seed)
     p = (edit(p) or p) if edit else p
-    values: dict[str, Any] = {"task": "ctr", "model": model, "best_epoch": 8, **metrics(p, scenes), "threshold": 0.5}
+    epochs = history(seed=seed)
+    best = [row["epoch"] for row in epochs if row["best"]][-1]
+    values: dict[str, Any] = {"task": "ctr", "model": model, "best_epoch": best, **metrics(p, scenes), "threshold": 0.5}
     values["valid"] = metrics(predictions(scenes, rows, skill, seed + 1000), scenes)
     if transfer:
         values["transfer"] = {"helped": True,
@@ -158,7 +167,7 @@ def make_run(
         written["explain"] = explain(scenes[:6], seed=seed)
     for name, content in written.items():
         (folder / f"{name}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    lines = "".join(json.dumps(row) + "\n" for row in history(seed=seed))
+    lines = "".join(json.dumps(row) + "\n" for row in epochs)
     (folder / "history.jsonl").write_text(lines, encoding="utf-8")
     p.write(folder / "predictions.parquet")
     return folder

@@ -82,7 +82,8 @@ def test_frame_has_scenes_then_macro_then_overall():
 
 def test_load_reads_metrics_predictions_and_split(tmp_path):
     result = Result.load(make_run(tmp_path / "run-1", rows=500, seed=3))
-    assert (result.name, result.model, result.best_epoch) == ("run-1", "interest_migration", 8)
+    assert (result.name, result.model) == ("run-1", "interest_migration")
+    assert result.best_epoch == [row["epoch"] for row in history(seed=3) if row["best"]][-1]
     assert result.split_digest == "0003" * 16
     assert list(result.scenes) == list(AGES)
     assert result.predictions is not None and len(result.predictions) == 500
