@@ -1,6 +1,6 @@
 """Models of user interest across scenes: C++ on LibTorch, with Python as the way in."""
 
-from polyscene import data, datasets, models, nn, testing
+from polyscene import data, datasets, models, testing
 from polyscene._extension import __version__, cmake_prefix_path
 from polyscene._model import Model
 from polyscene.comparison import Comparison, compare
@@ -31,7 +31,6 @@ __all__ = [
     "evaluate",
     "load",
     "models",
-    "nn",
     "open_data",
     "read_table",
     "save",

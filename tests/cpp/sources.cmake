@@ -8,6 +8,10 @@ list(APPEND POLYSCENE_TEST_SOURCES
   core/sha256_test.cpp
   core/version_test.cpp
   data/columns_test.cpp
+  models/registry_test.cpp
+  models/single/logistic_test.cpp
+  models/single/mf_test.cpp
+  models/single/popularity_test.cpp
   nn/attention_test.cpp
   nn/conv_encoder_test.cpp
   nn/dense_attention_head_test.cpp
@@ -26,15 +30,3 @@ list(APPEND POLYSCENE_TEST_SOURCES
   train/optimizer_test.cpp
   train/schedule_test.cpp
 )
-list(APPEND POLYSCENE_TEST_SOURCES catch_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES core/errors_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES core/json_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES core/options_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES core/random_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES core/safetensors_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES core/sha256_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES core/version_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES data/columns_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES nn/feature_embedding_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES nn/lookup_test.cpp)
-list(APPEND POLYSCENE_TEST_SOURCES data/simulator_test.cpp)
