@@ -1,10 +1,10 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/batch.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/columns.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/columns_file.cpp
   ${CMAKE_CURRENT_LIST_DIR}/fit_schema.cpp
   ${CMAKE_CURRENT_LIST_DIR}/history.cpp
   ${CMAKE_CURRENT_LIST_DIR}/schema.cpp
   ${CMAKE_CURRENT_LIST_DIR}/strings.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table.cpp
 )
-  ${CMAKE_CURRENT_LIST_DIR}/columns.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/columns_file.cpp)
