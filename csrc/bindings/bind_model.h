@@ -10,25 +10,28 @@ namespace polyscene::bindings {
 
 namespace py = pybind11;
 
-/// What `polyscene._module.Module` asks of a bound C++ module, model or block: its tensors, themselves and not copies, the
-/// modules inside it, and their modes.
+/// What `polyscene._module.Module` asks of a bound C++ module, model or block: its tensors, themselves and not copies,
+/// the modules inside it, and their modes.
 template <typename Class>
 void bind_module_protocol(Class& cls) {
   cls.def(
          "tensors",
          [](const torch::nn::Module& self) {
            py::list out;
-           for (const auto& item : named_tensors(self)) out.append(py::make_tuple(item.name, item.tensor, item.is_buffer));
+           for (const auto& item : named_tensors(self))
+             out.append(py::make_tuple(item.name, item.tensor, item.is_buffer));
            return out;
          },
          "Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.")
-      .def("aliases", [](const torch::nn::Module& self) { return tied_tensors(self); },
-           "The other names of shared tensors: (alias, name in `tensors`).")
+      .def(
+          "aliases", [](const torch::nn::Module& self) { return tied_tensors(self); },
+          "The other names of shared tensors: (alias, name in `tensors`).")
       .def(
           "children",
           [](const torch::nn::Module& self) {
             py::list out;
-            for (const auto& child : named_children(self)) out.append(py::make_tuple(child.path, child.type, child.training));
+            for (const auto& child : named_children(self))
+              out.append(py::make_tuple(child.path, child.type, child.training));
             return out;
           },
           "The modules inside as (dotted path, type, training), parents first.")

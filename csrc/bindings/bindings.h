@@ -12,6 +12,7 @@ void bind_nn(py::module_& m);
 void bind_models(py::module_& m);
 void bind_transfer(py::module_& m);
 void bind_eval(py::module_& m);
+void bind_evaluate(py::module_& m);
 void bind_train(py::module_& m);
 
 }  // namespace polyscene::bindings

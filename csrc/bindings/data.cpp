@@ -150,6 +150,7 @@ void bind_schema(py::module_& m) {
       .def_readonly("label_mean", &Schema::label_mean)
       .def_readonly("label_low", &Schema::label_low)
       .def_readonly("label_high", &Schema::label_high)
+      .def_readonly("reader", &Schema::reader, "JSON text: which column of a file is what, as the training data were read.")
       .def_property_readonly("interests", [](const Schema& self) { return self.interests.list(); })
       .def_property_readonly("user", [](const Schema& self) -> std::optional<std::string> {
         return self.user < 0 ? std::nullopt : std::optional(self.categorical[self.user].name);
@@ -180,15 +181,15 @@ void bind_schema(py::module_& m) {
       "fit_schema",
       [](const Columns& columns, const torch::Tensor& train_rows, const std::string& task, const std::string& label,
          const std::string& user, const std::string& item, int64_t min_count, const std::string& unseen_scene,
-         const std::vector<py::dict>& numeric, const std::vector<py::dict>& lists) {
+         const std::vector<py::dict>& numeric, const std::vector<py::dict>& lists, const std::string& reader) {
         const FitOptions options{task, label, user, item, min_count, unseen_scene, map_list(numeric, numeric_field),
-                                 map_list(lists, list_field)};
+                                 map_list(lists, list_field), reader};
         py::gil_scoped_release release;
         return std::const_pointer_cast<Schema>(fit_schema(columns, train_rows, options));
       },
       py::arg("columns"), py::arg("train_rows"), py::kw_only(), py::arg("task") = "ctr", py::arg("label") = "label",
       py::arg("user") = "", py::arg("item") = "", py::arg("min_count") = 2, py::arg("unseen_scene") = "error",
-      py::arg("numeric") = std::vector<py::dict>(), py::arg("lists") = std::vector<py::dict>());
+      py::arg("numeric") = std::vector<py::dict>(), py::arg("lists") = std::vector<py::dict>(), py::arg("reader") = "");
 }
 
 void bind_batch(py::module_& m) {

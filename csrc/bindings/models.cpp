@@ -26,7 +26,8 @@ void bind_phase(py::module_& m) {
   py::class_<Phase>(m, "Phase", "One stage of training.")
       .def(py::init<std::string, std::vector<std::string>, std::vector<std::string>, double, int64_t>(),
            py::arg("name") = defaults.name, py::kw_only(), py::arg("scenes") = defaults.scenes,
-           py::arg("frozen") = defaults.frozen, py::arg("lr_scale") = defaults.lr_scale, py::arg("epochs") = defaults.epochs)
+           py::arg("frozen") = defaults.frozen, py::arg("lr_scale") = defaults.lr_scale,
+           py::arg("epochs") = defaults.epochs)
       .def_readonly("name", &Phase::name)
       .def_readonly("scenes", &Phase::scenes, "Scenes whose rows train; empty: all.")
       .def_readonly("frozen", &Phase::frozen, "Prefixes of parameter names that do not move.")
@@ -37,7 +38,8 @@ void bind_phase(py::module_& m) {
 void bind_model(py::module_& m) {
   py::class_<Model, std::shared_ptr<Model>> cls(m, "Model", "A model of the registry.");
   bind_module_protocol(cls);
-  cls.def("forward", wrap_pybind_function_no_gil(&Model::forward), py::arg("batch"), "Logits or ratings of each row, [B].")
+  cls.def("forward", wrap_pybind_function_no_gil(&Model::forward), py::arg("batch"),
+          "Logits or ratings of each row, [B].")
       .def("loss", wrap_pybind_function_no_gil(&Model::loss), py::arg("batch"), "Mean loss, auxiliary terms included.")
       .def("explain", wrap_pybind_function_no_gil(&Model::explain), py::arg("batch"),
            "Everything else a forward computes, as (name, tensor).")
@@ -45,12 +47,15 @@ void bind_model(py::module_& m) {
       .def("fit_closed_form", wrap_pybind_function_no_gil(&Model::fit_closed_form), py::arg("train"))
       .def("phases", wrap_pybind_function(&Model::phases), "The stages of training.")
       .def("begin_epoch", wrap_pybind_function_no_gil(&Model::begin_epoch), py::arg("epoch"))
+      .def("transition_matrix", wrap_pybind_function_no_gil(&Model::transition_matrix), py::arg("from"), py::arg("to"),
+           "Mean predicted p(y' | y = i) over the training events between two scenes, [K, K].")
       .def("table_parameters", wrap_pybind_function(&Model::table_parameters), "Names of the lookup tables.")
       .def("sparse_gradients", wrap_pybind_function(&Model::sparse_gradients), py::arg("on"))
       .def_property_readonly("history_length", wrap_pybind_function(&Model::history_length))
       .def_property_readonly("name", wrap_pybind_function(&Model::name))
       .def_property_readonly("options", [](const Model& self) { return to_python(self.options_map()); })
-      .def_property_readonly("schema", [](const Model& self) { return std::const_pointer_cast<Schema>(self.schema_ptr()); })
+      .def_property_readonly("schema",
+                             [](const Model& self) { return std::const_pointer_cast<Schema>(self.schema_ptr()); })
       .def_property(
           "history", [](const Model& self) { return std::const_pointer_cast<History>(self.history()); },
           [](Model& self, std::shared_ptr<History> history) { self.set_history(std::move(history)); });
@@ -68,10 +73,13 @@ void bind_python_model(py::module_& m) {
       .def("adopt", wrap_pybind_function(&PyModel::adopt), py::arg("tensors"), "Registers (name, tensor, is buffer).")
       .def("loss", wrap_pybind_function_no_gil(loss), py::arg("batch"))
       .def("prepare", wrap_pybind_function_no_gil(prepare), py::arg("train"))
-      .def("explain", [](PyModel&, const Batch&) { return models::Explanation(); }, py::arg("batch"))
-      .def("fit_closed_form", [](PyModel&, const Table&) { return false; }, py::arg("train"))
+      .def(
+          "explain", [](PyModel&, const Batch&) { return models::Explanation(); }, py::arg("batch"))
+      .def(
+          "fit_closed_form", [](PyModel&, const Table&) { return false; }, py::arg("train"))
       .def("phases", [](PyModel& self) { return self.Model::phases(); })
-      .def("begin_epoch", [](PyModel&, int64_t) {}, py::arg("epoch"))
+      .def(
+          "begin_epoch", [](PyModel&, int64_t) {}, py::arg("epoch"))
       .def_property_readonly("history_length", [](PyModel&) { return 0; });
 }
 
@@ -83,11 +91,13 @@ void bind_registry(py::module_& m) {
   };
   m.def("create", wrap_pybind_function(create), py::arg("name"), py::arg("schema"), py::arg("options") = py::dict(),
         "Makes a registered model.");
-  m.def("list", wrap_pybind_function(&models::list), py::arg("task") = "", "Registered names, all or those of one task.");
-  m.def("options", wrap_pybind_function([](const std::string& name) { return to_python(models::find(name).options()); }),
+  m.def("list", wrap_pybind_function(&models::list), py::arg("task") = "",
+        "Registered names, all or those of one task.");
+  m.def("options",
+        wrap_pybind_function([](const std::string& name) { return to_python(models::find(name).options()); }),
         py::arg("name"), "Options as (name, type, default, doc).");
-  m.def("tasks", wrap_pybind_function([](const std::string& name) { return models::find(name).tasks; }), py::arg("name"),
-        "The tasks that a registered model does.");
+  m.def("tasks", wrap_pybind_function([](const std::string& name) { return models::find(name).tasks; }),
+        py::arg("name"), "The tasks that a registered model does.");
   m.def("register", wrap_pybind_function(&register_python_model), py::arg("name"), py::arg("tasks"), py::arg("cls"),
         py::arg("defaults"), "Adds a Python class to the registry.");
 }

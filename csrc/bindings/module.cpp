@@ -9,5 +9,6 @@ PYBIND11_MODULE(_C, m) {
   bind_models(m);
   bind_transfer(m);
   bind_eval(m);
+  bind_evaluate(m);
   bind_train(m);
 }

@@ -11,7 +11,8 @@ constexpr const char* kWanted = " must be a bool, int, float, str or a list of i
 bool is_integer(const py::handle& value) { return PyIndex_Check(value.ptr()) && !PyBool_Check(value.ptr()); }
 
 bool is_real(const py::handle& value) {
-  return PyFloat_Check(value.ptr()) || (PyNumber_Check(value.ptr()) && !PyIndex_Check(value.ptr()) && !PyComplex_Check(value.ptr()));
+  return PyFloat_Check(value.ptr()) ||
+         (PyNumber_Check(value.ptr()) && !PyIndex_Check(value.ptr()) && !PyComplex_Check(value.ptr()));
 }
 
 int64_t integer(const std::string& what, const py::handle& value) {
@@ -69,7 +70,8 @@ OptionValue to_option(const std::string& what, const py::handle& value) {
 OptionMap to_options(const std::string& owner, const py::dict& values) {
   OptionMap out;
   for (const auto& [key, value] : values) {
-    TORCH_CHECK_TYPE(py::isinstance<py::str>(key), owner, ": option names must be str, got ", py::repr(key).cast<std::string>());
+    TORCH_CHECK_TYPE(py::isinstance<py::str>(key), owner, ": option names must be str, got ",
+                     py::repr(key).cast<std::string>());
     const auto name = key.cast<std::string>();
     out.emplace_back(name, to_option(owner + ": option '" + name + "'", value));
   }
@@ -88,7 +90,8 @@ py::dict to_python(const OptionMap& options) {
 
 py::list to_python(const std::vector<OptionField>& fields) {
   py::list out;
-  for (const auto& field : fields) out.append(py::make_tuple(field.name, field.type, to_python(field.value), field.doc));
+  for (const auto& field : fields)
+    out.append(py::make_tuple(field.name, field.type, to_python(field.value), field.doc));
   return out;
 }
 

@@ -114,7 +114,8 @@ OptionMap PyModel::options_map() const {
 void register_python_model(const std::string& name, const std::vector<std::string>& tasks, const py::object& cls,
                            const py::dict& defaults) {
   std::vector<OptionField> fields;
-  for (const auto& [option, value] : to_options(name, defaults)) fields.push_back({option, type_name(value), value, ""});
+  for (const auto& [option, value] : to_options(name, defaults))
+    fields.push_back({option, type_name(value), value, ""});
   // The registry outlives the interpreter: it holds the class without ever giving it back.
   const py::handle held = py::object(cls).release();
   const auto create = [name, held](std::shared_ptr<const data::Schema> schema, const OptionMap& options) {

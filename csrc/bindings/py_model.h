@@ -11,9 +11,9 @@ namespace polyscene::bindings {
 
 namespace py = pybind11;
 
-/// A model written in Python, as the C++ trainer and evaluator see it: every virtual function takes the GIL and calls the
-/// method of the same name. The bound methods of this class are the defaults of the base model, so that a Python class may
-/// call `super()`. Holds the Python object weakly, for that object holds this one.
+/// A model written in Python, as the C++ trainer and evaluator see it: every virtual function takes the GIL and calls
+/// the method of the same name. The bound methods of this class are the defaults of the base model, so that a Python
+/// class may call `super()`. Holds the Python object weakly, for that object holds this one.
 class PyModel : public models::Model {
  public:
   PyModel(std::shared_ptr<const data::Schema> schema, std::string name, const py::object& owner);

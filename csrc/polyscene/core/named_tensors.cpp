@@ -35,7 +35,8 @@ void visit_children(const torch::nn::Module& module, const std::string& prefix, 
 }
 
 // Parents before children, so that restoring in this order ends with every module's own mode.
-void collect_modes(const torch::nn::Module& module, std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>>& out) {
+void collect_modes(const torch::nn::Module& module,
+                   std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>>& out) {
   for (const auto& child : module.children()) {
     out.emplace_back(child, child->is_training());
     collect_modes(*child, out);

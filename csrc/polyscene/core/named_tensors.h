@@ -15,8 +15,9 @@ struct NamedTensor {
   bool is_buffer = false;
 };
 
-/// Parameters and buffers in the order of a Python `state_dict`: of each module its parameters, its buffers, then its children.
-/// A tensor that several names share is listed once, under the first; `torch::nn::Module::parameters()` lists it twice.
+/// Parameters and buffers in the order of a Python `state_dict`: of each module its parameters, its buffers, then its
+/// children. A tensor that several names share is listed once, under the first; `torch::nn::Module::parameters()` lists
+/// it twice.
 std::vector<NamedTensor> named_tensors(const torch::nn::Module& module);
 
 /// The other names of shared tensors: (alias, name in `named_tensors`).

@@ -1,6 +1,5 @@
 #include "polyscene/core/random.h"
 
-#include <array>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -16,6 +15,10 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 33);
 }
 
+}  // namespace
+
+namespace detail {
+
 std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, uint32_t k0, uint32_t k1) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53u} * counter[0];
@@ -28,11 +31,12 @@ std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, uint32_t k0, uin
   return counter;
 }
 
-}  // namespace
+}  // namespace detail
 
 uint64_t hash64(std::string_view text, uint64_t start) {
   uint64_t hash = start;
-  for (const unsigned char c : text) hash = (hash ^ c) * 0x100000001b3ull;
+  for (const unsigned char c : text)
+    hash = (hash ^ c) * 0x100000001b3ull;
   return mix(hash);
 }
 
@@ -46,11 +50,14 @@ RandomStream::RandomStream(uint64_t seed, std::string_view name, uint64_t index)
 }
 
 uint64_t RandomStream::bits(uint64_t i) const {
-  const auto out = philox({static_cast<uint32_t>(i), static_cast<uint32_t>(i >> 32), high_[0], high_[1]}, key_[0], key_[1]);
+  const auto out =
+      detail::philox({static_cast<uint32_t>(i), static_cast<uint32_t>(i >> 32), high_[0], high_[1]}, key_[0], key_[1]);
   return uint64_t{out[0]} << 32 | out[1];
 }
 
-double RandomStream::uniform(uint64_t i) const { return static_cast<double>(bits(i) >> 11) * 0x1.0p-53; }
+double RandomStream::uniform(uint64_t i) const {
+  return static_cast<double>(bits(i) >> 11) * 0x1.0p-53;
+}
 
 double RandomStream::normal(uint64_t i) const {
   const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform(2 * i)));
@@ -64,7 +71,8 @@ int64_t RandomStream::below(int64_t n, uint64_t i) const {
 std::vector<int64_t> permutation(int64_t n, const RandomStream& stream) {
   std::vector<int64_t> out(n);
   std::iota(out.begin(), out.end(), int64_t{0});
-  for (int64_t i = n - 1; i > 0; --i) std::swap(out[i], out[stream.below(i + 1, i)]);
+  for (int64_t i = n - 1; i > 0; --i)
+    std::swap(out[i], out[stream.below(i + 1, i)]);
   return out;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -33,4 +34,10 @@ std::vector<int64_t> permutation(int64_t n, const RandomStream& stream);
 /// A 64-bit hash of text (FNV-1a with a final mix); stable across platforms and versions.
 uint64_t hash64(std::string_view text, uint64_t start = 0xcbf29ce484222325ull);
 
+namespace detail {
+
+/// One block of Philox 4x32-10 under the key (k0, k1).
+std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, uint32_t k0, uint32_t k1);
+
+}  // namespace detail
 }  // namespace polyscene

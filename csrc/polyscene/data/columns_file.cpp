@@ -13,26 +13,22 @@ std::string numbered(const char* part, size_t i) {
   return std::string(part) + "." + std::to_string(i);
 }
 
-// The tensors of a compiled file by name; `take` fails with a line that names file and tensor.
+// The tensors of a compiled file by name.
 class Parts {
  public:
-  Parts(std::map<std::string, torch::Tensor> tensors, const std::string& path)
-      : tensors_(std::move(tensors)), path_(path) {}
+  explicit Parts(std::map<std::string, torch::Tensor> tensors) : tensors_(std::move(tensors)) {}
 
+  bool has(const std::string& name) const { return tensors_.contains(name); }
   torch::Tensor take(const std::string& name) const {
-    const auto found = tensors_.find(name);
-    TORCH_CHECK_VALUE(found != tensors_.end(), path_, ": tensor '", name,
-                      "' is missing; write the compiled file again");
-    return found->second;
+    TORCH_CHECK_VALUE(has(name), "tensor '", name, "' is missing; write the compiled file again");
+    return tensors_.at(name);
   }
-  torch::Tensor find(const std::string& name) const { return tensors_.contains(name) ? take(name) : torch::Tensor(); }
+  torch::Tensor find(const std::string& name) const { return has(name) ? take(name) : torch::Tensor(); }
   Strings strings(const std::string& name) const { return {take(name + ".bytes"), take(name + ".offsets")}; }
   Ragged ragged(const std::string& name) const { return {take(name + ".values"), take(name + ".offsets")}; }
-  bool has(const std::string& name) const { return tensors_.contains(name); }
 
  private:
   std::map<std::string, torch::Tensor> tensors_;
-  const std::string& path_;
 };
 
 void check_format_version(const std::map<std::string, std::string>& metadata, const std::string& path) {
@@ -46,6 +42,37 @@ void check_format_version(const std::map<std::string, std::string>& metadata, co
   const auto value = std::stoll(text);
   TORCH_CHECK_VALUE(value <= kFormatVersion, path, ": format version ", value, " is newer than ", kFormatVersion,
                     ", the latest that this version of polyscene reads; install a newer one");
+}
+
+void read_names(const std::string& text, Columns& out) {
+  try {
+    const auto names = parse_json(text, "names");
+    out.rows = names.at("rows").get<int64_t>();
+    out.categorical = names.at("categorical").get<std::vector<std::string>>();
+    out.numeric = names.at("numeric").get<std::vector<std::string>>();
+    out.lists = names.at("lists").get<std::vector<std::string>>();
+  } catch (const Json::exception&) {
+    TORCH_CHECK_VALUE(false, "the names of its columns cannot be read; write the compiled file again");
+  }
+}
+
+void read_parts(const Parts& parts, Columns& out) {
+  out.codes = parts.take("codes");
+  out.numbers = parts.take("numbers");
+  out.scene = parts.take("scene");
+  for (size_t i = 0; i < out.categorical.size(); ++i)
+    out.ids.push_back(parts.strings(numbered("ids", i)));
+  for (size_t i = 0; i < out.lists.size(); ++i) {
+    out.list_codes.push_back(parts.ragged(numbered("lists", i)));
+    out.list_ids.push_back(parts.strings(numbered("list_ids", i)));
+  }
+  out.scene_names = parts.strings("scene_names").list();
+  out.label = parts.find("label");
+  out.weight = parts.find("weight");
+  out.time = parts.find("time");
+  if (parts.has("interest.offsets"))
+    out.interest = parts.ragged("interest");
+  out.interest_ids = parts.strings("interest_ids");
 }
 
 }  // namespace
@@ -90,32 +117,8 @@ std::shared_ptr<const Columns> Columns::open(const std::string& path) {
   check_format_version(file.metadata, path);
   auto out = std::make_shared<Columns>();
   try {
-    const auto names = parse_json(file.metadata["names"], path);
-    out->rows = names.at("rows").get<int64_t>();
-    out->categorical = names.at("categorical").get<std::vector<std::string>>();
-    out->numeric = names.at("numeric").get<std::vector<std::string>>();
-    out->lists = names.at("lists").get<std::vector<std::string>>();
-  } catch (const Json::exception&) {
-    TORCH_CHECK_VALUE(false, path, ": the names of its columns cannot be read; write the compiled file again");
-  }
-  const Parts parts(std::move(file.tensors), path);
-  out->codes = parts.take("codes");
-  out->numbers = parts.take("numbers");
-  out->scene = parts.take("scene");
-  for (size_t i = 0; i < out->categorical.size(); ++i)
-    out->ids.push_back(parts.strings(numbered("ids", i)));
-  for (size_t i = 0; i < out->lists.size(); ++i) {
-    out->list_codes.push_back(parts.ragged(numbered("lists", i)));
-    out->list_ids.push_back(parts.strings(numbered("list_ids", i)));
-  }
-  out->scene_names = parts.strings("scene_names").list();
-  out->label = parts.find("label");
-  out->weight = parts.find("weight");
-  out->time = parts.find("time");
-  if (parts.has("interest.offsets"))
-    out->interest = parts.ragged("interest");
-  out->interest_ids = parts.strings("interest_ids");
-  try {
+    read_names(file.metadata["names"], *out);
+    read_parts(Parts(std::move(file.tensors)), *out);
     out->check();
   } catch (const c10::ValueError& error) {
     TORCH_CHECK_VALUE(false, path, ": ", error.what_without_backtrace());

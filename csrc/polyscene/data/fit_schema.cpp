@@ -274,6 +274,7 @@ std::shared_ptr<const Schema> fit_schema(const Columns& columns, const torch::Te
   schema->task = options.task;
   schema->label = options.label;
   schema->unseen_scene = options.unseen_scene;
+  schema->reader = options.reader;
   schema->has_time = columns.time.defined();
   for (size_t f = 0; f < columns.categorical.size(); ++f) {
     const auto counts = count_codes(columns, static_cast<int64_t>(f), rows);

@@ -79,7 +79,7 @@ std::string Schema::json() const {
   Json out = {{"format", kFormat},         {"task", task},         {"label", label},
                          {"unseen_scene", unseen_scene}, {"user", user},         {"item", item},
                          {"has_time", has_time},      {"label_mean", label_mean}, {"label_low", label_low},
-                         {"label_high", label_high}};
+                         {"label_high", label_high},  {"reader", reader}};
   out["categorical"] = Json::array();
   for (const auto& field : categorical) {
     out["categorical"].push_back({{"name", field.name}, {"min_count", field.min_count}, {"side", field.side}});
@@ -120,6 +120,7 @@ std::shared_ptr<const Schema> Schema::from(const std::string& text, const std::m
     out->label_mean = in["label_mean"];
     out->label_low = in["label_low"];
     out->label_high = in["label_high"];
+    out->reader = in.value("reader", "");
     for (const auto& entry : in["categorical"]) {
       const auto ids = get_strings(tensors, "categorical." + std::to_string(out->categorical.size()));
       out->categorical.push_back({entry["name"], ids, entry["min_count"], entry["side"]});

@@ -62,6 +62,7 @@ struct FitOptions {
   std::string unseen_scene = "error";  ///< "error", "shared" or "nearest"
   std::vector<NumericField> numeric;   ///< wanted preprocessing by name; others take the defaults
   std::vector<ListField> lists;        ///< kind, shares and max_length by name
+  std::string reader;                  ///< kept as `Schema::reader`
 };
 
 /// What a model knows of the data: vocabularies, preprocessing, scenes; fitted on training rows only.
@@ -84,6 +85,7 @@ class Schema {
   double label_mean = 0;      ///< over the training rows
   double label_low = 0;       ///< smallest training label
   double label_high = 1;      ///< largest training label
+  std::string reader;         ///< JSON text that tells a reader of files which column is what; opaque here
 
   /// Scenes a model has parameters for: those of training, and one reserved when `unseen_scene` is "shared".
   int64_t num_scenes() const;

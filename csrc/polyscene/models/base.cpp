@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "polyscene/nn/feature_embedding.h"
+
 namespace polyscene::models {
 
 torch::Tensor weighted_mean(const torch::Tensor& loss, const torch::Tensor& weight) {
@@ -43,10 +45,15 @@ bool Model::fit_closed_form(const data::Table&) { return false; }
 
 void Model::begin_epoch(int64_t) {}
 
+torch::Tensor Model::transition_matrix(int64_t, int64_t) {
+  TORCH_CHECK_VALUE(false, name(), ": this model has no interests that move from scene to scene; interest_migration has");
+}
+
 std::vector<std::string> Model::table_parameters() const {
   std::vector<std::string> out;
   for (const auto& child : named_modules("", /*include_self=*/false)) {
-    if (child.value()->as<torch::nn::EmbeddingImpl>()) out.push_back(child.key() + ".weight");
+    if (child.value()->as<torch::nn::EmbeddingImpl>() || child.value()->as<nn::FeatureEmbeddingImpl>())
+      out.push_back(child.key() + ".weight");
   }
   return out;
 }
@@ -54,6 +61,7 @@ std::vector<std::string> Model::table_parameters() const {
 void Model::sparse_gradients(bool on) {
   for (const auto& child : modules(/*include_self=*/false)) {
     if (auto* table = child->as<torch::nn::EmbeddingImpl>()) table->options.sparse(on);
+    if (auto* fields = child->as<nn::FeatureEmbeddingImpl>()) fields->set_sparse(on);
   }
 }
 

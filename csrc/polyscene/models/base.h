@@ -52,6 +52,10 @@ class Model : public torch::nn::Module {
   /// Whether lookups give sparse gradients (the trainer's choice; a forward from Python is dense).
   virtual void sparse_gradients(bool on);
 
+  /// Mean predicted p(y' | y = i) over the training events that go from scene `from` to scene `to`, [K, K].
+  /// Throws ValueError for a model without interests that move.
+  virtual torch::Tensor transition_matrix(int64_t from, int64_t to);
+
   virtual std::string name() const = 0;       ///< registered name
   virtual OptionMap options_map() const = 0;  ///< every option with its value
 

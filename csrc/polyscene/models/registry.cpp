@@ -4,6 +4,7 @@
 #include <deque>
 #include <mutex>
 
+#include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"
@@ -14,6 +15,7 @@ namespace {
 // A deque: entries handed out by `find` stay where they are when a plug-in adds another.
 std::deque<Entry>& table() {
   static std::deque<Entry> entries = {
+      entry<InterestMigrationImpl, InterestMigrationOptions>("interest_migration", "InterestMigration", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
@@ -52,17 +54,19 @@ const Entry& find(const std::string& name) {
   TORCH_CHECK_VALUE(false, "models: unknown model '", name, "'; known models: ", join(known), suggestion(name, known));
 }
 
-std::shared_ptr<Model> create(const std::string& name, std::shared_ptr<const data::Schema> schema, const OptionMap& options) {
+std::shared_ptr<Model> create(const std::string& name, std::shared_ptr<const data::Schema> schema,
+                              const OptionMap& options) {
   const auto& entry = find(name);
   TORCH_CHECK_VALUE(schema, name, ": a schema is needed, got none");
-  TORCH_CHECK_VALUE(does(entry, schema->task), name, ": made for task ", join(entry.tasks, " or "), ", the data's task is '",
-                    schema->task, "'");
+  TORCH_CHECK_VALUE(does(entry, schema->task), name, ": made for task ", join(entry.tasks, " or "),
+                    ", the data's task is '", schema->task, "'");
   return entry.create(std::move(schema), options);
 }
 
 void register_model(Entry entry) {
   TORCH_CHECK_VALUE(!entry.name.empty() && entry.create && entry.options && !entry.tasks.empty(),
-                    "register_model: name, tasks, create and options are needed, got an entry without one ('", entry.name, "')");
+                    "register_model: name, tasks, create and options are needed, got an entry without one ('",
+                    entry.name, "')");
   const std::lock_guard lock(guard());
   for (const auto& known : table()) {
     TORCH_CHECK_VALUE(known.name != entry.name, "register_model: the name '", entry.name, "' is taken");

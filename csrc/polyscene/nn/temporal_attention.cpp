@@ -45,9 +45,10 @@ Attended TemporalAttentionImpl::attend(const torch::Tensor& x, const torch::Tens
     hidden = zero_padding(states, real);
   }
   // The score of the state before is computed once per state, then moved one step on: h_0 = 0 scores 0.
-  const auto before = torch::constant_pad_nd(hidden.matmul(weight.slice(0, 0, state_size)), {1, -1});  // [B, T]
-  const auto own = events.matmul(weight.slice(0, state_size));                                         // [B, T]
-  const auto scores = (before + own) / std::sqrt(static_cast<double>(state_size + input_size));        // [B, T]
+  const auto scored = hidden.matmul(weight.slice(0, 0, state_size));                             // [B, T]
+  const auto before = torch::constant_pad_nd(scored, {1, 0}).slice(1, 0, steps);                 // [B, T]
+  const auto own = events.matmul(weight.slice(0, state_size));                                   // [B, T]
+  const auto scores = (before + own) / std::sqrt(static_cast<double>(state_size + input_size));  // [B, T]
   if (!options.causal()) {
     const auto weights = masked_softmax(scores, real);                 // [B, T]
     return {weights.unsqueeze(1).matmul(events).squeeze(1), weights};  // [B, D]

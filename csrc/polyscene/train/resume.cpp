@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "polyscene/core/json.h"
+#include "polyscene/eval/scene_metrics.h"
 #include "polyscene/train/checkpoint.h"
 
 namespace polyscene::train {
@@ -34,7 +35,7 @@ bool Progress::improves(const Epoch& line, const std::string& monitor) {
   if (monitor.empty()) return true;
   const double value = line.valid.at(monitor);
   if (std::isnan(value)) return false;
-  const bool better = std::isnan(best_value) || (larger_is_better(monitor) ? value > best_value : value < best_value);
+  const bool better = std::isnan(best_value) || (eval::larger_is_better(monitor) ? value > best_value : value < best_value);
   if (better) best_value = value;
   return better;
 }

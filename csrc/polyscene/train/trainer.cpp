@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <set>
 
 #include "polyscene/core/errors.h"
 #include "polyscene/core/random.h"
@@ -170,11 +169,6 @@ class Loop {
 };
 
 }  // namespace
-
-bool larger_is_better(const std::string& metric) {
-  static const std::set<std::string> kErrors = {"log_loss", "rmse", "mae", "loss"};
-  return !kErrors.contains(metric);
-}
 
 Trainer::Trainer(TrainOptions options) : options_(std::move(options)) {
   options_.optimizer.check();

@@ -86,7 +86,5 @@ class Trainer {
   TrainOptions options_;
 };
 
-/// True for metrics that are better when larger (auc), false for losses and errors (rmse).
-bool larger_is_better(const std::string& metric);
 
 }  // namespace polyscene::train

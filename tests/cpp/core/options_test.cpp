@@ -5,7 +5,6 @@
 #include "catch.h"
 
 using namespace polyscene;
-using Catch::Matchers::Contains;
 
 namespace {
 
@@ -67,16 +66,17 @@ TEST_CASE("options: numbers convert where nothing is lost") {
 }
 
 TEST_CASE("options: wrong names and types are refused") {
-  CHECK_THROWS_WITH(from({{"expert", int64_t{1}}}),
-                    Contains("Sample: unknown option 'expert'; known options: experts, rate, gated, kind, hidden, weights, "
-                             "scenes; did you mean 'experts'?"));
+  CHECK_THROWS_WITH(
+      from({{"expert", int64_t{1}}}),
+      ContainsSubstring("Sample: unknown option 'expert'; known options: experts, rate, gated, kind, hidden, weights, "
+                        "scenes; did you mean 'experts'?"));
   CHECK_THROWS_WITH(from({{"experts", std::string("four")}}),
-                    Contains("Sample: option 'experts' must be int, got 'four' (str)"));
-  CHECK_THROWS_WITH(from({{"experts", 1.5}}), Contains("must be int, got 1.5 (float)"));
-  CHECK_THROWS_WITH(from({{"experts", true}}), Contains("must be int, got true (bool)"));
-  CHECK_THROWS_WITH(from({{"gated", int64_t{1}}}), Contains("must be bool, got 1 (int)"));
-  CHECK_THROWS_WITH(from({{"rate", std::vector<double>{1}}}), Contains("must be float"));
-  CHECK_THROWS_WITH(from({{"hidden", std::vector<double>{1.5}}}), Contains("must be list of int"));
+                    ContainsSubstring("Sample: option 'experts' must be int, got 'four' (str)"));
+  CHECK_THROWS_WITH(from({{"experts", 1.5}}), ContainsSubstring("must be int, got 1.5 (float)"));
+  CHECK_THROWS_WITH(from({{"experts", true}}), ContainsSubstring("must be int, got true (bool)"));
+  CHECK_THROWS_WITH(from({{"gated", int64_t{1}}}), ContainsSubstring("must be bool, got 1 (int)"));
+  CHECK_THROWS_WITH(from({{"rate", std::vector<double>{1}}}), ContainsSubstring("must be float"));
+  CHECK_THROWS_WITH(from({{"hidden", std::vector<double>{1.5}}}), ContainsSubstring("must be list of int"));
   CHECK_THROWS_AS(from({{"expert", int64_t{1}}}), c10::ValueError);
 }
 

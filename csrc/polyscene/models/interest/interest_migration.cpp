@@ -18,7 +18,7 @@ torch::Tensor interactions(const torch::Tensor& slots) {
 
 }  // namespace
 
-InterestMigration::InterestMigration(std::shared_ptr<const data::Schema> schema, InterestMigrationOptions options_)
+InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema> schema, InterestMigrationOptions options_)
     : Model(std::move(schema)), options(std::move(options_)) {
   const auto& s = this->schema();
   TORCH_CHECK_VALUE(s.user >= 0 && s.item >= 0, "InterestMigration: the data must name a user and an item column");
@@ -67,26 +67,26 @@ InterestMigration::InterestMigration(std::shared_ptr<const data::Schema> schema,
   base = register_buffer("base", torch::tensor(base_score(s), torch::kFloat32));
 }
 
-std::vector<std::string> InterestMigration::table_parameters() const {
+std::vector<std::string> InterestMigrationImpl::table_parameters() const {
   std::vector<std::string> out = {"embedding.weight"};
   if (options.profile()) out.insert(out.end(), {"bias.weight", "factors.weight"});
   return out;
 }
 
-void InterestMigration::sparse_gradients(bool on) {
+void InterestMigrationImpl::sparse_gradients(bool on) {
   embedding->set_sparse(on);
   if (!options.profile()) return;
   bias->set_sparse(on);
   factors->set_sparse(on);
 }
 
-torch::Tensor InterestMigration::multi_hot(const data::Ragged& lists, const torch::TensorOptions& like) const {
+torch::Tensor InterestMigrationImpl::multi_hot(const data::Ragged& lists, const torch::TensorOptions& like) const {
   auto out = torch::zeros({lists.size(), interests_}, like);
   const auto row = torch::arange(lists.size(), lists.offsets.options()).repeat_interleave(lists.offsets.diff());
   return out.index_put_({row.to(like.device()), lists.values.to(torch::kInt64)}, torch::ones({}, like));
 }
 
-InterestMigration::Steps InterestMigration::follow(const data::Events& events, const torch::Tensor& row_scene, bool all_steps) {
+InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& events, const torch::Tensor& row_scene, bool all_steps) {
   const auto like = event_label.options();
   const auto n = row_scene.size(0);
   const auto width = options.attention() == "pair" ? 2 * options.hidden() : options.hidden();
@@ -128,18 +128,18 @@ InterestMigration::Steps InterestMigration::follow(const data::Events& events, c
   return out;
 }
 
-torch::Tensor InterestMigration::transition(const torch::Tensor& context, const torch::Tensor& interest,
+torch::Tensor InterestMigrationImpl::transition(const torch::Tensor& context, const torch::Tensor& interest,
                                             const torch::Tensor& from, const torch::Tensor& to) {
   const auto pair = from * schema().num_scenes() + to;  // [B]
   const auto special = torch::bmm(interest.unsqueeze(1), scene_transition.index_select(0, pair)).squeeze(1);
   return transition_head->forward(torch::cat({context, interest}, 1)) + special;  // [B, K]
 }
 
-torch::Tensor InterestMigration::probabilities(const torch::Tensor& logits) const {
+torch::Tensor InterestMigrationImpl::probabilities(const torch::Tensor& logits) const {
   return options.transition() == "softmax" ? logits.softmax(-1) : logits.sigmoid();
 }
 
-InterestMigration::Output InterestMigration::run(const data::Batch& batch, bool all_steps) {
+InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batch, bool all_steps) {
   check(batch);
   Output out;
   out.steps = follow(batch.history, batch.scene, all_steps);
@@ -163,9 +163,9 @@ InterestMigration::Output InterestMigration::run(const data::Batch& batch, bool 
   return out;
 }
 
-torch::Tensor InterestMigration::forward(const data::Batch& batch) { return run(batch, false).logits; }
+torch::Tensor InterestMigrationImpl::forward(const data::Batch& batch) { return run(batch, false).logits; }
 
-torch::Tensor InterestMigration::loss(const data::Batch& batch) {
+torch::Tensor InterestMigrationImpl::loss(const data::Batch& batch) {
   const auto out = run(batch, false);
   const auto rows = std::max<int64_t>(batch.size(), 1);
   auto loss = task_loss(out.logits, batch) + options.embedding_l2() * 0.5 * out.penalty / rows;
@@ -193,7 +193,7 @@ torch::Tensor InterestMigration::loss(const data::Batch& batch) {
   return loss;
 }
 
-Explanation InterestMigration::explain(const data::Batch& batch) {
+Explanation InterestMigrationImpl::explain(const data::Batch& batch) {
   const auto out = run(batch, true);
   const auto& steps = out.steps;
   const auto length = steps.valid.sum(1);  // [B]
@@ -209,7 +209,7 @@ Explanation InterestMigration::explain(const data::Batch& batch) {
           {"transitions", probabilities(out.transition_logits)}};
 }
 
-torch::Tensor InterestMigration::transition_matrix(int64_t from, int64_t to) {
+torch::Tensor InterestMigrationImpl::transition_matrix(int64_t from, int64_t to) {
   constexpr int64_t kUsers = 512;
   TORCH_CHECK_VALUE(history_ && history_->item.defined(), "InterestMigration: transition_matrix needs a trained model");
   const auto scenes = schema().num_scenes();

@@ -63,9 +63,9 @@ struct InterestMigrationOptions {
 /// the last event for y_t, the row's own interests for p; the row's interests are a target and never an input.
 ///
 /// Shapes: B batch, T events, D embedding, H hidden, K interests, S scenes.
-class InterestMigration : public Model {
+class InterestMigrationImpl : public Model {
  public:
-  explicit InterestMigration(std::shared_ptr<const data::Schema> schema, InterestMigrationOptions options = {});
+  explicit InterestMigrationImpl(std::shared_ptr<const data::Schema> schema, InterestMigrationOptions options = {});
 
   /// Logits [B].
   torch::Tensor forward(const data::Batch& batch) override;
@@ -127,5 +127,6 @@ class InterestMigration : public Model {
   int64_t interests_ = 0;
   std::vector<int64_t> item_slots_;  // slots of `embedding` that describe the candidate
 };
+TORCH_MODULE(InterestMigration);
 
 }  // namespace polyscene::models

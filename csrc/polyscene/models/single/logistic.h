@@ -1,6 +1,7 @@
 #pragma once
 
 #include "polyscene/models/base.h"
+#include "polyscene/nn/feature_embedding.h"
 
 namespace polyscene::models {
 
@@ -17,31 +18,37 @@ struct LogisticOptions {
   }
 };
 
-/// Logistic regression on one-hot fields, the scene and numeric columns: the linear baseline of click-through rate.
+/// Logistic regression on one-hot and multi-hot fields, the scene and numeric columns: the linear baseline of ctr.
 ///
-///   logit = b + t[scene] + sum_f w_f[x_f] + v . z
+///   logit = b + t[scene] + sum_f w_f[x_f] + sum_l mean_{j in x_l} w_l[j] + v . z
 ///
-/// Shapes: B batch, F fields, M numeric columns. All weights start at 0, b at the log-odds of the training labels.
+/// Shapes: B batch, F fields, L multi-hot columns, M numeric columns, S scenes. All weights start at 0, b at the
+/// log-odds of the training labels.
 class LogisticImpl : public Model {
  public:
   explicit LogisticImpl(std::shared_ptr<const data::Schema> schema, LogisticOptions options = {});
   /// Returns one logit per row, [B].
   torch::Tensor forward(const data::Batch& batch) override;
   torch::Tensor loss(const data::Batch& batch) override;
-  /// "fields" [B, F + 1]: what each field, and last the scene, adds to the logit; "numeric" [B, M] likewise.
+  /// What the parts add to the logit: "fields" [B, F + L], "scene" [B], "numeric" [B, M].
   Explanation explain(const data::Batch& batch) override;
   std::string name() const override { return "logistic"; }
   OptionMap options_map() const override { return to_map(options); }
 
   LogisticOptions options;
-  torch::nn::Embedding table = nullptr;  ///< weights of all fields, then of the scenes, [rows, 1]
-  torch::Tensor offsets;                 ///< first row of each field and of the scenes, int64 [F + 1]
-  torch::Tensor numeric;                 ///< weights of the numeric columns, [M]; undefined when M is 0
-  torch::Tensor bias;                    ///< []
+  nn::FeatureEmbedding fields = nullptr;  ///< w, tables of width 1
+  torch::Tensor scene;                    ///< t, [S]
+  torch::Tensor numeric;                  ///< v, [M]; undefined when M is 0
+  torch::Tensor bias;                     ///< b, []
 
  private:
-  torch::Tensor looked_up(const data::Batch& batch);                                  // [B, F + 1]
-  torch::Tensor logits(const torch::Tensor& looked_up, const data::Batch& batch) const;  // [B]
+  struct Parts {
+    torch::Tensor fields;   // [B, F + L]
+    torch::Tensor scene;    // [B]
+    torch::Tensor numeric;  // [B, M]; undefined when M is 0
+  };
+  Parts parts(const data::Batch& batch);
+  torch::Tensor logits(const Parts& parts) const;  // [B]
 };
 TORCH_MODULE(Logistic);
 

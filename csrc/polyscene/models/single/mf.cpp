@@ -61,7 +61,8 @@ torch::Tensor MFImpl::loss(const data::Batch& batch) {
 
 Explanation MFImpl::explain(const data::Batch& batch) {
   const auto rows = look_up(batch);
-  return {{"user_bias", rows.user_bias}, {"item_bias", rows.item_bias}, {"interaction", (rows.user * rows.item).sum(1)}};
+  return {
+      {"user_bias", rows.user_bias}, {"item_bias", rows.item_bias}, {"interaction", (rows.user * rows.item).sum(1)}};
 }
 
 }  // namespace polyscene::models

@@ -19,7 +19,8 @@ struct MFOptions {
   static void fields(Self& self, Visitor&& visit) {
     visit("dim", self.dim(), "width of the factors");
     visit("init_std", self.init_std(), "standard deviation of the initial factors");
-    visit("embedding_l2", self.embedding_l2(), "L2 penalty on the factors that a batch looks up; half of it on their biases");
+    visit("embedding_l2", self.embedding_l2(),
+          "L2 penalty on the factors that a batch looks up; half of it on their biases");
   }
 };
 
@@ -29,8 +30,8 @@ struct MFOptions {
 ///   loss  = mean task loss + l2 / 2B sum_rows (|p_u|^2 + |q_i|^2 + b_u^2 / 2 + b_i^2 / 2)
 ///
 /// Shapes: B batch, D factors. mu starts at the mean rating, or at the log-odds of the labels; the factors at
-/// N(0, init_std^2), those of unknown and missing ids at 0. In evaluation mode predicted ratings are clipped to the range
-/// of the training ratings.
+/// N(0, init_std^2), those of unknown and missing ids at 0. In evaluation mode predicted ratings are clipped to the
+/// range of the training ratings.
 class MFImpl : public Model {
  public:
   /// Throws ValueError when the data names no user or no item.

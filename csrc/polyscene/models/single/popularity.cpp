@@ -34,9 +34,10 @@ bool PopularityImpl::fit_closed_form(const data::Table& train) {
   const torch::NoGradGuard no_grad;
   const auto scenes = schema().num_scenes();
   const auto items = rate.size(1);
-  const auto cell = train.scenes() * items + train.items();  // [n]
-  const auto seen = torch::bincount(cell, {}, scenes * items).view({scenes, items}).to(torch::kFloat64);           // [S, I]
-  const auto total = torch::bincount(cell, train.labels().to(torch::kFloat64), scenes * items).view({scenes, items});  // [S, I]
+  const auto cell = train.scenes() * items + train.items();                                               // [n]
+  const auto seen = torch::bincount(cell, {}, scenes * items).view({scenes, items}).to(torch::kFloat64);  // [S, I]
+  const auto total =
+      torch::bincount(cell, train.labels().to(torch::kFloat64), scenes * items).view({scenes, items});  // [S, I]
   const auto k = options.smoothing();
   const auto overall = (total.sum(0) + k * schema().label_mean) / (seen.sum(0) + k);  // [I]
   const bool by_scene = options.scope() == "scene";

@@ -1,0 +1,37 @@
+#include "polyscene/eval/evaluate.h"
+
+#include "polyscene/eval/predict.h"
+
+namespace polyscene::eval {
+namespace {
+
+torch::Tensor of_rows(const torch::Tensor& column, const torch::Tensor& rows) {
+  return column.defined() && rows.defined() ? column.index_select(0, rows) : column;
+}
+
+}  // namespace
+
+Evaluation evaluate(models::Model& model, const data::Table& table, const std::vector<std::string>& metrics, double threshold) {
+  const auto label = table.labels();
+  TORCH_CHECK_VALUE(label.defined(), "evaluate: the table has no label column");
+  const auto& columns = *table.columns();
+  // Scenes by the names of the data, so that one the model never saw is reported under its own.
+  const auto code = of_rows(columns.scene, table.rows()).to(torch::kInt64);
+  const auto present = std::get<0>(at::_unique(code));
+  std::vector<std::string> names;
+  auto position = torch::full({static_cast<int64_t>(columns.scene_names.size())}, -1, torch::kInt64);
+  for (int64_t i = 0; i < present.numel(); ++i) {
+    const auto at = present[i].item<int64_t>();
+    position[at] = i;
+    names.push_back(columns.scene_names[at]);
+  }
+  ScoreOptions options;
+  options.user = table.users();
+  options.weight = of_rows(columns.weight, table.rows());
+  options.metrics = metrics;
+  options.threshold = threshold;
+  options.task = model.schema().task;
+  return evaluate_scores(predict_logits(model, table), label, position.index_select(0, code), names, options);
+}
+
+}  // namespace polyscene::eval

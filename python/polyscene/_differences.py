@@ -1,0 +1,248 @@
+"""The differences that :func:`polyscene.compare` reports: over the rows of two results, and over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from polyscene import _statistics as stats
+from polyscene.results import Predictions, Result, metric_order
+
+_DEFAULT = {"rating": ("rmse", "mae")}
+
+
+@dataclass
+class ComparisonRow:
+    """One difference: ``second - first`` of one metric in one scene (``scene`` None: over all rows).
+
+    ``low`` and ``high`` bound the difference at the comparison's confidence. ``p`` is the test's own p-value,
+    ``p_holm`` the one corrected for all tests of the comparison. ``better`` names the better result if it rejects
+    equality, else it is "". ``note`` says why numbers are missing; ``n`` counts rows, or seeds.
+    """
+
+    first: str
+    second: str
+    scene: str | None
+    metric: str
+    first_value: float
+    second_value: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    test: str
+    n: int
+    better: str = ""
+    note: str = ""
+
+
+def _same_split(first: Result, second: Result, names: tuple[str, str]) -> None:
+    a, b = first.split_digest, second.split_digest
+    if a and b and a != b:
+        raise ValueError(
+            f"compare: wanted results on one split, got split {a[:12]} ({names[0]}) and {b[:12]} ({names[1]}); "
+            "evaluate both on the same data with the same split seed"
+        )
+
+
+def _rows_of(result: Result, name: str) -> Predictions:
+    predictions = result.predictions
+    if predictions is None:
+        raise ValueError(f"compare: {name} has no predictions (predictions.parquet of a run folder); evaluate it again")
+    rows, first = np.unique(predictions.row, return_index=True)
+    if len(rows) != len(predictions):
+        raise ValueError(f"compare: {name} predicts {len(predictions) - len(rows)} rows more than once")
+    return predictions.take(first)
+
+
+def unit_of(first: Result, second: Result, unit: str) -> str:
+    named = all(r.predictions is not None and r.predictions.user is not None for r in (first, second))
+    if unit == "user" and not named:
+        raise ValueError("compare: unit 'user' wants predictions with a column user; use unit='row'")
+    return ("user" if named else "row") if unit == "auto" else unit
+
+
+def _paired(first: Result, second: Result, names: tuple[str, str]) -> tuple[Predictions, Predictions]:
+    """The rows of both results in the same order, after checking that they are the same rows."""
+    _same_split(first, second, names)
+    a, b = _rows_of(first, names[0]), _rows_of(second, names[1])
+    if not np.array_equal(a.row, b.row):
+        both = len(np.intersect1d(a.row, b.row))
+        raise ValueError(
+            f"compare: wanted the same rows on both sides, got {len(a)} rows ({names[0]}) and {len(b)} rows "
+            f"({names[1]}), {both} of them shared; evaluate both on the same table"
+        )
+    for column in ("scene", "label"):
+        differ = np.flatnonzero(getattr(a, column) != getattr(b, column))
+        if len(differ):
+            at = differ[0]
+            raise ValueError(
+                f"compare: the {column} differs in {len(differ)} rows; row {a.row[at]} has {getattr(a, column)[at]} "
+                f"({names[0]}) and {getattr(b, column)[at]} ({names[1]}); these are different data"
+            )
+    return a, b
+
+
+def _row_metrics(task: str, metric: str | Sequence[str] | None) -> list[str]:
+    if metric is None:
+        return list(_DEFAULT.get(task, ("auc", "log_loss", "accuracy", "f1")))
+    names = [metric] if isinstance(metric, str) else list(metric)
+    unknown = [name for name in names if name not in stats.METRICS]
+    if unknown or not names:
+        known = ", ".join(stats.METRICS)
+        raise ValueError(f"compare: unknown metric '{unknown[0] if unknown else ''}'; metrics of rows: {known}")
+    return names
+
+
+def over_rows(
+    first: Result,
+    second: Result,
+    names: tuple[str, str],
+    metric: str | Sequence[str] | None,
+    confidence: float,
+    by_user: bool,
+    draws: int,
+    seed: int,
+) -> list[ComparisonRow]:
+    a, b = _paired(first, second, names)
+    metrics = _row_metrics(first.task, metric)
+    binary = [m for m in metrics if m not in ("rmse", "mae")]
+    if binary and not np.isin(a.label, (0, 1)).all():
+        raise ValueError(f"compare: {binary[0]} wants labels 0 and 1, got {a.label[~np.isin(a.label, (0, 1))][0]}")
+    found = []
+    present = [str(s) for s in np.unique(a.scene)]
+    scenes = [s for s in first.scenes if s in present]
+    scenes += [s for s in present if s not in first.scenes]
+    for number, scene in enumerate([None, *scenes]):
+        rows = np.ones(len(a), dtype=bool) if scene is None else a.scene == scene
+        user = None if a.user is None else np.unique(a.user[rows], return_inverse=True)[1]
+        data = stats.Paired(
+            label=a.label[rows],
+            score=np.stack([a.score[rows], b.score[rows]]),
+            threshold=(first.threshold, second.threshold),
+            unit=user if by_user and user is not None else np.arange(rows.sum()),
+            user=user,
+        )
+        rng = np.random.default_rng([seed, number])
+        found += _one_scene(data, scene, names, metrics, confidence, by_user, draws, rng)
+    order = {m: i for i, m in enumerate(metrics)}
+    return sorted(found, key=lambda row: order[row.metric])
+
+
+def _one_scene(
+    data: stats.Paired,
+    scene: str | None,
+    names: tuple[str, str],
+    metrics: list[str],
+    confidence: float,
+    by_user: bool,
+    draws: int,
+    rng: np.random.Generator,
+) -> list[ComparisonRow]:
+    spread = stats.bootstrap(data, metrics, draws, rng)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found = []
+    for metric in metrics:
+        one, two = stats.values(data, metric)
+        known = spread[metric][~np.isnan(spread[metric])]
+        low, high = np.quantile(known, tails) if len(known) >= draws / 2 else (math.nan, math.nan)
+        p, test = math.nan, "bootstrap"
+        if metric == "auc":
+            p, test = stats.normal_p(*stats.delong(data, by_user)), "DeLong, by user" if by_user else "DeLong"
+        elif metric == "accuracy":
+            p, test = stats.mcnemar_p(data, by_user), "McNemar, by user" if by_user else "McNemar"
+        note = ""
+        if math.isnan(two - one):
+            p, low, high = math.nan, math.nan, math.nan
+            note = "one class" if data.positive.all() or not data.positive.any() else "undefined"
+        elif math.isnan(p):
+            p, test = stats.bootstrap_p(spread[metric]), "bootstrap"
+        found.append(
+            ComparisonRow(
+                *names,
+                scene,
+                metric,
+                one,
+                two,
+                two - one,
+                float(low),
+                float(high),
+                p,
+                math.nan,
+                test,
+                len(data.label),
+                note=note,
+            )
+        )
+    return found
+
+
+def _matched(first: list[Result], second: list[Result], names: tuple[str, str]) -> list[tuple[Result, Result]]:
+    """Pairs of runs: by the digest of their split where every run of a side has its own, else in order."""
+    if len(first) != len(second) or len(first) < 2:
+        raise ValueError(
+            f"compare: wanted the same number of seeds on both sides and at least two, got {len(first)} ({names[0]}) "
+            f"and {len(second)} ({names[1]})"
+        )
+    digests = [[run.split_digest or "" for run in side] for side in (first, second)]
+    if sorted(digests[0]) != sorted(digests[1]) and all(d for side in digests for d in side):
+        raise ValueError(f"compare: the splits of {names[0]} and {names[1]} differ; run both with the same split seeds")
+    by_split = [sorted(side, key=lambda run: run.split_digest or "") for side in (first, second)]
+    return list(zip(*by_split, strict=True))
+
+
+def over_seeds(
+    first: list[Result],
+    second: list[Result],
+    names: tuple[str, str],
+    metric: str | Sequence[str] | None,
+    confidence: float,
+) -> list[ComparisonRow]:
+    from scipy.stats import t
+
+    pairs = _matched(first, second, names)
+    shared = [m for m in first[0].metrics if m in second[0].metrics]
+    usual = [m for m in _row_metrics(first[0].task, None) if m in shared] or metric_order(shared)
+    wanted = [metric] if isinstance(metric, str) else list(metric or usual)
+    unknown = [m for m in wanted if m not in shared]
+    if unknown or not wanted:
+        raise ValueError(f"compare: unknown metric '{''.join(unknown[:1])}'; metrics of both: {', '.join(shared)}")
+    scenes = [s for s in first[0].scenes if all(s in run.scenes for pair in pairs for run in pair)]
+    found = []
+    for name in wanted:
+        for scene in [None, *scenes]:
+            values = np.array([[_value(run, name, scene) for run in pair] for pair in pairs])  # [seeds, 2]
+            gap = values[:, 1] - values[:, 0]
+            n, mean = len(gap), float(gap.mean())
+            error = float(gap.std(ddof=1)) / math.sqrt(n)
+            reach = float(t.ppf((1 + confidence) / 2, n - 1)) * error
+            p = math.nan if math.isnan(mean) else 1.0 if abs(mean) < 1e-15 else 0.0
+            if error > 1e-15:
+                p = float(2 * t.sf(abs(mean) / error, n - 1))
+            one, two = (float(v) for v in values.mean(0))
+            found.append(
+                ComparisonRow(
+                    *names,
+                    scene,
+                    name,
+                    one,
+                    two,
+                    mean,
+                    mean - reach,
+                    mean + reach,
+                    p,
+                    math.nan,
+                    "paired t",
+                    n,
+                    note="undefined" if math.isnan(mean) else "",
+                )
+            )
+    return found
+
+
+def _value(run: Result, metric: str, scene: str | None) -> float:
+    return (run.overall if scene is None else run.scenes[scene]).get(metric, math.nan)

@@ -1,0 +1,290 @@
+"""The base of all models: C++ models from Python, and models written in Python that C++ trains."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import nn
+
+from polyscene._extension import _C
+from polyscene._module import Module
+
+_CALLED_BY_CPP = ("forward", "loss", "explain", "prepare", "fit_closed_form", "phases", "begin_epoch")
+
+
+class _Shared:
+    """Behaviour of users next to a model's tensors: copies share it, pickles hold its tensors."""
+
+    def __init__(self, history: Any, schema: Any) -> None:
+        self.history, self.schema = history, schema
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
+
+    def __reduce__(self) -> Any:
+        return _shared, (self.schema, self.history.tensors())
+
+
+def _shared(schema: Any, tensors: dict[str, torch.Tensor]) -> _Shared:
+    return _Shared(_C.data.History.from_tensors(schema, tensors), schema)
+
+
+class Model(Module):
+    """A model of user interest: a ``torch.nn.Module`` whose input is a :class:`Batch`.
+
+    The classes in :mod:`polyscene.models` are C++ models. A subclass of this class is a model written in Python: it defines
+    ``forward``, may define ``loss`` and the other methods below, and trains in the same C++ trainer.
+
+    Args:
+        schema: fields, vocabularies and scenes of the data.
+
+    Example:
+        >>> import polyscene as ps
+        >>> from torch import nn
+        >>> class ItemBias(ps.Model):
+        ...     def __init__(self, schema, *, scale=1.0):
+        ...         super().__init__(schema)
+        ...         self.bias = nn.Embedding(schema.categorical[schema.field(schema.item)].rows, 1)
+        ...         self.scale = scale
+        ...     def forward(self, batch):
+        ...         return self.scale * self.bias(batch.item).squeeze(1)
+        >>> data = ps.testing.tiny_data()
+        >>> model = ItemBias(data.schema, scale=2.0)
+        >>> model(ps.testing.batch(data, 8)).shape, model.options
+        (torch.Size([8]), {'scale': 2.0})
+    """
+
+    _traceable = False
+    _cpp_name: ClassVar[str] = ""
+    """Registered name of the C++ model behind a class; empty for models written in Python."""
+    _registered_name: ClassVar[str] = ""
+    _cpp_classes: ClassVar[dict[str, type[Model]]] = {}
+
+    schema: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if name := cls.__dict__.get("_cpp_name"):
+            Model._cpp_classes[name] = cls
+
+    def __init__(self, schema: Any, **options: Any) -> None:
+        super().__init__()
+        self.schema = schema
+        if self._cpp_name:
+            self._mirror(_C.models.create(self._cpp_name, schema, options))
+            return
+        if options:
+            raise TypeError(
+                f"{type(self).__name__}: Model.__init__ takes the schema alone, got {', '.join(options)}; the options of a "
+                "Python model are the keyword arguments of its own __init__"
+            )
+        self._connect()
+
+    @property
+    def name(self) -> str:
+        """Registered name; that of the class for a Python model that is not registered."""
+        return str(self._impl.name)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every option with its value, defaults filled in."""
+        if self._is_cpp():
+            return dict(self._impl.options)
+        args, kwargs = self._call
+        bound = inspect.signature(type(self).__init__).bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        return dict(list(bound.arguments.items())[2:])
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        """Returns logits (ctr, ranking) or predictions (rating) of the rows, [B], in batch order.
+
+        Raises:
+            ValueError: the batch was encoded with another schema.
+        """
+        if not self._is_cpp():
+            raise TypeError(f"{type(self).__name__}: a Python model must define forward(batch)")
+        self._check()
+        return self._impl.forward(batch)
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        """Returns the mean loss over the rows, weights and auxiliary terms included, [].
+
+        Raises:
+            ValueError: the batch has no label, or was encoded with another schema.
+        """
+        self._check()
+        return self._impl.loss(batch)
+
+    def explain(self, batch: Any) -> dict[str, torch.Tensor]:
+        """Returns what else a forward computes, by name: attention, interests, transitions, experts, gates."""
+        self._check()
+        return dict(self._impl.explain(batch))
+
+    def prepare(self, train: Any) -> None:
+        """Takes graphs, counts and behaviour from the training table ``train``."""
+        self._impl.prepare(train)
+
+    def fit_closed_form(self, train: Any) -> bool:
+        """Fits a model that has a closed form on ``train``; returns False when there is none."""
+        return bool(self._impl.fit_closed_form(train))
+
+    def phases(self) -> list[Any]:
+        """Returns the stages of training."""
+        return list(self._impl.phases())
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called by the trainer before epoch ``epoch``, counted from 0."""
+        self._impl.begin_epoch(epoch)
+
+    @property
+    def history_length(self) -> int:
+        """How many past events each row of a batch must carry, 0 for none."""
+        return int(self._impl.history_length)
+
+    def table_parameters(self) -> list[str]:
+        """Returns the names of lookup tables: lazy optimisers step only the rows that a batch looked up."""
+        if self._is_cpp():
+            return list(self._impl.table_parameters())
+        return [f"{path}.{name}" for path, child in self._children_with_tables() for name in _tables(child)]
+
+    def sparse_gradients(self, on: bool = True) -> None:
+        """Turns sparse gradients of lookup tables on or off; the trainer decides for itself."""
+        if self._is_cpp():
+            self._impl.sparse_gradients(on)
+            self._sparse_gradients = on
+            return
+        for _, child in self._children_with_tables():
+            if isinstance(child, Model):
+                child.sparse_gradients(on)
+            else:
+                child.sparse = on
+
+    def export_form(self) -> nn.Module:
+        """Returns a module of plain tensors that computes what ``forward`` does in evaluation mode.
+
+        Its ``forward`` takes ``export_inputs(batch)``: plain tensors, no :class:`Batch`. It holds copies of the parameters and
+        uses ATen operators only, so that it can be traced, compiled and exported.
+
+        Raises:
+            TypeError: the model has none.
+        """
+        raise TypeError(f"{type(self).__name__}: this model has no export form")
+
+    def export_inputs(self, batch: Any) -> tuple[torch.Tensor, ...]:
+        """Returns what the forward of :meth:`export_form` takes.
+
+        ``categorical`` int64 [B, F], ``numeric`` float [B, M], ``scene`` int64 [B]; for a model that follows users also the
+        newest T events of each row, oldest first and padded with 0 at the end: ``item`` int64, ``scene`` int64 and ``label``
+        float, each [B, T], and ``length`` int64 [B], with T = ``history_length``.
+        """
+        rows = (batch.categorical.long(), batch.numeric, batch.scene)
+        if self.history_length == 0:
+            return rows
+        return rows + _padded(batch, self.history_length)
+
+    def extra_repr(self) -> str:
+        """Options, as in the call that makes the model."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
+    def _is_cpp(self) -> bool:
+        return bool(self.__dict__.get("_sealed"))
+
+    def _check(self) -> None:
+        if self._is_cpp():
+            super()._check()
+
+    def _children_with_tables(self) -> list[tuple[str, nn.Module]]:
+        found = []
+        stack = list(self.named_children())
+        while stack:
+            path, child = stack.pop(0)
+            if isinstance(child, (Model, nn.Embedding, nn.EmbeddingBag)):
+                found.append((path, child))
+            else:
+                stack = [(f"{path}.{name}", grandchild) for name, grandchild in child.named_children()] + stack
+        return found
+
+    def _connect(self) -> None:
+        """Makes the C++ side of a Python model."""
+        history = self._impl.history if "_impl" in self.__dict__ else None
+        name = self._registered_name or type(self).__name__
+        self.__dict__["_impl"] = _C.models.PyModel(self.schema, name, self)
+        if history is not None:
+            self._impl.history = history
+
+    def _native(self) -> Any:
+        """The C++ side, for the trainer and the evaluator: with the tensors and the mode that the Python side has now."""
+        if self._is_cpp():
+            super()._check()
+            for method in _CALLED_BY_CPP:
+                if getattr(type(self), method) is not getattr(Model, method) or method in self.__dict__:
+                    raise TypeError(
+                        f"{type(self).__name__}: C++ would not call its own {method}(); derive from polyscene.Model and hold the "
+                        f"C++ model as a part of it"
+                    )
+            if self._forward_hooks or self._forward_pre_hooks:
+                warnings.warn(f"{type(self).__name__}: forward hooks do not fire in the C++ trainer", stacklevel=3)
+            return self._impl
+        self._connect()
+        tensors = [(name, tensor, False) for name, tensor in self.named_parameters()]
+        tensors += [(name, tensor, True) for name, tensor in self.named_buffers()]
+        self._impl.adopt(tensors)
+        self._impl.set_training("", self.training)
+        return self._impl
+
+    def _state(self) -> dict[str, Any]:
+        state = super()._state()
+        state["python"][""].pop("schema")
+        return state | {"history": self._history_state()}
+
+    def _history_state(self) -> _Shared | None:
+        return None if self._impl.history is None else _Shared(self._impl.history, self.schema)
+
+    def __reduce__(self) -> Any:
+        if self._is_cpp():
+            return super().__reduce__()
+        state = {k: v for k, v in self.__dict__.items() if k != "_impl"}
+        return _blank, (type(self),), {"attributes": state, "history": self._history_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if self._is_cpp():
+            super().__setstate__(state)
+            if self.__dict__.get("_sparse_gradients"):
+                self.sparse_gradients(True)
+        else:
+            self.__dict__.update(state["attributes"])
+            self._connect()
+        if state["history"] is not None:
+            self._impl.history = state["history"].history
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo[id(self.schema)] = self.schema  # immutable
+        return super().__deepcopy__(memo)
+
+
+def _blank(cls: type[Model]) -> Model:
+    return cls.__new__(cls)
+
+
+def _tables(child: nn.Module) -> list[str]:
+    return child.table_parameters() if isinstance(child, Model) else ["weight"]
+
+
+def _padded(batch: Any, length: int) -> tuple[torch.Tensor, ...]:
+    events = batch.history
+    if events is None:
+        raise ValueError(f"export_inputs: the batch carries no history, the model needs {length} events a row")
+    first, last = events.offsets[:-1], events.offsets[1:]
+    first = torch.maximum(first, last - length)
+    index = first.unsqueeze(1) + torch.arange(length)  # [B, T]
+    held = index < last.unsqueeze(1)
+    if events.item.numel() == 0:
+        index, held = torch.zeros_like(index), torch.zeros_like(held)
+        blank = [torch.zeros_like(index), torch.zeros_like(index), torch.zeros(index.shape)]
+    else:
+        index = index.clamp(max=events.item.numel() - 1)
+        blank = [torch.where(held, column[index], 0) for column in (events.item.long(), events.scene, events.label)]
+    return (*blank, last - first)

@@ -1,0 +1,216 @@
+"""The seam between Arrow and C++: arrays of one source, and the `Columns` made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from polyscene import _C
+from polyscene.data._cells import Lists, take_lists
+from polyscene.data.labels import label_values, weight_values
+from polyscene.data.reading import Frame
+from polyscene.data.roles import Roles
+from polyscene.data.scenes import scene_codes
+
+
+@dataclass
+class Arrays:
+    """A source in numpy arrays; N rows, F categorical, M numeric columns."""
+
+    roles: Roles
+    codes: np.ndarray  # int32 [N, F]
+    ids: list[pa.Array]
+    numbers: np.ndarray  # float32 [N, M]
+    lists: list[Lists]
+    scene: np.ndarray  # int32 [N]
+    scene_names: list[str]
+    label: np.ndarray | None = None  # float32 [N]
+    weight: np.ndarray | None = None  # float32 [N]
+    time: np.ndarray | None = None  # int64 [N]
+    interest: Lists | None = None
+    part: np.ndarray | None = None  # int8 [N], 0 train, 1 valid, 2 test
+    report: dict = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return len(self.scene)
+
+    def take(self, rows: np.ndarray) -> None:
+        """Keeps the rows ``rows``."""
+        for name in ("codes", "numbers", "scene", "label", "weight", "time", "part"):
+            value = getattr(self, name)
+            if value is not None:
+                setattr(self, name, value[rows])
+        self.lists = [_taken(each, rows) for each in self.lists]
+        self.interest = None if self.interest is None else _taken(self.interest, rows)
+
+    def columns(self) -> _C.data.Columns:
+        """The C++ form; the arrays are shared, not copied."""
+        roles = self.roles
+        interest = self.interest
+        return _C.data.Columns(
+            categorical=list(roles.categorical),
+            codes=torch.from_numpy(self.codes),
+            ids=[strings(ids) for ids in self.ids],
+            numeric=[each.name for each in roles.numeric],
+            numbers=torch.from_numpy(self.numbers),
+            lists=[each.name for each in roles.lists],
+            list_codes=[_ragged(each) for each in self.lists],
+            list_ids=[strings(each.ids) for each in self.lists],
+            scene=torch.from_numpy(self.scene),
+            scene_names=self.scene_names,
+            label=_tensor(self.label),
+            weight=_tensor(self.weight),
+            time=_tensor(self.time),
+            interest=None if interest is None else _ragged(interest),
+            interest_ids=None if interest is None else strings(interest.ids),
+        )
+
+
+def _tensor(values: np.ndarray | None) -> torch.Tensor | None:
+    return None if values is None else torch.from_numpy(values)
+
+
+def _taken(lists: Lists, rows: np.ndarray) -> Lists:
+    return Lists(*take_lists(lists.codes, lists.offsets, rows), lists.ids)
+
+
+def _ragged(lists: Lists) -> _C.data.Ragged:
+    return _C.data.Ragged(torch.from_numpy(lists.codes), torch.from_numpy(lists.offsets))
+
+
+def strings(ids: pa.Array) -> _C.data.Strings:
+    """Arrow text to C++ text: bytes and offsets."""
+    ids = ids.cast(pa.large_string())
+    _, offsets, data = ids.buffers()
+    if len(ids) == 0 or offsets is None:
+        return _C.data.Strings([])
+    at = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
+    raw = np.frombuffer(data, np.uint8)[at[0] : at[-1]] if data is not None else np.empty(0, np.uint8)
+    return _C.data.Strings(torch.from_numpy(raw.copy()), torch.from_numpy(at - at[0]))
+
+
+def arrays(frame: Frame, roles: Roles, clean: dict[str, str]) -> Arrays:
+    """Reads the columns of all roles and drops the rows that ``clean`` says.
+
+    Args:
+        frame: the source, unread.
+        roles: what its columns are.
+        clean: what becomes of "incomplete" and "wrong" rows: "drop" or "error"; and of "duplicates": "drop" or "keep".
+
+    Raises:
+        ValueError: a cell is not what is wanted; the message names file, row, line and column.
+    """
+    frame.load(roles.columns())
+    wrong: dict[str, list[int]] = {}
+
+    def lenient(column: str) -> list[int] | None:
+        return wrong.setdefault(column, []) if clean["wrong"] == "drop" else None
+
+    time = known = None
+    unit = "s"
+    if roles.time is not None:
+        unit = roles.time.unit
+        time, known = frame.times(roles.time.column, unit)
+    label = None if roles.label is None else label_values(frame, roles.label, roles.task, lenient(roles.label.column))
+    scene, names = scene_codes(frame, roles.scene, None if time is None else (time, known), unit)
+    weight = None if roles.weight is None else weight_values(frame, roles.weight)
+    numbers = np.empty((frame.rows, len(roles.numeric)), np.float32)
+    for i, each in enumerate(roles.numeric):
+        numbers[:, i] = frame.numbers(each.name, lenient(each.name))
+    codes, ids = np.empty((frame.rows, len(roles.categorical)), np.int32), []
+    for i, column in enumerate(roles.categorical):
+        coded = frame.ids(column)
+        codes[:, i] = coded.codes
+        ids.append(coded.ids)
+    lists = [frame.lists(each.name, each.separator) for each in roles.lists]
+    interest = None if roles.interest is None else frame.lists(roles.interest.name, roles.interest.separator)
+    part = None
+    if any(piece.part for piece in frame.pieces):
+        parts = [("train", "valid", "test").index(piece.part) for piece in frame.pieces]
+        part = np.repeat(np.array(parts, np.int8), [piece.table.num_rows for piece in frame.pieces])
+    out = Arrays(roles, codes, ids, numbers, lists, scene, names, label, weight, time, interest, part)
+    _clean(frame, out, known, wrong, clean)
+    return out
+
+
+def _clean(frame: Frame, out: Arrays, known: np.ndarray | None, wrong: dict[str, list[int]], clean: dict) -> None:
+    keep = np.ones(out.rows, bool)
+    dropped: dict[str, int] = {}
+    for column, rows in wrong.items():
+        if rows:
+            dropped[f"wrong {column}"] = int(keep[rows].sum())
+            keep[rows] = False
+    roles = out.roles
+    empty = []
+    if roles.label is not None:
+        empty.append(("label", roles.label.column, np.isnan(out.label)))
+    if roles.scene is not None:
+        empty.append(("scene", ", ".join(roles.scene.columns), out.scene < 0))
+    if known is not None:
+        empty.append(("time", roles.time.column, ~known))
+    for role, column, missing in empty:
+        rows = np.flatnonzero(missing & keep)
+        if rows.size and clean["incomplete"] == "error":
+            raise frame.problem(int(rows[0]), column, f"the {role} is empty")
+        if rows.size:
+            dropped[f"empty {role}"] = len(rows)
+            keep[rows] = False
+    read = out.rows
+    if not keep.all():
+        if not keep.any():
+            raise ValueError(f"{frame.owner}: no rows of {frame.name} are left; dropped: {dropped}")
+        out.take(np.flatnonzero(keep))
+    first = first_of_duplicates(out)
+    duplicates = out.rows - len(first)
+    if duplicates and clean["duplicates"] == "drop":
+        dropped["duplicate"] = duplicates
+        out.take(first)
+    missing = {each.name: int(np.isnan(out.numbers[:, i]).sum()) for i, each in enumerate(roles.numeric)}
+    missing |= {column: int((out.codes[:, i] < 0).sum()) for i, column in enumerate(roles.categorical)}
+    out.report = {
+        "rows_read": read,
+        "rows": out.rows,
+        "dropped": dropped,
+        "duplicates": duplicates,
+        "missing": {column: count for column, count in missing.items() if count},
+    }
+
+
+def first_of_duplicates(source: Arrays) -> np.ndarray:
+    """Rows that equal no earlier row in every column that was read, in their order (equality of a 64-bit hash)."""
+    mixed = np.zeros(source.rows, np.uint64)
+
+    def mix(values: np.ndarray) -> None:
+        nonlocal mixed
+        mixed = _scramble(mixed ^ values.astype(np.uint64))
+
+    for column in source.codes.T:
+        mix(column.astype(np.int64))
+    for column in source.numbers.T:
+        mix(np.ascontiguousarray(column).view(np.uint32))
+    for values in (source.label, source.weight):
+        if values is not None:
+            mix(values.view(np.uint32))
+    mix(source.scene.astype(np.int64))
+    if source.time is not None:
+        mix(source.time)
+    for each in [*source.lists, *([source.interest] if source.interest is not None else [])]:
+        lengths = np.diff(each.offsets)
+        place = np.arange(len(each.codes)) - np.repeat(each.offsets[:-1], lengths)
+        words = _scramble(_scramble(each.codes.astype(np.uint64)) ^ place.astype(np.uint64))
+        total = np.concatenate((np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)))
+        mix(total[each.offsets[1:]] - total[each.offsets[:-1]])
+    return np.sort(np.unique(mixed, return_index=True)[1])
+
+
+def _scramble(x: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64: every bit of the result depends on every bit of x."""
+    with np.errstate(over="ignore"):
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))

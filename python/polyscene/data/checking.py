@@ -1,0 +1,328 @@
+"""`check`: what is wrong with a file, all of it at once, with row and column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from polyscene.data import _cells
+from polyscene.data._columns import Arrays, first_of_duplicates
+from polyscene.data.labels import label_values
+from polyscene.data.reading import Frame, pieces
+from polyscene.data.roles import DEFAULTS, Roles, resolve
+from polyscene.data.scenes import scene_codes
+
+SMALL_SCENE = 50
+_SEVERITIES = ("error", "warning", "note")
+_INTEGRAL_FLOAT = r"^-?[0-9]+\.0+$"
+_FRACTION = r"\.[0-9]*[1-9]"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or odd.
+
+    Attributes:
+        severity: "error" (the file cannot be used so), "warning" (it can, but look), or "note".
+        column: where, "" for the whole file.
+        row: first data row concerned, from 1; None when no single row is.
+        what: the finding in words.
+        example: a cell that shows it.
+        count: rows concerned.
+    """
+
+    severity: str
+    column: str
+    row: int | None
+    what: str
+    example: str = ""
+    count: int = 0
+
+
+@dataclass
+class CheckReport:
+    """What `check` found in a file: ``findings``, the gravest first, and a line on each column."""
+
+    name: str
+    rows: int = 0
+    columns: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    def text(self) -> str:
+        """The report as lines of text."""
+        lines = [f"{self.name}: {self.rows:,} rows, {len(self.columns)} columns"]
+        lines += [f"  {column}: {what}" for column, what in self.columns]
+        for each in self.findings:
+            where = ", ".join(
+                part
+                for part in (f"row {each.row}" if each.row else "", f"column '{each.column}'" if each.column else "")
+                if part
+            )
+            count = f" ({each.count:,} rows)" if each.count > 1 else ""
+            example = f", for example {each.example!r}" if each.example else ""
+            lines.append(f"{each.severity}: {where + ': ' if where else ''}{each.what}{count}{example}")
+        lines.append(
+            "no problems found" if not self.findings else "can be used" if self.ok else "cannot be used as it is"
+        )
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def check(path: Any, *, delimiter: str | None = None, **roles: Any) -> CheckReport:
+    """Reads a file or frame and reports everything that is wrong with it.
+
+    Args:
+        path: a source, as in `read_table`.
+        delimiter: what separates the cells of a text file.
+        roles: roles as in `read_table`; features that are not named are looked at as what they seem to be.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        TypeError: an unknown role.
+    """
+    frame = Frame(pieces(path, "check", delimiter), "check")
+    report = CheckReport(frame.name)
+    try:
+        frame.load(frame.names)
+    except ValueError as error:
+        report.findings.append(Finding("error", "", None, str(error)))
+        return report
+    report.rows = frame.rows
+    found = _Findings(frame, report.findings)
+    for column in frame.names:
+        report.columns.append((column, _look(frame, column, found)))
+    _look_at_roles(frame, roles, found)
+    report.findings.sort(key=lambda each: _SEVERITIES.index(each.severity))
+    return report
+
+
+class _Findings:
+    """Collects findings; errors of readers become findings."""
+
+    def __init__(self, frame: Frame, into: list[Finding]) -> None:
+        self.frame = frame
+        self.into = into
+
+    def add(self, severity: str, column: str, rows: np.ndarray | None, what: str, example: str = "") -> None:
+        some = rows is not None and len(rows) > 0
+        self.into.append(
+            Finding(severity, column, int(rows[0]) + 1 if some else None, what, example, len(rows) if some else 0)
+        )
+
+    def attempt(self, work: Callable[[], Any]) -> Any:
+        """The result of ``work``, or None when it raised; its message is then a finding."""
+        try:
+            return work()
+        except (ValueError, TypeError) as error:
+            self.into.append(Finding("error", "", None, str(error)))
+            return None
+
+
+def _look(frame: Frame, column: str, found: _Findings) -> str:
+    """Looks at a column by itself; returns a line on it."""
+    kinds = {str(piece.table.column(column).type) for piece in frame.pieces}
+    if len(kinds) > 1:
+        found.add("warning", column, None, f"has different types in different files: {', '.join(sorted(kinds))}")
+        return "mixed types"
+    kind = _cells.decoded(frame.pieces[0].table.column(column)).type
+    if _cells.is_list(kind):
+        parts = frame.lists(column, " ")
+        empty = int((np.diff(parts.offsets) == 0).sum())
+        return f"lists of {len(parts.ids):,} ids, {empty:,} empty"
+    ids = found.attempt(lambda: frame.ids(column))
+    if ids is None:
+        return "not readable"
+    missing = np.flatnonzero(ids.codes < 0)
+    n, distinct = frame.rows, len(ids.ids)
+    empty = f", {len(missing):,} empty" if len(missing) else ""
+    if len(missing) == n:
+        found.add("warning", column, None, "every cell is empty")
+        return "empty"
+    if distinct == 1 and n > 1 and not len(missing):
+        found.add("note", column, None, "has one value only, so it tells a model nothing", ids.ids[0].as_py())
+    if not _cells.is_text(kind):
+        return f"{distinct:,} values of type {kind}{empty}"
+    return _look_at_text(column, ids, found) + empty
+
+
+def _look_at_text(column: str, ids: _cells.Codes, found: _Findings) -> str:
+    def rows(mask: pa.Array) -> tuple[np.ndarray, str]:
+        chosen = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
+        return np.flatnonzero(np.isin(ids.codes, chosen)), (ids.ids[int(chosen[0])].as_py() if len(chosen) else "")
+
+    texts = ids.ids
+    trimmed = pc.utf8_trim_whitespace(texts)
+    concerned, example = rows(pc.not_equal(trimmed, texts))
+    if len(concerned):
+        found.add(
+            "warning", column, concerned, "cells begin or end with blanks, so they are other ids than without", example
+        )
+    number = pc.match_substring_regex(trimmed, _cells._NUMBER)
+    share = pc.mean(number.cast(pa.float64())).as_py()
+    nothing = pc.is_in(
+        pc.utf8_lower(pc.utf8_trim(trimmed, "+-")), value_set=pa.array(sorted(_cells._NOTHING), texts.type)
+    )
+    concerned, example = rows(nothing)
+    if len(concerned):
+        what = "cells look like missing values but are text; leave them empty if they are"
+        found.add("warning", column, concerned, what, example)
+    odd = pc.invert(pc.or_(number, nothing))
+    if 0.9 <= share < 1:
+        concerned, example = rows(odd)
+        if len(concerned):
+            found.add("warning", column, concerned, "nearly every cell is a number, but some are not", example)
+    concerned, example = rows(pc.match_substring_regex(texts, _INTEGRAL_FLOAT))
+    if len(concerned) and not pc.any(pc.match_substring_regex(texts, _FRACTION)).as_py():
+        what = "integers are written as floats; as an id '7.0' is another one than '7'"
+        found.add("warning", column, concerned, what, example)
+    zero = pc.and_(pc.match_substring_regex(texts, r"^0[0-9]+$"), pc.is_in(pc.utf8_ltrim(texts, "0"), value_set=texts))
+    concerned, example = rows(zero)
+    if len(concerned):
+        found.add(
+            "warning", column, concerned, "ids differ from others in leading zeros only; they are other ids", example
+        )
+    lower = pc.utf8_lower(trimmed)
+    if share < 0.5 and len(pc.unique(lower)) < len(pc.unique(trimmed)):
+        first = lower.dictionary_encode().indices.to_numpy()
+        twice = np.bincount(first)[first] > 1
+        concerned, example = rows(pa.array(twice))
+        found.add("note", column, concerned, "ids differ from others in upper and lower case only", example)
+    kind = "numbers" if share == 1 else "text"
+    return f"{len(texts):,} different {kind}"
+
+
+def _look_at_roles(frame: Frame, given: dict[str, Any], found: _Findings) -> None:
+    wanted: dict[str, Any] = {"task": "ctr", "unseen_scene": "error", "min_count": 2, "needs_label": True, **DEFAULTS}
+    wanted |= dict.fromkeys(("time", "weight", "interest"))
+    wanted |= dict.fromkeys(("categorical", "numeric", "multi_hot", "sequence", "text", "image"), ())
+    for key in given:
+        if key not in wanted or key == "needs_label":
+            raise TypeError(
+                f"check: unknown role {key!r}; known roles: {', '.join(k for k in wanted if k != 'needs_label')}"
+            )
+    featureless = not any(given.get(key) for key in ("categorical", "numeric", "multi_hot", "sequence"))
+    if featureless and not {"user_id", "item_id"} & set(frame.names) and not (given.get("user") or given.get("item")):
+        taken = _taken_columns(given)
+        wanted["categorical"] = [column for column in frame.names if column not in taken]
+    roles = found.attempt(lambda: resolve(frame, wanted | given, "check"))
+    if roles is None:
+        return
+    time = known = None
+    unit = roles.time.unit if roles.time else "s"
+    if roles.time is not None:
+        pair = found.attempt(lambda: frame.times(roles.time.column, unit))
+        if pair is not None:
+            time, known = pair
+            _look_at_time(roles, time, known, found)
+    label = None
+    if roles.label is not None:
+        bad: list[int] = []
+        label = found.attempt(lambda: label_values(frame, roles.label, roles.task, bad))
+        _bad_cells(
+            frame, roles.label.column, bad, "no label" + (" of 0 or 1 (task ctr)" if roles.task == "ctr" else ""), found
+        )
+        if label is not None:
+            empty = np.setdiff1d(np.flatnonzero(np.isnan(label)), bad)
+            if len(empty):
+                found.add("warning", roles.label.column, empty, "the label is empty; these rows are dropped")
+    for each in roles.numeric:
+        bad = []
+        values = found.attempt(lambda each=each, bad=bad: frame.numbers(each.name, bad))
+        _bad_cells(frame, each.name, bad, "no number", found)
+        if values is not None and len(bad) < frame.rows and np.isnan(values).all():
+            found.add("error", each.name, None, "no row has a value")
+    if roles.scene is None or roles.scene.kind not in ("time_of_day", "day_of_week") or time is not None:
+        pair = found.attempt(lambda: scene_codes(frame, roles.scene, None if time is None else (time, known), unit))
+        if pair is not None:
+            _look_at_scenes(roles, *pair, label, found)
+    _look_at_duplicates(frame, roles, found)
+
+
+def _taken_columns(given: dict[str, Any]) -> set[str]:
+    taken = {"label", "scene"}
+    for key in ("label", "scene", "time", "weight", "interest"):
+        value = given.get(key)
+        names = value if isinstance(value, (list, tuple)) else [value]
+        if isinstance(value, dict):
+            names = [value.get(part) for part in ("column", "by", "name")]
+        taken |= {each for each in names if isinstance(each, str)}
+    return taken
+
+
+def _bad_cells(frame: Frame, column: str, rows: list[int], what: str, found: _Findings) -> None:
+    if rows:
+        first = min(rows)
+        piece = next(piece for piece in reversed(frame.pieces) if piece.start <= first)
+        cell = str(piece.table.column(column)[first - piece.start].as_py())
+        found.add("error", column, np.array(sorted(rows)), f"the cell is {what}", cell)
+
+
+def _look_at_time(roles: Roles, time: np.ndarray, known: np.ndarray, found: _Findings) -> None:
+    column, per = roles.time.column, {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[roles.time.unit]
+    if not known.all():
+        found.add("warning", column, np.flatnonzero(~known), "the time is empty; these rows are dropped")
+    late = np.flatnonzero(known & (time // per > 4_102_444_800))
+    if len(late):
+        what = f"times lie after the year 2100 if the unit is {roles.time.unit}; is it a smaller one?"
+        found.add("warning", column, late, what, str(time[late[0]]))
+    early = np.flatnonzero(known & (time < 0))
+    if len(early):
+        found.add("warning", column, early, "times lie before 1970", str(time[early[0]]))
+
+
+def _look_at_scenes(
+    roles: Roles, codes: np.ndarray, names: list[str], label: np.ndarray | None, found: _Findings
+) -> None:
+    column = ", ".join(roles.scene.columns) if roles.scene else ""
+    if (codes < 0).any():
+        found.add("warning", column, np.flatnonzero(codes < 0), "the scene is empty; these rows are dropped")
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    for scene, count in zip(names, counts, strict=True):
+        if count == 0:
+            found.add("note", column, None, f"the scene '{scene}' has no rows")
+        elif count < SMALL_SCENE:
+            found.add("warning", column, None, f"the scene '{scene}' has {count} rows only; its metrics will be noise")
+    if label is None or roles.task != "ctr":
+        return
+    for code, scene in enumerate(names):
+        values = label[(codes == code) & ~np.isnan(label)]
+        if len(values) and values.min() == values.max():
+            found.add(
+                "warning",
+                column,
+                None,
+                f"every label of the scene '{scene}' is {values[0]:g}, so its AUC is not defined",
+            )
+
+
+def _look_at_duplicates(frame: Frame, roles: Roles, found: _Findings) -> None:
+    """Rows that are equal in every column that can be read."""
+    codes, lists = [], []
+    for column in frame.names:
+        kinds = [piece.table.column(column).type for piece in frame.pieces]
+        try:
+            if any(_cells.is_list(kind) for kind in kinds):
+                lists.append(frame.lists(column, " "))
+            else:
+                codes.append(frame.ids(column).codes)
+        except ValueError:
+            return
+    n = frame.rows
+    matrix = np.stack(codes, 1) if codes else np.empty((n, 0), np.int32)
+    source = Arrays(roles, matrix, [], np.empty((n, 0), np.float32), lists, np.zeros(n, np.int32), ["all"])
+    first = first_of_duplicates(source)
+    if len(first) < frame.rows:
+        again = np.setdiff1d(np.arange(frame.rows), first)
+        found.add("warning", "", again, "the row repeats an earlier one in every column")

@@ -1,0 +1,319 @@
+"""A data set: tables that share columns and a schema; how it is assembled, saved and opened."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from polyscene import _C
+from polyscene.data import cleaning
+from polyscene.data.roles import Roles
+from polyscene.data.splits import PARTS, Split, assign, digest_of, split_spec
+
+FORMAT = 1
+
+
+class Dataset:
+    """Training, validation and test rows of one source, seen through one schema.
+
+    Attributes:
+        name: what reports call it.
+        schema: fitted on the training rows (or given).
+        train: the training `Table`, or None.
+        valid: the validation `Table`, or None.
+        test: the test `Table`, or None.
+        columns: the source, shared by the tables.
+        roles: what each column is.
+        split: how rows were divided.
+        report: what was read, dropped (and why), found twice, missing and imputed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        columns: _C.data.Columns,
+        schema: _C.data.Schema,
+        tables: Mapping[str, _C.data.Table],
+        roles: Roles,
+        split: Split,
+        report: dict[str, Any],
+    ) -> None:
+        self.name = name
+        self.columns = columns
+        self.schema = schema
+        self.train: _C.data.Table | None = tables.get("train")
+        self.valid: _C.data.Table | None = tables.get("valid")
+        self.test: _C.data.Table | None = tables.get("test")
+        self.roles = roles
+        self.split = split
+        self.report = report
+        self.simulation: _C.data.Simulation | None = None
+        self._raw = columns
+        self._rows: dict[str, torch.Tensor] = {}
+        self._digests: dict[str, str] = {}
+
+    @property
+    def tables(self) -> dict[str, _C.data.Table]:
+        """The tables by name, without those that are None."""
+        return {part: table for part in PARTS if (table := getattr(self, part)) is not None}
+
+    @property
+    def table(self) -> _C.data.Table:
+        """The only table.
+
+        Raises:
+            ValueError: there are several.
+        """
+        tables = list(self.tables.values())
+        if len(tables) != 1:
+            raise ValueError(f"Dataset: wanted one table, got {', '.join(self.tables)}; name one of them")
+        return tables[0]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the source: 64 hexadecimal digits."""
+        if "data" not in self._digests:
+            self._digests["data"] = self.columns.digest()
+        return self._digests["data"]
+
+    @property
+    def split_digest(self) -> str:
+        """sha256 of which rows are in which part: 64 hexadecimal digits."""
+        if "split" not in self._digests:
+            self._digests["split"] = digest_of([f"{part}:{table.digest()}" for part, table in self.tables.items()])
+        return self._digests["split"]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Rows of each scene in each part."""
+        names, scene = self.columns.scene_names, self.columns.scene
+        out = {}
+        for part, table in self.tables.items():
+            codes = scene if table.rows is None else scene[table.rows]
+            numbers = torch.bincount(codes.long(), minlength=len(names)).tolist()
+            out[part] = {scene: n for scene, n in zip(names, numbers, strict=True) if n}
+        return out
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{part}={len(table):,}" for part, table in self.tables.items())
+        schema = self.schema
+        fields = (
+            f"{len(schema.categorical)} categorical, {len(schema.numeric)} numeric, {len(schema.lists)} list fields"
+        )
+        return f"Dataset({self.name!r}, {parts}, {len(schema.scenes)} scenes, {fields})"
+
+    def _repr_html_(self) -> str:
+        counts = self.counts()
+        scenes = [scene for scene in self.columns.scene_names if any(scene in part for part in counts.values())]
+        head = "".join(f"<th>{part}</th>" for part in counts)
+        rows = "".join(
+            f"<tr><td>{html.escape(scene)}</td>"
+            + "".join(f"<td style='text-align:right'>{part.get(scene, 0):,}</td>" for part in counts.values())
+            + "</tr>"
+            for scene in scenes
+        )
+        return f"<p>{html.escape(repr(self))}</p><table><tr><th>scene</th>{head}</tr>{rows}</table>"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the compiled form into the folder ``path``: columns, rows of each part, roles.
+
+        The columns hold the numbers as read: what was imputed or interpolated is made again when the folder is opened.
+
+        Raises:
+            ValueError: the folder exists and holds something else.
+        """
+        folder = Path(path)
+        if folder.exists() and (
+            not folder.is_dir() or (any(folder.iterdir()) and not (folder / "dataset.json").exists())
+        ):
+            raise ValueError(f"Dataset.save: {folder} exists and is no compiled data set; name a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._raw.save(str(folder / "columns.safetensors"))
+        for part in PARTS:
+            target = folder / f"{part}.npy"
+            if part in self._rows:
+                with _replacing(target) as temporary, open(temporary, "wb") as file:
+                    np.save(file, self._rows[part].numpy())
+            else:
+                target.unlink(missing_ok=True)
+        facts = {
+            "format_version": FORMAT,
+            "name": self.name,
+            "digest": self._raw.digest(),
+            "roles": json.loads(replace(self.roles, fitted={}).json()),
+            "split": self.split.json(),
+            "report": self.report,
+        }
+        with _replacing(folder / "dataset.json") as temporary:
+            temporary.write_text(json.dumps(facts, indent=1))
+
+
+class _replacing:
+    """A temporary path that takes the place of ``target`` when all went well."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.temporary = target.with_name(f".{target.name}.{os.getpid()}")
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            os.replace(self.temporary, self.target)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def open_data(
+    path: str | os.PathLike[str], split: Mapping[str, Any] | str | None = None, *, history: bool = True
+) -> Dataset:
+    """Opens what `Dataset.save` wrote; columns and rows are memory-mapped.
+
+    Args:
+        path: the folder.
+        split: another split than the one that was saved, as in `read_table`; the compiled columns are not rewritten.
+        history: whether tables carry the behaviour of users; it takes about 32 bytes of memory a training row.
+
+    Raises:
+        ValueError: the folder holds no compiled data set, or one of a newer format.
+    """
+    folder = Path(path)
+    owner = "open_data"
+    try:
+        facts = json.loads((folder / "dataset.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{owner}: {folder} holds no compiled data set (dataset.json: {error})") from error
+    if facts.get("format_version") != FORMAT:
+        raise ValueError(
+            f"{owner}: {folder}: format_version must be {FORMAT}, got {facts.get('format_version')!r}; "
+            "a newer polyscene wrote it"
+        )
+    columns = _C.data.Columns.open(str(folder / "columns.safetensors"))
+    roles = Roles.from_json(json.dumps(facts["roles"]))
+    if split is None:
+        rows = {
+            part: torch.from_numpy(np.load(folder / f"{part}.npy", mmap_mode="c"))
+            for part in PARTS
+            if (folder / f"{part}.npy").exists()
+        }
+        spec = Split(**facts["split"] | {"ratios": tuple(facts["split"]["ratios"])})
+        return assemble(facts["name"], columns, roles, spec, rows, facts["report"], history=history, owner=owner)
+    spec = split_spec(split, owner)
+    if spec.by == "files":
+        raise ValueError(f"{owner}: split by 'files' is the one that was saved; leave split out")
+    user, time = _who(columns, roles), _array(columns.time)
+    part = assign(spec, columns.scene.numpy(), user, time, owner)
+    return assemble(facts["name"], columns, roles, spec, part, facts["report"], history=history, owner=owner)
+
+
+def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
+    return None if tensor is None else tensor.numpy()
+
+
+def _who(columns: _C.data.Columns, roles: Roles) -> np.ndarray | None:
+    return None if roles.user is None else columns.codes[:, roles.categorical.index(roles.user)].numpy()
+
+
+def assemble(
+    name: str,
+    columns: _C.data.Columns,
+    roles: Roles,
+    split: Split,
+    part: np.ndarray | dict[str, torch.Tensor],
+    report: dict[str, Any],
+    *,
+    schema: _C.data.Schema | None = None,
+    history: bool = True,
+    owner: str = "read_table",
+) -> Dataset:
+    """Preprocesses, fits the schema on the training rows and makes the tables.
+
+    Args:
+        name: what reports call the data set.
+        columns: the source.
+        roles: what its columns are.
+        split: how rows were divided.
+        part: int8 [N] (0 train, 1 valid, 2 test), or the rows of each part by name, int64.
+        report: what reading dropped.
+        schema: encode for this one in the place of fitting one.
+        history: whether tables carry the behaviour of users in the training rows.
+        owner: what messages call the caller.
+    """
+    raw, rows = columns, part
+    if isinstance(part, np.ndarray):
+        rows = {each: torch.from_numpy(np.flatnonzero(part == code)) for code, each in enumerate(PARTS)}
+    rows = {each: chosen for each, chosen in rows.items() if len(chosen)}
+    given = rows
+    if roles.numeric:
+        numbers = columns.numbers.numpy()
+        if schema is not None:
+            changed = cleaning.apply(roles, numbers)
+        else:
+            parts = _parts(rows, columns.rows)
+            user, time = _who(columns, roles), _array(columns.time)
+            roles, changed, kept, counts = cleaning.fit_apply(roles, numbers, parts, user, time, split.seed, owner)
+            if counts:
+                report = report | counts
+                rows = rows | {"train": torch.from_numpy(np.flatnonzero(kept == 0))}
+        if changed is not numbers:
+            columns = with_numbers(columns, changed)
+    if schema is None:
+        schema = fit(columns, roles, rows["train"])
+    tables = {each: _C.data.Table(columns, schema, rows=chosen, role=each) for each, chosen in rows.items()}
+    if history and "train" in tables and schema.user is not None and schema.item is not None:
+        seen = _C.data.History.fit(tables["train"])
+        for table in tables.values():
+            table.history = seen
+    out = Dataset(name, columns, schema, tables, roles, split, report)
+    out._raw, out._rows = raw, given
+    return out
+
+
+def _parts(rows: dict[str, torch.Tensor], n: int) -> np.ndarray:
+    part = np.full(n, -1, np.int8)
+    for code, each in enumerate(PARTS):
+        if each in rows:
+            part[rows[each].numpy()] = code
+    return part
+
+
+def fit(columns: _C.data.Columns, roles: Roles, train_rows: torch.Tensor) -> _C.data.Schema:
+    """Fits the schema on the training rows; it keeps the roles, so that a model can read new files."""
+    return _C.data.fit_schema(
+        columns,
+        train_rows,
+        task=roles.task,
+        label=roles.label.column if roles.label else "label",
+        user=roles.user or "",
+        item=roles.item or "",
+        min_count=roles.min_count,
+        unseen_scene=roles.unseen_scene,
+        numeric=[
+            {"name": each.name, "scaling": each.scaling, "missing": each.missing, "outliers": each.outliers}
+            for each in roles.numeric
+        ],
+        lists=[
+            {"name": each.name, "kind": each.kind, "shares": each.shares, "max_length": each.max_length}
+            for each in roles.lists
+        ],
+        reader=roles.json(),
+    )
+
+
+def with_numbers(columns: _C.data.Columns, numbers: np.ndarray) -> _C.data.Columns:
+    """The same columns with other numbers; everything else is shared."""
+    shared = ("categorical", "codes", "ids", "numeric", "lists", "list_codes", "list_ids", "scene", "scene_names")
+    optional = ("label", "weight", "time", "interest", "interest_ids")
+    values = {key: getattr(columns, key) for key in shared}
+    values |= {key: value for key in optional if (value := getattr(columns, key)) is not None}
+    if values["interest"].offsets is None:
+        del values["interest"], values["interest_ids"]
+    return _C.data.Columns(numbers=torch.from_numpy(np.ascontiguousarray(numbers)), **values)

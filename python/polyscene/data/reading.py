@@ -1,0 +1,304 @@
+"""Files and frames to columns: CSV, Parquet, Arrow, RecBole's atomic files, anything with ``__arrow_c_stream__``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from polyscene.data import _cells
+from polyscene.data._cells import BadCell
+from polyscene.data._delimited import COMPRESSED, Layout, line_of, read_delimited, read_header
+from polyscene.data._errors import listed, suggestion
+
+DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
+ATOMIC = (".inter", ".user", ".item")
+PARQUET = (".parquet", ".pq")
+ARROW = (".arrow", ".feather", ".ipc")
+
+
+@dataclass
+class Piece:
+    """One file or frame of a source; ``part`` is "train", "valid", "test" or "", ``scene`` the only scene it holds."""
+
+    name: str
+    names: tuple[str, ...]
+    load: Callable[[Sequence[str]], pa.Table]
+    part: str = ""
+    scene: str | None = None
+    types: dict[str, str] = field(default_factory=dict)
+    line: Callable[[int], int] | None = None
+    table: pa.Table | None = None
+    start: int = 0
+
+    def where(self, row: int) -> str:
+        """Names data row ``row`` (from 0) of this piece, counted from 1, with its line if the file has lines."""
+        line = f" (line {self.line(row + 1)})" if self.line is not None else ""
+        return f"{self.name}: row {row + 1}{line}"
+
+
+def read(source: Any, *, delimiter: str | None = None) -> pa.Table:
+    """Reads a whole source as it is: text files as text, other sources with their own types.
+
+    Args:
+        source: a path, a list of paths, or anything with ``__arrow_c_stream__`` (Arrow, pandas >= 2.2, polars, duckdb).
+        delimiter: what separates cells of a text file; the suffix decides if it is None (``.csv``: a comma, else a
+            tab).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read; the message names file, row and line.
+        TypeError: the source is of another kind.
+    """
+    tables = [piece.load(piece.names) for piece in pieces(source, "read", delimiter)]
+    return pa.concat_tables(tables, promote_options="default") if len(tables) > 1 else tables[0]
+
+
+def pieces(source: Any, owner: str, delimiter: str | None = None, *, part: str = "") -> list[Piece]:
+    """Opens a source without reading its rows. A dict maps scene names to sources."""
+    if isinstance(source, Mapping):
+        if not source:
+            raise ValueError(f"{owner}: wanted a source for each scene, got an empty dict")
+        out = []
+        for scene, each in source.items():
+            for piece in pieces(each, owner, delimiter, part=part):
+                piece.scene = str(scene)
+                out.append(piece)
+        return out
+    if isinstance(source, (str, PathLike)):
+        return [_open(Path(source), owner, delimiter, part)]
+    if hasattr(source, "__arrow_c_stream__"):
+        return [_frame(source, part or "data", part)]
+    if isinstance(source, (list, tuple)):
+        if not source:
+            raise ValueError(f"{owner}: wanted at least one file, got an empty list")
+        return [piece for each in source for piece in pieces(each, owner, delimiter, part=part)]
+    raise TypeError(
+        f"{owner}: wanted a path, a list of paths, or a frame with __arrow_c_stream__ (Arrow, pandas >= 2.2, polars), "
+        f"got {type(source).__name__}"
+    )
+
+
+def _frame(source: Any, name: str, part: str) -> Piece:
+    try:
+        table = pa.table(source)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"{name}: the frame has no Arrow form ({error}); give each column one type") from error
+    names = tuple(column for column in table.column_names if not column.startswith("__index_level_"))
+    _distinct(name, names)
+    return Piece(name, names, lambda columns: table.select(list(columns)), part)
+
+
+def _distinct(name: str, names: Sequence[str]) -> None:
+    for i, column in enumerate(names):
+        if column in names[:i]:
+            raise ValueError(f"{name}: the column {column!r} appears twice")
+
+
+def suffix(path: Path) -> str:
+    """The suffix that says what a file is: ``.csv`` for ``a.csv.gz``."""
+    inner = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    return inner.suffix.lower()
+
+
+def _open(path: Path, owner: str, delimiter: str | None, part: str) -> Piece:
+    if path.is_dir():
+        raise ValueError(f"{owner}: wanted a file, got the folder {path}; name the file, or give a list of files")
+    if not path.exists():
+        near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise FileNotFoundError(f"{owner}: no file {path}{suggestion(path.name, near)}")
+    kind = suffix(path)
+    if kind in ATOMIC:
+        return _atomic(path, part)
+    if kind in DELIMITERS or (delimiter is not None and kind not in PARQUET + ARROW):
+        delimiter = delimiter or DELIMITERS[kind]
+        if len(delimiter.encode()) != 1:
+            raise ValueError(f"{owner}: delimiter must be one character, got {delimiter!r}")
+        return delimited(path, Layout(delimiter), part)
+    if kind in PARQUET:
+        return _parquet(path, part)
+    if kind in ARROW:
+        return _arrow(path, part)
+    known = [*DELIMITERS, *PARQUET, *ARROW, *ATOMIC]
+    raise ValueError(f"{owner}: {path} is of an unknown kind; known endings: {', '.join(known)}; or give a delimiter")
+
+
+def delimited(path: Path, layout: Layout, part: str = "") -> Piece:
+    """Opens a text file whose cells lie as ``layout`` says."""
+    header = read_header(path, layout)
+
+    def load(columns: Sequence[str]) -> pa.Table:
+        return read_delimited(path, layout, header, columns)
+
+    return Piece(str(path), header.names, load, part, types=header.types, line=lambda row: line_of(path, layout, row))
+
+
+def _parquet(path: Path, part: str) -> Piece:
+    import pyarrow.parquet as pq
+
+    def guarded(work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            raise ValueError(f"{path}: not a readable Parquet file, cut off or damaged ({error})") from error
+
+    names = tuple(guarded(lambda: pq.read_schema(path)).names)
+    _distinct(str(path), names)
+    return Piece(str(path), names, lambda columns: guarded(lambda: pq.read_table(path, columns=list(columns))), part)
+
+
+def _arrow(path: Path, part: str) -> Piece:
+    try:
+        with pa.memory_map(str(path)) as file:
+            start = file.read(6)
+            file.seek(0)
+            opened = pa.ipc.open_file(file) if start == b"ARROW1" else pa.ipc.open_stream(file)
+            table = opened.read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: not a readable Arrow file, cut off or damaged ({error})") from error
+    return _frame(table, str(path), part)
+
+
+def _atomic(path: Path, part: str) -> Piece:
+    """A RecBole ``.inter`` file with the columns of the ``.user`` and ``.item`` files of the same name."""
+    layout = Layout("\t", "", typed=True)
+    main = delimited(path, layout, part)
+    if path.suffix != ".inter":
+        return main
+    stem = path.name.split(".")[0]
+    sides = [delimited(side, layout) for end in (".user", ".item") if (side := path.parent / (stem + end)).exists()]
+    names, types = list(main.names), dict(main.types)
+    for side in sides:
+        names += [name for name in side.names[1:] if name not in names]
+        types |= {name: kind for name, kind in side.types.items() if name not in types}
+
+    def load(columns: Sequence[str]) -> pa.Table:
+        keys = [side.names[0] for side in sides if side.names[0] in main.names]
+        own = [name for name in main.names if name in columns or name in keys]
+        table = main.load(own)
+        for side in sides:
+            wanted = [name for name in side.names[1:] if name in columns and name not in table.column_names]
+            if wanted and side.names[0] in own:
+                table = join(table, side.load([side.names[0], *wanted]), side.names[0], side.name)
+        return table.select(list(columns))
+
+    return Piece(main.name, tuple(names), load, part, types=types, line=main.line)
+
+
+def join(table: pa.Table, side: pa.Table, key: str, name: str) -> pa.Table:
+    """Adds the other columns of ``side`` to the rows of ``table`` with the same ``key``; null where there is none.
+
+    Raises:
+        ValueError: a key appears twice in ``side``.
+    """
+    keys = side.column(key).combine_chunks().cast(pa.large_string())
+    distinct = keys.dictionary_encode()
+    if len(distinct.dictionary) < len(keys):
+        codes = distinct.indices.to_numpy()
+        row = 1 + int(np.argmax(codes[1:] <= np.maximum.accumulate(codes)[:-1]))
+        raise ValueError(f"{name}: row {row + 1}: the {key} {keys[row].as_py()!r} appears twice")
+    at = pc.index_in(table.column(key).cast(pa.large_string()), value_set=keys)
+    for column in side.column_names:
+        if column != key:
+            table = table.append_column(column, side.column(column).take(at))
+    return table
+
+
+class Frame:
+    """All pieces of a source, read: columns by name, rows in the order of the pieces."""
+
+    def __init__(self, parts: list[Piece], owner: str) -> None:
+        self.pieces = parts
+        self.owner = owner
+        self.rows = 0
+
+    @property
+    def name(self) -> str:
+        """What messages call the source."""
+        more = f" and {len(self.pieces) - 1} more" if len(self.pieces) > 1 else ""
+        return self.pieces[0].name + more
+
+    @property
+    def names(self) -> list[str]:
+        """Columns that every piece has."""
+        return [name for name in self.pieces[0].names if all(name in piece.names for piece in self.pieces)]
+
+    def require(self, column: str, role: str) -> str:
+        """Returns ``column`` when every piece has it.
+
+        Raises:
+            ValueError: names the file that lacks it, its columns and the nearest of them.
+        """
+        for piece in self.pieces:
+            if column not in piece.names:
+                hint = ""
+                if len(piece.names) == 1:
+                    near = next((c for c in ";\t|," if c in piece.names[0]), None)
+                    hint = f"; the file has a single column: is the delimiter {near!r}?" if near else ""
+                raise ValueError(
+                    f"{self.owner}: {role} names no column {column!r}; columns of {piece.name}: {listed(piece.names)}"
+                    f"{hint or suggestion(column, piece.names)}"
+                )
+        return column
+
+    def load(self, columns: Sequence[str]) -> None:
+        """Reads these columns of every piece."""
+        columns = list(dict.fromkeys(columns))
+        for piece in self.pieces:
+            piece.table = piece.load(columns)
+            piece.start = self.rows
+            self.rows += piece.table.num_rows
+        if self.rows == 0:
+            raise ValueError(f"{self.owner}: {self.name} has no rows")
+
+    def where(self, row: int) -> str:
+        """Names row ``row`` (from 0) of the source by file, row and line."""
+        piece = next(piece for piece in reversed(self.pieces) if piece.start <= row)
+        return piece.where(row - piece.start)
+
+    def problem(self, row: int, column: str, text: str) -> ValueError:
+        """The error for one cell."""
+        return ValueError(f"{self.where(row)}, column {column!r}: {text}")
+
+    def _each(self, column: str, convert: Callable[[pa.ChunkedArray], Any]) -> list[Any]:
+        out = []
+        for piece in self.pieces:
+            try:
+                out.append(convert(piece.table.column(column)))
+            except BadCell as error:
+                raise ValueError(f"{piece.where(error.row)}, column {column!r}: {error}") from error
+        return out
+
+    def ids(self, column: str) -> _cells.Codes:
+        """A categorical column."""
+        return _cells.joined(self._each(column, _cells.encode))
+
+    def numbers(self, column: str, bad_rows: list[int] | None = None) -> np.ndarray:
+        """A numeric column, float32 [n], NaN where it is empty; ``bad_rows`` takes the rows of bad cells, if given."""
+        if bad_rows is None:
+            return np.concatenate(self._each(column, _cells.numbers))
+        out = []
+        for piece in self.pieces:
+            bad: list[int] = []
+            out.append(_cells.numbers(piece.table.column(column), bad))
+            bad_rows.extend(piece.start + row for row in bad)
+        return np.concatenate(out)
+
+    def lists(self, column: str, separator: str) -> _cells.Lists:
+        """A multi-hot or sequence column."""
+        return _cells.joined_lists(self._each(column, lambda cells: _cells.lists(cells, separator)))
+
+    def times(self, column: str, unit: str) -> tuple[np.ndarray, np.ndarray]:
+        """A time column: int64 [n] in ``unit``, and where it is known."""
+        parts = self._each(column, lambda cells: _cells.times(cells, unit))
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def is_bool(self, column: str) -> bool:
+        """Whether the column holds truth values."""
+        return any(pa.types.is_boolean(piece.table.column(column).type) for piece in self.pieces)

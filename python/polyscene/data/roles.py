@@ -1,0 +1,276 @@
+"""What each column of a source is: label, scene, user, item, time, weight, interest, features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from polyscene.data import _cells
+from polyscene.data._errors import choice, mapping, name, unknown_key
+from polyscene.data.reading import Frame
+from polyscene.data.scenes import SceneRole, scene_role
+
+TASKS = ("ctr", "ranking", "rating", "sequence")
+SCALINGS = ("z_score", "min_max", "zero_mean", "median", "none")
+MISSING = ("mean", "median", "knn", "category")
+OUTLIERS = ("keep", "clip", "drop", "interpolate")
+DEFAULTS = {"label": "label", "scene": "scene", "user": "user_id", "item": "item_id"}
+
+
+@dataclass(frozen=True)
+class LabelRole:
+    """The label: a number as it is, 1 where it is at least ``at_least``, or what ``values`` says of a text."""
+
+    column: str
+    at_least: float | None = None
+    values: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class TimeRole:
+    """A time in ``unit`` since 1970 (UTC)."""
+
+    column: str
+    unit: str = "s"
+
+
+@dataclass(frozen=True)
+class NumericRole:
+    """A numeric feature and its preprocessing."""
+
+    name: str
+    scaling: str = "z_score"
+    missing: str = "mean"
+    outliers: str = "keep"
+
+
+@dataclass(frozen=True)
+class ListRole:
+    """A multi-hot or sequence feature, or the interests of a row."""
+
+    name: str
+    kind: str = "multi_hot"
+    shares: str = ""
+    max_length: int = 50
+    separator: str = " "
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The roles of all columns, as read from the arguments of `read_table`."""
+
+    task: str = "ctr"
+    label: LabelRole | None = None
+    scene: SceneRole | None = None
+    user: str | None = None
+    item: str | None = None
+    time: TimeRole | None = None
+    weight: str | None = None
+    interest: ListRole | None = None
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[NumericRole, ...] = ()
+    lists: tuple[ListRole, ...] = ()
+    unseen_scene: str = "error"
+    min_count: int = 2
+    fitted: dict[str, Any] = field(default_factory=dict, compare=False)  # fences and donors, from training rows
+
+    def columns(self) -> list[str]:
+        """Names of the columns that are read."""
+        wanted = [self.label and self.label.column, self.time and self.time.column, self.weight]
+        wanted += [*(self.scene.columns if self.scene else ()), *self.categorical]
+        wanted += [each.name for each in (*self.numeric, *self.lists)]
+        wanted += [self.interest and self.interest.name]
+        return list(dict.fromkeys(column for column in wanted if column))
+
+    def json(self) -> str:
+        """The roles as JSON text, as a schema and a compiled data set keep them."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str) -> Roles:
+        """Reads what `json` wrote."""
+        given = json.loads(text)
+
+        def made(kind: type, value: Any) -> Any:
+            return None if value is None else kind(**value)
+
+        scene = given["scene"]
+        if scene is not None:
+            scene = SceneRole(**scene | {"columns": tuple(scene["columns"]), "edges": tuple(scene["edges"])})
+        return Roles(
+            **given
+            | {
+                "label": made(LabelRole, given["label"]),
+                "time": made(TimeRole, given["time"]),
+                "interest": made(ListRole, given["interest"]),
+                "scene": scene,
+                "categorical": tuple(given["categorical"]),
+                "numeric": tuple(NumericRole(**each) for each in given["numeric"]),
+                "lists": tuple(ListRole(**each) for each in given["lists"]),
+            }
+        )
+
+
+def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
+    """Checks the roles that were given against the columns of a source.
+
+    Args:
+        frame: the source; its pieces need not be read yet.
+        given: the arguments of `read_table` by name.
+        owner: what messages call the caller.
+
+    Raises:
+        ValueError: a role names no column, a column has two roles that exclude each other, or there is no feature.
+        TypeError: a role is of the wrong type.
+    """
+    task = given["task"]
+    if given["text"] or given["image"]:
+        raise ValueError(f"{owner}: columns of text and images are not supported in this version")
+    choice(f"{owner}: task", task, TASKS)
+    given = dict(given)
+    for role, default in DEFAULTS.items():
+        if given[role] == default and default not in frame.names:
+            given[role] = None
+    label = _label(frame, given["label"], owner)
+    if label is None and task in ("ctr", "rating") and given["needs_label"]:
+        frame.require("label", f"task {task!r} needs a label; label=")
+    user, item = (_column(frame, given[role], role) for role in ("user", "item"))
+    categorical = _names(frame, given["categorical"], "categorical", owner)
+    categorical = tuple(dict.fromkeys([*(id_ for id_ in (user, item) if id_ and id_ not in categorical), *categorical]))
+    lists = tuple(
+        _list(frame, each, kind, owner)
+        for kind in ("multi_hot", "sequence")
+        for each in _each(given[kind], kind, owner)
+    )
+    time = _time(frame, given["time"], owner)
+    roles = Roles(
+        task=task,
+        label=label,
+        scene=scene_role(frame, given["scene"], time.column if time else None, owner),
+        user=user,
+        item=item,
+        time=time,
+        weight=_column(frame, given["weight"], "weight"),
+        interest=None if given["interest"] is None else _list(frame, given["interest"], "interest", owner),
+        categorical=categorical,
+        numeric=tuple(_numeric(frame, each, owner) for each in _each(given["numeric"], "numeric", owner)),
+        lists=lists,
+        unseen_scene=choice(f"{owner}: unseen_scene", given["unseen_scene"], ("error", "shared", "nearest")),
+        min_count=_positive(f"{owner}: min_count", given["min_count"]),
+    )
+    _exclusive(frame, roles, owner)
+    return roles
+
+
+def _exclusive(frame: Frame, roles: Roles, owner: str) -> None:
+    used: dict[str, str] = {}
+    groups = {
+        "categorical": roles.categorical,
+        "numeric": [each.name for each in roles.numeric],
+        "multi_hot": [each.name for each in roles.lists if each.kind == "multi_hot"],
+        "sequence": [each.name for each in roles.lists if each.kind == "sequence"],
+        "weight": [roles.weight] if roles.weight else [],
+        "label": [roles.label.column] if roles.label else [],
+    }
+    for role, names in groups.items():
+        for column in names:
+            if column in used:
+                why = "the model would see the answer; " if role == "label" else ""
+                raise ValueError(f"{owner}: the column {column!r} is both {used[column]} and {role}; {why}name it once")
+            used[column] = role
+    features = [*roles.categorical, *groups["numeric"], *groups["multi_hot"], *groups["sequence"]]
+    if not features:
+        raise ValueError(
+            f"{owner}: no features: name columns in categorical, numeric, multi_hot or sequence, or give user, item; "
+            f"columns of {frame.name}: {', '.join(frame.names)}"
+        )
+    for each in roles.lists:
+        if each.shares and each.shares not in roles.categorical:
+            raise ValueError(f"{owner}: {each.name!r} shares the ids of {each.shares!r}, which is not categorical")
+
+
+def _column(frame: Frame, given: Any, role: str) -> str | None:
+    if given is None:
+        return None
+    return frame.require(name(f"{frame.owner}: {role}", given), role)
+
+
+def _positive(owner: str, given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise ValueError(f"{owner} must be a whole number of at least 1, got {given!r}")
+    return given
+
+
+def _each(given: Any, role: str, owner: str) -> Sequence[Any]:
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise TypeError(f"{owner}: {role} must be a list of columns, got {given!r}; write {role}=[{given!r}]")
+    return list(given)
+
+
+def _names(frame: Frame, given: Any, role: str, owner: str) -> tuple[str, ...]:
+    names = tuple(frame.require(name(f"{owner}: {role}", each), role) for each in _each(given, role, owner))
+    for i, column in enumerate(names):
+        if column in names[:i]:
+            raise ValueError(f"{owner}: {role} names {column!r} twice")
+    return names
+
+
+def _label(frame: Frame, given: Any, owner: str) -> LabelRole | None:
+    if given is None or isinstance(given, str):
+        column = _column(frame, given, "label")
+        return None if column is None else LabelRole(column)
+    given = mapping(f"{owner}: label", given)
+    unknown_key(f"{owner}: label", given, ("column", "at_least", "mapping"))
+    column = frame.require(name(f"{owner}: label: column", given.get("column")), "label")
+    if "at_least" in given and "mapping" in given:
+        raise ValueError(f"{owner}: label: give at_least or mapping, not both")
+    at_least = given.get("at_least")
+    if at_least is not None and (isinstance(at_least, bool) or not isinstance(at_least, (int, float))):
+        raise TypeError(f"{owner}: label: at_least must be a number, got {at_least!r}")
+    values = None
+    if "mapping" in given:
+        values = {}
+        for key, value in mapping(f"{owner}: label: mapping", given["mapping"]).items():
+            for text in (("true", "True") if key else ("false", "False")) if isinstance(key, bool) else (str(key),):
+                values[text] = float(value)
+    return LabelRole(column, None if at_least is None else float(at_least), values)
+
+
+def _time(frame: Frame, given: Any, owner: str) -> TimeRole | None:
+    if given is None or isinstance(given, str):
+        column = _column(frame, given, "time")
+        return None if column is None else TimeRole(column)
+    given = mapping(f"{owner}: time", given)
+    unknown_key(f"{owner}: time", given, ("column", "unit"))
+    column = frame.require(name(f"{owner}: time: column", given.get("column")), "time")
+    return TimeRole(column, choice(f"{owner}: time: unit", given.get("unit", "s"), _cells.UNITS))
+
+
+def _numeric(frame: Frame, given: Any, owner: str) -> NumericRole:
+    if isinstance(given, str):
+        given = {"name": given}
+    given = mapping(f"{owner}: numeric", given)
+    unknown_key(f"{owner}: numeric", given, ("name", "scaling", "missing", "outliers"))
+    role = NumericRole(**{"name": "", **given})
+    frame.require(name(f"{owner}: numeric: name", role.name), "numeric")
+    where = f"{owner}: numeric {role.name!r}"
+    choice(f"{where}: scaling", role.scaling, SCALINGS)
+    choice(f"{where}: missing", role.missing, MISSING)
+    choice(f"{where}: outliers", role.outliers, OUTLIERS)
+    return role
+
+
+def _list(frame: Frame, given: Any, kind: str, owner: str) -> ListRole:
+    if isinstance(given, str):
+        given = {"name": given}
+    given = mapping(f"{owner}: {kind}", given)
+    known = ("name", "separator") if kind == "interest" else ("name", "shares", "max_length", "separator")
+    unknown_key(f"{owner}: {kind}", given, known)
+    role = ListRole(**{"name": "", **given, "kind": kind})
+    frame.require(name(f"{owner}: {kind}: name", role.name), kind)
+    _positive(f"{owner}: {kind} {role.name!r}: max_length", role.max_length)
+    if not isinstance(role.separator, str) or not role.separator:
+        raise ValueError(f"{owner}: {kind} {role.name!r}: separator must be a text, got {role.separator!r}")
+    return role

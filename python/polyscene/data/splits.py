@@ -1,0 +1,167 @@
+"""Splits into training, validation and test rows, a function of (data, seed) alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from polyscene import _C
+from polyscene.data._errors import choice, mapping, unknown_key
+
+PARTS = ("train", "valid", "test")
+BY = ("random", "user", "scene", "time", "leave_one_out", "cold_user", "files")
+WITHIN = ("user", "scene")
+
+
+@dataclass(frozen=True)
+class Split:
+    """How rows are divided.
+
+    ``by``: "random" rows, the same ratios within each "user" or "scene", the newest rows last ("time"), the last row of
+    each user ("leave_one_out"), users never seen in training ("cold_user"), or as given ("files").
+    ``within`` applies "random", "time" or "leave_one_out" to each user or scene by itself.
+    """
+
+    by: str = "random"
+    ratios: tuple[float, float, float] = (8, 1, 1)
+    seed: int = 2022
+    within: str | None = None
+
+    def json(self) -> dict[str, Any]:
+        """The split as a configuration holds it."""
+        return asdict(self) | {"ratios": list(self.ratios)}
+
+
+def split_spec(given: Any, owner: str) -> Split:
+    """Checks a split as it stands in a configuration: None, a name, or a dict of the fields of `Split`.
+
+    Raises:
+        ValueError: unknown keys or names, ratios that are not three numbers of which the first is positive.
+        TypeError: it is of another kind.
+    """
+    owner = f"{owner}: split"
+    if given is None:
+        return Split()
+    if isinstance(given, str):
+        given = {"by": given}
+    given = mapping(owner, given)
+    unknown_key(owner, given, ("by", "ratios", "seed", "within"))
+    spec = Split(**given)
+    choice(f"{owner}: by", spec.by, BY)
+    if spec.within is not None:
+        choice(f"{owner}: within", spec.within, WITHIN)
+        if spec.by not in ("random", "time", "leave_one_out"):
+            raise ValueError(f"{owner}: within goes with random, time or leave_one_out, got by={spec.by!r}")
+    ratios = spec.ratios
+    fine = isinstance(ratios, (list, tuple)) and len(ratios) == 3
+    fine = fine and all(isinstance(r, (int, float)) and not isinstance(r, bool) and 0 <= r < 1e9 for r in ratios)
+    if not fine or ratios[0] <= 0:
+        raise ValueError(
+            f"{owner}: ratios must be three numbers (train, valid, test) such as [8, 1, 1], got {ratios!r}"
+        )
+    if isinstance(spec.seed, bool) or not isinstance(spec.seed, int) or not 0 <= spec.seed < 2**63:
+        raise ValueError(f"{owner}: seed must be a whole number of 0 or more, got {spec.seed!r}")
+    return Split(spec.by, tuple(ratios), spec.seed, spec.within)
+
+
+def assign(spec: Split, scene: np.ndarray, user: np.ndarray | None, time: np.ndarray | None, owner: str) -> np.ndarray:
+    """The part of each row: int8 [n], 0 train, 1 valid, 2 test.
+
+    Shares of valid and test are rounded down (in each group, if there are groups); the rest trains. Rows are ordered by
+    time, equal times by their place in the source; without a time column by their place alone.
+
+    Args:
+        spec: the split.
+        scene: int32 [n].
+        user: int32 [n] codes, -1 for an empty cell, which is a user of its own; None without a user column.
+        time: int64 [n] or None.
+        owner: what messages call the caller.
+
+    Raises:
+        ValueError: the split needs a column that is not there, or a part stays empty.
+    """
+    n = len(scene)
+    by, within = spec.by, spec.within
+    if by in ("user", "scene"):
+        by, within = "random", by
+    if by == "leave_one_out" and within is None:
+        within = "user"
+    if "user" in (within, by.removeprefix("cold_")) and user is None:
+        raise ValueError(f"{owner}: split by {spec.by!r} needs a user column; give user=")
+    if by == "time" and time is None:
+        raise ValueError(f"{owner}: split by 'time' needs a time column; give time=")
+    if by == "cold_user":
+        part = _groups(spec, user)
+    else:
+        group = {None: None, "user": user, "scene": scene}[within]
+        if by == "leave_one_out" and spec.within == "scene":
+            group = _pairs(user, scene) if user is not None else scene
+        rank = _permutation(n, spec.seed) if by == "random" else time
+        part = _ranked(spec, rank, group, by == "leave_one_out", n)
+    for code, name in enumerate(PARTS):
+        if spec.ratios[code] > 0 and not (part == code).any():
+            raise ValueError(
+                f"{owner}: split by {spec.by!r} leaves no {name} rows ({n} rows, ratios {list(spec.ratios)}); "
+                "give more rows or other ratios"
+            )
+    return part
+
+
+def _permutation(n: int, seed: int) -> np.ndarray:
+    return _C.core.permutation(n, seed, "split", 0).numpy()
+
+
+def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return first.astype(np.int64) * (int(second.max(initial=0)) + 2) + second
+
+
+def _counts(spec: Split, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of valid and test in groups of these sizes; 1e-9 keeps 0.1 * 10 from falling to 0."""
+    total = sum(spec.ratios)
+    valid = np.floor(sizes * (spec.ratios[1] / total) + 1e-9).astype(np.int64)
+    test = np.floor(sizes * (spec.ratios[2] / total) + 1e-9).astype(np.int64)
+    return valid, test
+
+
+def _ranked(spec: Split, rank: np.ndarray | None, group: np.ndarray | None, last: bool, n: int) -> np.ndarray:
+    """Within each group in the order of ``rank``: train, then valid, then test."""
+    keys = [key for key in (np.arange(n), rank, group) if key is not None]
+    order = np.lexsort(keys)
+    if group is None:
+        sizes = np.array([n])
+    else:
+        sorted_group = group[order]
+        starts = np.flatnonzero(np.concatenate(([True], sorted_group[1:] != sorted_group[:-1])))
+        sizes = np.diff(np.append(starts, n))
+    if last:  # the last row tests, the one before it validates, a user's only row trains
+        test = (sizes >= 2).astype(np.int64) * (spec.ratios[2] > 0)
+        valid = (sizes >= 2 + test).astype(np.int64) * (spec.ratios[1] > 0)
+    else:
+        valid, test = _counts(spec, sizes)
+    left = np.repeat(np.cumsum(sizes), sizes) - 1 - np.arange(n)  # rows of the group that come later
+    valid, test = np.repeat(valid, sizes), np.repeat(test, sizes)
+    part = np.empty(n, np.int8)
+    part[order] = np.where(left < test, 2, np.where(left < test + valid, 1, 0))
+    return part
+
+
+def _groups(spec: Split, user: np.ndarray) -> np.ndarray:
+    codes, position = np.unique(user, return_inverse=True)
+    shuffled = Split("random", spec.ratios, spec.seed)
+    return _ranked(shuffled, _permutation(len(codes), spec.seed), None, False, len(codes))[position]
+
+
+def digest_of(parts: list[str]) -> str:
+    """sha256 over the digests of the parts: the identity of a split."""
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def no_overlap(parts: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError when a row is in two parts."""
+    rows = np.concatenate([np.asarray(part) for part in parts.values()])
+    if len(np.unique(rows)) < len(rows):
+        raise ValueError("split: a row is in two parts")

@@ -1,0 +1,219 @@
+"""`read_table`: own data to a `Dataset` of training, validation and test tables with the schema that they share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from polyscene import _C
+from polyscene.data._columns import arrays
+from polyscene.data._errors import choice, mapping, unknown_key
+from polyscene.data.dataset import Dataset, assemble
+from polyscene.data.reading import Frame, Piece, pieces
+from polyscene.data.roles import Roles, resolve
+from polyscene.data.splits import Split, assign, split_spec
+
+CLEAN = {"incomplete": ("drop", "error"), "wrong": ("error", "drop"), "duplicates": ("keep", "drop")}
+_NOT_ROLES = ("data", "train", "valid", "test", "split", "schema", "delimiter", "clean", "name")
+
+
+def read_table(
+    data: Any = None,
+    *,
+    train: Any = None,
+    valid: Any = None,
+    test: Any = None,
+    split: Mapping[str, Any] | str | None = None,
+    schema: _C.data.Schema | None = None,
+    task: str = "ctr",
+    label: str | Mapping[str, Any] | None = "label",
+    scene: str | Sequence[str] | Mapping[str, Any] | None = "scene",
+    user: str | None = "user_id",
+    item: str | None = "item_id",
+    time: str | Mapping[str, Any] | None = None,
+    weight: str | None = None,
+    interest: str | Mapping[str, Any] | None = None,
+    categorical: Sequence[str] = (),
+    numeric: Sequence[str | Mapping[str, Any]] = (),
+    multi_hot: Sequence[str | Mapping[str, Any]] = (),
+    sequence: Sequence[str | Mapping[str, Any]] = (),
+    text: Sequence[str] = (),
+    image: Sequence[str] = (),
+    delimiter: str | None = None,
+    clean: Mapping[str, str] | None = None,
+    min_count: int = 2,
+    unseen_scene: str = "error",
+    name: str = "table",
+) -> Dataset:
+    """Reads files or frames into a data set.
+
+    A source is a path (``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather``, RecBole's ``.inter``; text may be
+    compressed), a list of paths, anything with ``__arrow_c_stream__`` (Arrow, pandas >= 2.2, polars, duckdb), or a dict
+    from scene to source. Categorical columns are text and never inferred: "007" is not "7". Only an empty cell is
+    missing.
+
+    Args:
+        data: one source, divided by ``split``.
+        train: source of the training rows, in the place of ``data``.
+        valid: source of the validation rows.
+        test: source of the test rows.
+        split: ``{"by": "random", "ratios": [8, 1, 1], "seed": 2022}`` (the default); ``by`` is one of random, user,
+            scene, time, leave_one_out, cold_user; ``within`` ("user", "scene") applies random, time and leave_one_out
+            to each of them.
+        schema: the schema of a model; the source is encoded for it, no row is dropped, and roles that are left at their
+            defaults are those that the model was trained with. Rows of ``data`` come as ``test``.
+        task: "ctr", "rating", "ranking" or "sequence".
+        label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no":
+            0}}``.
+        scene: a column; several columns; ``{"by": "age", "edges": [25, 35]}`` (left-closed); ``{"by": "time_of_day",
+            "edges": [6, 12, 18], "tz": "UTC"}`` (hours); ``{"by": "day_of_week", "tz": "UTC"}``.
+        user: the column of user ids.
+        item: the column of item ids.
+        time: a column of seconds since 1970 or of dates, or ``{"column": "ts", "unit": "ms"}``.
+        weight: a column of row weights, 0 or more.
+        interest: a list column, the interests (genres, topics) of each row; ``{"name": "genres", "separator": "|"}``.
+        categorical: columns of ids; user and item are always among them.
+        numeric: columns of numbers, or ``{"name": "age", "scaling": "z_score", "missing": "mean", "outliers":
+            "keep"}``.
+        multi_hot: list columns without order: lists in Parquet, text split by ``separator`` (a space) in CSV.
+        sequence: list columns, oldest first, or ``{"name": "clicked", "shares": "item_id", "max_length": 50}``.
+        text: not supported in this version.
+        image: not supported in this version.
+        delimiter: what separates the cells of a text file.
+        clean: what becomes of rows: ``{"incomplete": "drop", "wrong": "error", "duplicates": "keep"}`` are the
+            defaults; a row is incomplete without label, scene or time, and wrong when a number or label cannot be read.
+        min_count: ids seen fewer times in training rows share the row of unknown ids.
+        unseen_scene: "error", "shared" (a reserved row) or "nearest".
+        name: what the data set is called in reports.
+
+    Returns:
+        The data set; ``.report`` says what was dropped, and why.
+
+    Raises:
+        FileNotFoundError: a path names no file.
+        ValueError: a file, a role or a cell is not what is wanted; the message names file, row, line and column.
+        TypeError: an argument is of the wrong type.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> rows = {"user_id": [1, 2] * 50, "item_id": [3, 4] * 50, "label": [0, 1] * 50}
+        >>> read_table(pa.table(rows)).train.size
+        80
+    """
+    owner = "read_table"
+    given = dict(locals())
+    roles_given = {key: given[key] for key in inspect.signature(read_table).parameters if key not in _NOT_ROLES}
+    cleaning = _clean_spec(clean, owner)
+    sources = _sources(data, {"train": train, "valid": valid, "test": test}, delimiter, owner)
+    frame = Frame(sources, owner)
+    if schema is not None:
+        return _encoded(frame, schema, roles_given, split, name, owner)
+    spec = split_spec(split, owner)
+    if data is None:
+        if split is not None and spec.by != "files":
+            raise ValueError(
+                f"{owner}: train, valid and test are given already; leave split out, or give data and split"
+            )
+        if train is None:
+            raise ValueError(f"{owner}: valid and test need train beside them")
+        spec = Split("files")
+    elif spec.by == "files":
+        raise ValueError(f"{owner}: split by 'files' needs train, valid and test in the place of data")
+    roles = resolve(frame, roles_given | {"needs_label": True}, owner)
+    source = arrays(frame, roles, cleaning)
+    part = source.part
+    if part is None:
+        users = None if roles.user is None else source.codes[:, roles.categorical.index(roles.user)]
+        part = assign(spec, source.scene, users, source.time, owner)
+    elif not (part == 0).any():
+        raise ValueError(f"{owner}: no training rows are left; dropped: {source.report['dropped']}")
+    return assemble(name, source.columns(), roles, spec, part, source.report, owner=owner)
+
+
+def encode(source: Any, schema: _C.data.Schema, **roles: Any) -> _C.data.Table:
+    """Encodes a source for a model: the rows of ``read_table(source, schema=schema, ...)`` as one table.
+
+    Raises:
+        ValueError: a column of the schema is missing, or a cell is not what is wanted.
+    """
+    return read_table(source, schema=schema, **roles).table
+
+
+def _sources(data: Any, parts: Mapping[str, Any], delimiter: str | None, owner: str) -> list[Piece]:
+    given = {part: source for part, source in parts.items() if source is not None}
+    if data is not None and given:
+        raise ValueError(f"{owner}: give data or {', '.join(given)}, not both")
+    if data is None and not given:
+        raise ValueError(f"{owner}: no source; give data (and split), or train, valid and test")
+    if data is not None:
+        return pieces(data, owner, delimiter)
+    return [piece for part, source in given.items() for piece in pieces(source, owner, delimiter, part=part)]
+
+
+def _clean_spec(given: Any, owner: str) -> dict[str, str]:
+    out = {key: values[0] for key, values in CLEAN.items()}
+    for key, value in mapping(f"{owner}: clean", given or {}).items():
+        unknown_key(f"{owner}: clean", [key], CLEAN)
+        out[key] = choice(f"{owner}: clean: {key}", value, CLEAN[key])
+    return out
+
+
+def _encoded(frame: Frame, schema: _C.data.Schema, given: dict[str, Any], split: Any, name: str, owner: str) -> Dataset:
+    if split is not None:
+        raise ValueError(f"{owner}: a source that is encoded for a schema is not split; leave split out")
+    defaults = {key: value.default for key, value in inspect.signature(read_table).parameters.items()}
+    changed = {key: value for key, value in given.items() if value != defaults[key]}
+    trained = Roles.from_json(schema.reader) if schema.reader else None
+    wanted = _schema_roles(schema, given) | {"task": schema.task, "needs_label": False}
+    for key, value in changed.items():
+        wanted[key] = value
+    roles = None
+    if trained is not None:
+        keep = {key: None for key in ("label", "scene", "time", "weight", "interest") if key not in changed}
+        roles = resolve(frame, wanted | keep, owner)
+        roles = replace(roles, **_kept(frame, trained, keep), numeric=trained.numeric, lists=trained.lists)
+        roles = replace(roles, fitted=trained.fitted, min_count=trained.min_count, unseen_scene=trained.unseen_scene)
+    else:
+        roles = resolve(frame, wanted, owner)
+    source = arrays(frame, roles, {"incomplete": "error", "wrong": "error", "duplicates": "keep"})
+    part = source.part if source.part is not None else np.full(source.rows, 2, np.int8)
+    return assemble(name, source.columns(), roles, Split("files"), part, source.report, schema=schema, owner=owner)
+
+
+def _schema_roles(schema: _C.data.Schema, given: dict[str, Any]) -> dict[str, Any]:
+    names = [field.name for field in schema.categorical]
+    lists = {kind: [each.name for each in schema.lists if each.kind == kind] for kind in ("multi_hot", "sequence")}
+    return dict(given) | {
+        "user": schema.user,
+        "item": schema.item,
+        "categorical": names,
+        "numeric": [field.name for field in schema.numeric],
+        **lists,
+    }
+
+
+def _kept(frame: Frame, trained: Roles, keep: Mapping[str, None]) -> dict[str, Any]:
+    """Roles of the training data that the new source has columns for; only the scene must be there."""
+    out: dict[str, Any] = {}
+    for role in keep:
+        value = getattr(trained, role)
+        if value is None:
+            continue
+        if role == "scene":
+            by_file = any(piece.scene is not None for piece in frame.pieces)
+            if by_file or value.kind == "files":
+                if not by_file:
+                    raise ValueError(f"{frame.owner}: the model has one file a scene; give a dict from scene to source")
+                continue
+            for column in value.columns:
+                frame.require(column, "scene")
+            out[role] = value
+            continue
+        column = value if isinstance(value, str) else getattr(value, "column", None) or getattr(value, "name", None)
+        if column in frame.names:
+            out[role] = value
+    return out

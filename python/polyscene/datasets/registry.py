@@ -1,0 +1,165 @@
+"""What is known of each data set: where it lies, its digest and licence, and how its files become one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from polyscene.data._errors import listed, suggestion
+from polyscene.datasets import _movielens
+
+GROUPLENS = "https://files.grouplens.org/datasets/movielens"
+MIRROR = "https://huggingface.co/datasets/Recommenders/MovieLens/resolve/main"
+_RESEARCH = (
+    "MovieLens data of GroupLens Research, University of Minnesota. For research use: no commercial use without "
+    "permission, no redistribution without separate permission, no implied endorsement. Terms: "
+)
+_CITATION = (
+    "F. M. Harper and J. A. Konstan. The MovieLens Datasets: History and Context. ACM Transactions on Interactive "
+    "Intelligent Systems 5(4), 2015. https://doi.org/10.1145/2827872"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one data set is got and read.
+
+    Attributes:
+        name: the name in `load` and in configurations.
+        title: one line on what it is.
+        licence: what its publisher allows.
+        citation: the paper to cite.
+        rows: rows of the complete set.
+        urls: where the archive lies, tried in this order.
+        sha256: digest of the archive.
+        size: bytes of the archive.
+        folder: top folder of the archive.
+        files: what the folder must hold.
+        read: folder to table, or None when the files there are not this data set's.
+        roles: arguments of `read_table`.
+    """
+
+    name: str
+    title: str
+    licence: str = ""
+    citation: str = ""
+    rows: int = 0
+    urls: tuple[str, ...] = ()
+    sha256: str = ""
+    size: int = 0
+    folder: str = ""
+    files: tuple[str, ...] = ()
+    read: Callable[[str, Path], pa.Table | None] | None = None
+    roles: dict[str, Any] = field(default_factory=dict)
+
+
+def _movielens_recipe(
+    name: str,
+    title: str,
+    rows: int,
+    size: int,
+    digest: str,
+    files: tuple[str, ...],
+    reader: Callable[[str, Path], pa.Table | None],
+    roles: dict[str, Any],
+    redistribute: bool,
+) -> Recipe:
+    terms = f"{GROUPLENS}/{name}-README.txt" if name != "ml-25m" else f"{GROUPLENS}/{name}-README.html"
+    if name == "ml-20m":
+        terms = terms.replace(".txt", ".html")
+    licence = _RESEARCH + terms
+    if redistribute:
+        licence = licence.replace(
+            "no redistribution without separate permission", "redistribution under the same terms"
+        )
+    urls = [f"{GROUPLENS}/{name}.zip"] + ([f"{MIRROR}/{name}.zip"] if name != "ml-25m" else [])
+    return Recipe(name, title, licence, _CITATION, rows, tuple(urls), digest, size, name, files, reader, roles)
+
+
+_PEOPLE = {"by": "age", "edges": [25, 35]}
+_COMMON = {
+    "label": {"column": "rating", "at_least": 4},
+    "user": "user_id",
+    "item": "item_id",
+    "time": "timestamp",
+    "interest": {"name": "genres", "separator": "|"},
+    "multi_hot": [{"name": "genres", "separator": "|"}],
+}
+_WITH_PEOPLE = _COMMON | {
+    "scene": _PEOPLE,
+    "categorical": ["user_id", "item_id", "gender", "occupation", "zip_code", "release_year", "class"],
+    "numeric": ["age"],
+}
+_WITHOUT_PEOPLE = _COMMON | {"scene": "class", "categorical": ["user_id", "item_id", "release_year"]}
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "simulator",
+            "users whose interests move between scenes by a known transition matrix; made on the spot",
+            "made by polyscene; no restrictions",
+        ),
+        _movielens_recipe(
+            "ml-100k",
+            "100,000 ratings of 1,682 films by 943 users, 1997-1998",
+            100_000,
+            4_924_029,
+            "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+            ("u.data", "u.user", "u.item"),
+            _movielens.read_100k,
+            _WITH_PEOPLE,
+            False,
+        ),
+        _movielens_recipe(
+            "ml-1m",
+            "1,000,209 ratings of 3,706 films by 6,040 users, 2000-2003",
+            1_000_209,
+            5_917_549,
+            "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+            ("ratings.dat", "users.dat", "movies.dat"),
+            _movielens.read_1m,
+            _WITH_PEOPLE,
+            False,
+        ),
+        _movielens_recipe(
+            "ml-20m",
+            "20,000,263 ratings of 26,744 films by 138,493 users, 1995-2015",
+            20_000_263,
+            198_702_078,
+            "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
+            ("ratings.csv", "movies.csv"),
+            _movielens.read_csv,
+            _WITHOUT_PEOPLE,
+            True,
+        ),
+        _movielens_recipe(
+            "ml-25m",
+            "25,000,095 ratings of 59,047 films by 162,541 users, 1995-2019",
+            25_000_095,
+            261_978_986,
+            "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa",
+            ("ratings.csv", "movies.csv"),
+            _movielens.read_csv,
+            _WITHOUT_PEOPLE,
+            True,
+        ),
+    )
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of a data set.
+
+    Raises:
+        ValueError: there is none of that name; the message lists the known ones.
+    """
+    if name not in RECIPES:
+        raise ValueError(
+            f"datasets: unknown data set {name!r}; known: {listed(RECIPES)}{suggestion(str(name), RECIPES)}"
+        )
+    return RECIPES[name]

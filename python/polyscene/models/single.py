@@ -1,0 +1,141 @@
+"""Single-scene baselines: what any other model must beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from polyscene._model import Model
+
+
+class Logistic(Model):
+    r"""Logistic regression on one-hot and multi-hot fields, the scene and numeric columns.
+
+    .. math:: \text{logit} = b + t_{scene} + \sum_f w_{f, x_f} + v \cdot z
+
+    Tasks: ctr.
+
+    Args:
+        schema: fields, vocabularies and scenes of the data.
+        embedding_l2: L2 penalty on the weights that a batch looks up.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> model = Logistic(data.schema, embedding_l2=0.01)
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "logistic"
+
+    def export_form(self) -> nn.Module:
+        """See :meth:`Model.export_form`."""
+        return _LogisticForm(self)
+
+
+class Popularity(Model):
+    r"""The smoothed mean label of the item in the row's scene, in closed form.
+
+    .. math::
+        r_i = \frac{\sum_i y + k m}{n_i + k}, \qquad r_{s,i} = \frac{\sum_{s,i} y + k r_i}{n_{s,i} + k}
+
+    Its forward is the rate for ratings and its log-odds for ctr. Tasks: ctr, rating.
+
+    Args:
+        schema: fields, vocabularies and scenes of the data, with an item column.
+        scope: "scene" for the rate in the row's scene, "overall" for the one over all scenes.
+        smoothing: rows that the prior counts for (k).
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> model = Popularity(data.schema, scope="overall")
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "popularity"
+
+    def export_form(self) -> nn.Module:
+        """See :meth:`Model.export_form`."""
+        return _PopularityForm(self)
+
+
+class MF(Model):
+    r"""Biased matrix factorisation (Koren et al., IEEE Computer 2009), on labels or ratings.
+
+    .. math:: \text{score} = \mu + b_u + b_i + p_u \cdot q_i
+
+    In evaluation mode predicted ratings are clipped to the range of the training ratings. Tasks: ctr, rating.
+
+    Args:
+        schema: fields, vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the factors.
+        init_std: standard deviation of the initial factors.
+        embedding_l2: L2 penalty on the factors that a batch looks up; half of it on their biases.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> model = MF(data.schema, dim=8)
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "mf"
+
+    def export_form(self) -> nn.Module:
+        """See :meth:`Model.export_form`."""
+        return _MFForm(self)
+
+
+def _copy(tensor: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach().clone(), requires_grad=False)
+
+
+class _LogisticForm(nn.Module):
+    def __init__(self, model: Logistic) -> None:
+        super().__init__()
+        if any(column.kind == "multi_hot" for column in model.schema.lists):
+            raise TypeError("Logistic: there is no export form for data with multi-hot columns")
+        rows = torch.tensor([0] + [field.rows for field in model.schema.categorical])
+        self.register_buffer("offsets", rows.cumsum(0)[:-1])  # [F]
+        self.weight = _copy(model.fields.weight.squeeze(1))
+        self.scene = _copy(model.scene)
+        self.numeric = _copy(model.numeric) if "numeric" in model._parameters else None
+        self.bias = _copy(model.bias)
+
+    def forward(self, categorical: torch.Tensor, numeric: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
+        out = self.weight[categorical + self.offsets].sum(1) + self.scene[scene] + self.bias  # [B]
+        return out if self.numeric is None else out + numeric.to(self.numeric.dtype) @ self.numeric
+
+
+class _PopularityForm(nn.Module):
+    def __init__(self, model: Popularity) -> None:
+        super().__init__()
+        self.register_buffer("rate", model.rate.clone())  # [S, I] or [1, I]
+        self.by_scene = model.options["scope"] == "scene"
+        self.item = model.schema.field(model.schema.item)
+        self.log_odds = model.schema.task != "rating"
+
+    def forward(self, categorical: torch.Tensor, numeric: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
+        row = scene if self.by_scene else torch.zeros_like(scene)
+        rate = self.rate[row, categorical[:, self.item]]  # [B]
+        return torch.logit(rate, 1e-6) if self.log_odds else rate
+
+
+class _MFForm(nn.Module):
+    def __init__(self, model: MF) -> None:
+        super().__init__()
+        self.fields = [model.schema.field(name) for name in (model.schema.user, model.schema.item)]
+        self.p, self.q = _copy(model.user.weight), _copy(model.item.weight)
+        self.p_bias, self.q_bias = _copy(model.user_bias.weight.squeeze(1)), _copy(model.item_bias.weight.squeeze(1))
+        self.mean = _copy(model.mean)
+        rating = model.schema.task == "rating"
+        self.bounds = (model.schema.label_low, model.schema.label_high) if rating else None
+
+    def forward(self, categorical: torch.Tensor, numeric: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
+        user, item = categorical[:, self.fields[0]], categorical[:, self.fields[1]]  # [B]
+        out = self.mean + self.p_bias[user] + self.q_bias[item] + (self.p[user] * self.q[item]).sum(1)
+        return out if self.bounds is None else out.clamp(*self.bounds)
