@@ -7,11 +7,9 @@ list(APPEND POLYSCENE_TEST_SOURCES
   core/safetensors_test.cpp
   core/sha256_test.cpp
   core/version_test.cpp
+  data/columns_test.cpp
   eval/metrics_test.cpp
   eval/scene_metrics_test.cpp
-  nn/feature_embedding_test.cpp
-  nn/lookup_test.cpp
-  data/columns_test.cpp
   nn/attention_test.cpp
   nn/conv_encoder_test.cpp
   nn/dense_attention_head_test.cpp
