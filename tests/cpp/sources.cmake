@@ -10,6 +10,10 @@ list(APPEND POLYSCENE_TEST_SOURCES
   data/columns_test.cpp
   eval/metrics_test.cpp
   eval/scene_metrics_test.cpp
+  models/registry_test.cpp
+  models/single/logistic_test.cpp
+  models/single/mf_test.cpp
+  models/single/popularity_test.cpp
   nn/attention_test.cpp
   nn/conv_encoder_test.cpp
   nn/dense_attention_head_test.cpp

@@ -1,0 +1,114 @@
+"""Small real data and batches, for tests and examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from polyscene import _C
+
+_USERS, _ITEMS, _GENRES = 40, 30, 5
+_SCENES = ("phone", "tablet", "television")
+
+
+class TinyData:
+    """A data set in memory: ``schema``, ``train``, ``valid`` and ``test``."""
+
+    def __init__(self, columns: Any, schema: Any, tables: dict[str, Any]) -> None:
+        self.columns = columns
+        self.schema = schema
+        self.train, self.valid, self.test = (tables[role] for role in ("train", "valid", "test"))
+
+
+def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool = False) -> TinyData:
+    """Makes a small data set of 40 users and 30 items in 3 scenes, whose labels a model can learn.
+
+    Args:
+        task: "ctr" (labels 0/1) or "rating" (labels 1 to 5).
+        seed: what is drawn; the same seed gives the same data.
+        rows: rows in all; 70 % train, 15 % valid, 15 % test.
+        bare: users, items and scenes alone: no numeric column, other fields, lists, interests, time or behaviour.
+
+    Raises:
+        ValueError: another task.
+
+    Example:
+        >>> data = tiny_data(seed=1)
+        >>> len(data.train), data.schema.scenes
+        (420, ['phone', 'tablet', 'television'])
+    """
+    if task not in ("ctr", "rating"):
+        raise ValueError(f"tiny_data: task must be 'ctr' or 'rating', got {task!r}")
+    draw = np.random.default_rng(seed)
+    user, item = draw.integers(0, _USERS, rows), draw.integers(0, _ITEMS, rows)
+    scene = draw.choice(len(_SCENES), rows, p=[0.6, 0.3, 0.1])
+    age, minutes = draw.uniform(15, 70, _USERS), draw.exponential(20, rows)
+    genre = draw.integers(0, _GENRES, _ITEMS)
+    taste = draw.normal(0, 1.2, (len(_SCENES), _USERS, _GENRES)).mean(0, keepdims=True)
+    taste = taste + draw.normal(0, 0.4, (len(_SCENES), _USERS, _GENRES))
+    score = taste[scene, user, genre[item]] + draw.normal(0, 0.5, _ITEMS)[item] + 0.01 * (minutes - 20)
+    score = score + draw.normal(0, 0.3, rows)
+    label = (score > 0).astype(np.float32) if task == "ctr" else np.clip(np.round(3 + score), 1, 5).astype(np.float32)
+
+    fields = {"user_id": (user, "u", _USERS), "item_id": (item, "i", _ITEMS)}
+    if not bare:
+        fields |= {"age_group": ((age[user] // 20).astype(int), "a", 4), "genre": (genre[item], "g", _GENRES)}
+    numbers = np.stack([age[user], minutes], 1).astype(np.float32)[:, : 0 if bare else 2]
+    numbers[draw.random(numbers.shape) < 0.05] = np.nan
+    columns = _C.data.Columns(
+        categorical=list(fields),
+        codes=torch.from_numpy(np.stack([codes for codes, _, _ in fields.values()], 1).astype(np.int32)),
+        ids=[_C.data.Strings([f"{letter}{k}" for k in range(n)]) for _, letter, n in fields.values()],
+        numeric=[] if bare else ["age", "minutes"],
+        numbers=torch.from_numpy(numbers),
+        lists=[] if bare else ["tags"],
+        list_codes=[] if bare else [_ragged(draw, rows, 6)],
+        list_ids=[] if bare else [_C.data.Strings([f"t{k}" for k in range(6)])],
+        scene=torch.from_numpy(scene.astype(np.int32)),
+        scene_names=list(_SCENES),
+        label=torch.from_numpy(label),
+        time=None if bare else torch.arange(rows) * 60,
+        interest=None if bare else _C.data.Ragged(_int32(genre[item]), torch.arange(rows + 1)),
+        interest_ids=None if bare else _C.data.Strings([f"g{k}" for k in range(_GENRES)]),
+    )
+    order = torch.from_numpy(draw.permutation(rows))
+    first, second = int(0.7 * rows), int(0.85 * rows)
+    parts = {"train": order[:first], "valid": order[first:second], "test": order[second:]}
+    schema = _C.data.fit_schema(columns, parts["train"].sort().values, task=task, user="user_id", item="item_id")
+    tables = {role: _C.data.Table(columns, schema, part.sort().values, role) for role, part in parts.items()}
+    if not bare:
+        history = _C.data.History.fit(tables["train"])
+        for table in tables.values():
+            table.history = history
+    return TinyData(columns, schema, tables)
+
+
+def batch(data: Any, rows: int, seed: int = 0, *, history: int | None = None) -> Any:
+    """Draws a batch of training rows, in no order and not grouped by scene.
+
+    Args:
+        data: a data set, such as :func:`tiny_data` gives.
+        rows: rows of the batch, drawn without replacement while there are enough.
+        seed: which rows.
+        history: how many past events each row carries; None for the default of tables.
+
+    Example:
+        >>> len(batch(tiny_data(), 8))
+        8
+    """
+    size = len(data.train)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.cat([torch.randperm(size, generator=generator) for _ in range(-(-rows // size) or 1)])
+    return data.train.batch(drawn[:rows], **({} if history is None else {"history": history}))
+
+
+def _int32(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.int32))
+
+
+def _ragged(draw: np.random.Generator, rows: int, ids: int) -> Any:
+    lengths = draw.integers(0, 4, rows)
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    return _C.data.Ragged(_int32(draw.integers(0, ids, offsets[-1])), torch.from_numpy(offsets))

@@ -1,0 +1,580 @@
+"""Every registered model is an ordinary torch.nn.Module, and what C++ would silently ignore raises or is forwarded."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from typing import Any
+
+import polyscene as ps
+import pytest
+import torch
+from torch import nn
+
+NAMES = ps.models.list()
+WITHOUT_PARAMETERS = {"popularity"}  # closed form: nothing to optimise
+WITHOUT_GRADIENT: dict[str, set[str]] = {}  # parameters that one batch may leave without a gradient
+NEEDS_MORE: dict[str, str] = {}  # models that users, items and scenes alone do not suffice, and what they say
+OPTIMISERS: list[tuple[Any, dict[str, Any]]] = [
+    (torch.optim.SGD, {"lr": 0.05}),
+    (torch.optim.SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True}),
+    (torch.optim.Adam, {"lr": 0.01}),
+    (torch.optim.Adam, {"lr": 0.01, "fused": True}),
+    (torch.optim.Adam, {"lr": 0.01, "foreach": True, "amsgrad": True}),
+    (torch.optim.AdamW, {"lr": 0.01}),
+    (torch.optim.Adagrad, {"lr": 0.05}),
+    (torch.optim.Adadelta, {"lr": 1.0}),
+    (torch.optim.Adamax, {"lr": 0.01}),
+    (torch.optim.NAdam, {"lr": 0.01}),
+    (torch.optim.RAdam, {"lr": 0.01}),
+    (torch.optim.ASGD, {"lr": 0.05}),
+    (torch.optim.Rprop, {"lr": 0.001}),
+    (torch.optim.RMSprop, {"lr": 0.005}),
+]
+
+every_model = pytest.mark.parametrize("name", NAMES)
+trained_models = pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_PARAMETERS])
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    return ps.testing.tiny_data()
+
+
+def make(name: str, data: Any, **options: Any) -> ps.Model:
+    torch.manual_seed(0)
+    model = ps.models.create(name, data.schema, **options)
+    model.prepare(data.train)
+    model.fit_closed_form(data.train)
+    return model
+
+
+def draw(model: ps.Model, data: Any, rows: int, seed: int = 0) -> Any:
+    return ps.testing.batch(data, rows, seed, history=model.history_length)
+
+
+def scramble(model: nn.Module, seed: int = 1) -> nn.Module:
+    """Moves the model away from an initialisation that may be all zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return model
+
+
+def auc(label: torch.Tensor, score: torch.Tensor) -> float:
+    positive, negative = score[label == 1], score[label == 0]
+    difference = positive[:, None] - negative[None, :]
+    return ((difference > 0).double() + 0.5 * (difference == 0).double()).mean().item()
+
+
+def groups(model: nn.Module) -> list[nn.Module]:
+    return [module for path, module in model.named_modules() if path]
+
+
+# -- forward ---------------------------------------------------------------------------------------
+
+
+@every_model
+def test_forward_gives_one_finite_logit_a_row(name: str, data: Any) -> None:
+    model = make(name, data)
+    assert isinstance(model, nn.Module)
+    out = model(draw(model, data, 16))
+    assert out.shape == (16,)
+    assert out.dtype == torch.float32
+    assert out.isfinite().all()
+
+
+@every_model
+def test_row_does_not_depend_on_the_rest_of_the_batch(name: str, data: Any) -> None:
+    model = scramble(make(name, data)).eval()
+    batch = draw(model, data, 12)
+    one, other = batch.take([0, 1, 2, 3]), batch.take([0, 8, 9, 10, 11])
+    torch.testing.assert_close(model(one)[0], model(other)[0], rtol=1e-5, atol=1e-6)
+
+
+@every_model
+def test_answers_in_batch_order(name: str, data: Any) -> None:
+    model = scramble(make(name, data)).eval()
+    batch = draw(model, data, 20)
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(model(batch.take(order)), model(batch)[order], rtol=1e-5, atol=1e-6)
+    grouped = data.train.batch(torch.arange(40).flip(0), grouped=True, history=model.history_length)
+    by_hand = data.train.batch(grouped.row, history=model.history_length)
+    assert (grouped.scene.diff() >= 0).all()
+    torch.testing.assert_close(model(grouped), model(by_hand), rtol=1e-5, atol=1e-6)
+
+
+@every_model
+@pytest.mark.parametrize("rows", [0, 1])
+def test_empty_and_single_row_batches(name: str, rows: int, data: Any) -> None:
+    model = make(name, data)
+    batch = draw(model, data, 4).take(list(range(rows)))
+    assert model(batch).shape == (rows,)
+    loss = model.loss(batch)
+    assert loss.isfinite()
+    if name not in WITHOUT_PARAMETERS:
+        loss.backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_model
+def test_bare_data_runs_or_says_what_is_missing(name: str) -> None:
+    bare = ps.testing.tiny_data(bare=True)
+    if name in NEEDS_MORE:
+        with pytest.raises(ValueError, match=NEEDS_MORE[name]):
+            make(name, bare)
+        return
+    model = make(name, bare)
+    out = model(draw(model, bare, 8))
+    assert out.shape == (8,)
+    assert out.isfinite().all()
+
+
+@every_model
+def test_other_schema_is_refused(name: str, data: Any) -> None:
+    model, other = make(name, data), ps.testing.tiny_data(seed=5)
+    with pytest.raises(ValueError, match=f"{name}: the batch was encoded with schema .*, the model has"):
+        model(draw(model, other, 4))
+    with pytest.raises(ValueError, match="another schema"):
+        model.prepare(other.train)
+
+
+@every_model
+def test_wrong_options_name_the_right_ones(name: str, data: Any) -> None:
+    known = ", ".join(ps.models.options(name))
+    with pytest.raises(ValueError, match=f"unknown option 'no_such'; known options: {known}"):
+        ps.models.create(name, data.schema, no_such=1)
+    first = next(iter(ps.models.options(name)))
+    with pytest.raises(TypeError, match=f"{name}: option '{first}' must be .* got None; leave it out for its default"):
+        ps.models.create(name, data.schema, **{first: None})
+    with pytest.raises(TypeError, match=f"option '{first}' must be"):
+        ps.models.create(name, data.schema, **{first: object()})
+    with pytest.raises(ValueError, match=f"option '{first}' must be .*, got"):
+        ps.models.create(name, data.schema, **{first: ["x", "y"]})
+
+
+@every_model
+def test_options_are_complete_and_documented(name: str, data: Any) -> None:
+    model = ps.models.create(name, data.schema)
+    known = ps.models.options(name)
+    assert model.options == {option: field.default for option, field in known.items()}
+    assert all(field.doc for field in known.values())
+    assert f"{next(iter(known))}=" in repr(model)
+    doc = type(model).__doc__ or ""
+    assert "Args:" in doc
+    assert all(f"{option}:" in doc for option in known)
+
+
+# -- training --------------------------------------------------------------------------------------
+
+
+@trained_models
+def test_every_trainable_parameter_gets_a_gradient(name: str, data: Any) -> None:
+    model = scramble(make(name, data))
+    model.loss(draw(model, data, 200)).backward()
+    without = {path for path, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    assert without <= WITHOUT_GRADIENT.get(name, set())
+
+
+@trained_models
+@pytest.mark.parametrize(("kind", "settings"), OPTIMISERS, ids=lambda value: getattr(value, "__name__", ""))
+def test_optimisers_lower_the_loss(name: str, kind: Any, settings: dict[str, Any], data: Any) -> None:
+    model = make(name, data).eval()  # without dropout, so that losses compare
+    batch = draw(model, data, 128)
+    optimiser = kind(model.parameters(), **settings)
+    before = model.loss(batch).item()
+    for _ in range(12):
+        optimiser.zero_grad()
+        model.loss(batch).backward()
+        optimiser.step()
+    assert model.loss(batch).item() < before - 1e-4
+
+
+@trained_models
+def test_lbfgs_lowers_the_loss(name: str, data: Any) -> None:
+    model = make(name, data).eval()
+    batch = draw(model, data, 128)
+    optimiser = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=5)
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = model.loss(batch)
+        loss.backward()
+        return loss
+
+    before = model.loss(batch).item()
+    optimiser.step(closure)
+    assert model.loss(batch).item() < before
+
+
+@trained_models
+def test_sparse_gradients_with_sparse_adam(name: str, data: Any) -> None:
+    model = scramble(make(name, data)).eval()
+    tables = set(model.table_parameters())
+    assert tables <= dict(model.named_parameters()).keys()
+    if not tables:
+        pytest.fail(f"{name} names no lookup table")
+    batch = draw(model, data, 6)
+    model.loss(batch).backward()
+    dense = {path: p.grad.clone() for path, p in model.named_parameters() if path in tables}
+    model.zero_grad()
+    model.sparse_gradients(True)
+    model.loss(batch).backward()
+    named = dict(model.named_parameters())
+    assert all(named[path].grad.is_sparse for path in tables)
+    for path in tables:
+        torch.testing.assert_close(named[path].grad.to_dense(), dense[path], rtol=1e-5, atol=1e-7)
+    before = {path: named[path].detach().clone() for path in tables}
+    torch.optim.SparseAdam([named[path] for path in tables], lr=0.01).step()
+    for path in tables:
+        still = (named[path].detach() == before[path]).flatten(1).all(1)
+        looked_up = torch.zeros_like(still)
+        looked_up[named[path].grad.coalesce().indices()[0]] = True
+        assert still[~looked_up].all()
+        assert not still.all()
+    model.sparse_gradients(False)
+    model.zero_grad()
+    model.loss(batch).backward()
+    assert not any(named[path].grad.is_sparse for path in tables)
+
+
+@trained_models
+def test_gradient_clipping(name: str, data: Any) -> None:
+    model = scramble(make(name, data))
+    model.loss(draw(model, data, 64)).backward()
+    before = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
+    returned = nn.utils.clip_grad_norm_(model.parameters(), before.item() / 4)
+    torch.testing.assert_close(returned, before)
+    after = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
+    torch.testing.assert_close(after, before / 4, rtol=1e-3, atol=1e-6)
+    nn.utils.clip_grad_value_(model.parameters(), 1e-4)
+    assert max(p.grad.abs().max().item() for p in model.parameters() if p.grad is not None) <= 1e-4
+
+
+@trained_models
+def test_over_fits_64_rows(name: str, data: Any) -> None:
+    model = make(name, data)
+    batch = draw(model, data, 64)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(200):
+        optimiser.zero_grad()
+        model.loss(batch).backward()
+        optimiser.step()
+    with torch.no_grad():
+        assert auc(batch.label, model.eval()(batch)) > 0.99
+
+
+# -- nn.Module -------------------------------------------------------------------------------------
+
+
+@every_model
+def test_state_dict_moves_a_model(name: str, data: Any) -> None:
+    model, other = scramble(make(name, data)).eval(), ps.models.create(name, data.schema).eval()
+    other.prepare(data.train)
+    state = model.state_dict()
+    assert list(state) == [path for path, _, _ in model._impl.tensors()]
+    result = other.load_state_dict(state)
+    assert not result.missing_keys
+    assert not result.unexpected_keys
+    batch = draw(model, data, 8)
+    assert torch.equal(other(batch), model(batch))
+
+
+@every_model
+def test_strict_loading_names_what_does_not_fit(name: str, data: Any) -> None:
+    model = make(name, data)
+    state = model.state_dict()
+    first = next(iter(state))
+    with pytest.raises(RuntimeError, match=rf"Missing key\(s\) in state_dict: \"{first}\""):
+        model.load_state_dict({key: value for key, value in state.items() if key != first})
+    with pytest.raises(RuntimeError, match=r"Unexpected key\(s\) in state_dict: \"no.such\""):
+        model.load_state_dict(state | {"no.such": torch.zeros(1)})
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        model.load_state_dict(state | {first: torch.zeros(3, 1, 2)})
+    assert model.load_state_dict(state | {"no.such": torch.zeros(1)}, strict=False).unexpected_keys == ["no.such"]
+
+
+@every_model
+def test_double_reaches_cpp(name: str, data: Any) -> None:
+    model = scramble(make(name, data)).eval()
+    batch = draw(model, data, 8)
+    single = model(batch)
+    if name not in WITHOUT_PARAMETERS:
+        model.loss(batch).backward()
+    tensors = [*model.parameters(), *model.buffers()]
+    assert model.double() is model
+    assert all(a is b for a, b in zip(tensors, [*model.parameters(), *model.buffers()], strict=True))
+    assert all(tensor.dtype == torch.float64 for tensor in tensors if tensor.is_floating_point())
+    assert all(p.grad is None or p.grad.dtype == torch.float64 for p in model.parameters())
+    assert model(batch).dtype == torch.float64
+    torch.testing.assert_close(model(batch).float(), single, rtol=1e-4, atol=1e-5)
+    if name not in WITHOUT_PARAMETERS:
+        model.loss(batch).backward()
+    assert model.to(torch.float32) is model
+    torch.testing.assert_close(model(batch), single, rtol=1e-5, atol=1e-6)
+
+
+@every_model
+def test_train_and_eval_reach_every_part(name: str, data: Any) -> None:
+    model = make(name, data)
+    for mode in (False, True):
+        assert model.train(mode) is model
+        assert model._impl.training is mode
+        assert all(training is mode for _, _, training in model._impl.children())
+        assert all(module.training is mode for module in model.modules())
+
+
+@every_model
+def test_mode_of_a_part_is_its_own(name: str, data: Any) -> None:
+    model = make(name, data)
+    paths = [path for path, _, _ in model._impl.children()]
+    assert paths == [path for path, _ in model.named_modules() if path]
+    for path in paths:
+        model.train()
+        model.get_submodule(path).eval()
+        frozen = {p for p in paths if p == path or p.startswith(f"{path}.")}
+        assert {p for p, _, training in model._impl.children() if not training} == frozen
+        assert model._impl.training
+
+
+def keeps(model: nn.Module, made: nn.Module, batch: Any) -> None:
+    assert type(made) is type(model)
+    assert torch.equal(made(batch), model(batch))
+    assert not made.training
+    assert made._impl.training is False
+    assert made.note == {"by": ["me"]}
+    for (path, a), (other, b) in zip(model.state_dict().items(), made.state_dict().items(), strict=True):
+        assert path == other
+        assert torch.equal(a, b)
+        assert a.dtype == b.dtype
+        if a.numel():
+            assert a.data_ptr() != b.data_ptr()
+    assert [p.requires_grad for p in made.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert made.options == model.options
+    assert made.schema.digest == model.schema.digest
+    assert (made._impl.history is None) == (model._impl.history is None)
+
+
+def double_output(module: nn.Module, args: Any, out: torch.Tensor) -> torch.Tensor:
+    return 2 * out
+
+
+@every_model
+@pytest.mark.parametrize("way", ["deepcopy", "pickle", "torch.save"])
+def test_copies_keep_everything(name: str, way: str, data: Any) -> None:
+    model = scramble(make(name, data)).double().eval()
+    model.note = {"by": ["me"]}
+    model.register_forward_hook(double_output)
+    for parameter in list(model.parameters())[:1]:
+        parameter.requires_grad_(False)
+    state = torch.random.get_rng_state()
+    if way == "deepcopy":
+        made = copy.deepcopy(model)
+    elif way == "pickle":
+        made = pickle.loads(pickle.dumps(model))
+    else:
+        file = io.BytesIO()
+        torch.save(model, file)
+        file.seek(0)
+        made = torch.load(file, weights_only=False)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    batch = draw(model, data, 8)
+    keeps(model, made, batch)
+    assert made.note is not model.note
+    made._forward_hooks.clear()
+    assert torch.equal(2 * made(batch), model(batch))
+    if name not in WITHOUT_PARAMETERS:
+        before = model(batch)
+        scramble(made)
+        assert torch.equal(model(batch), before)
+        assert not torch.equal(2 * made(batch), before)
+
+
+@every_model
+def test_part_of_a_larger_module(name: str, data: Any) -> None:
+    model = scramble(make(name, data)).eval()
+    whole = nn.Sequential(model, nn.Sigmoid())
+    batch = draw(model, data, 8)
+    assert torch.equal(whole(batch), model(batch).sigmoid())
+    assert list(whole.state_dict()) == [f"0.{path}" for path in model.state_dict()]
+    made = copy.deepcopy(whole)
+    assert torch.equal(made(batch), whole(batch))
+    whole.double()
+    assert whole(batch).dtype == torch.float64
+
+
+@every_model
+def test_hooks_fire(name: str, data: Any) -> None:
+    model = scramble(make(name, data)).eval()
+    batch = draw(model, data, 8)
+    plain = model(batch)
+    seen: list[str] = []
+    model.register_forward_pre_hook(lambda module, args: seen.append("before"))
+    model.register_forward_hook(double_output)
+    assert torch.equal(model(batch), 2 * plain)
+    assert seen == ["before"]
+    for path, parameter in model.named_parameters():
+        parameter.register_hook(lambda grad, path=path: seen.append(path))
+    if name not in WITHOUT_PARAMETERS:
+        model.loss(draw(model, data, 200)).backward()
+        assert set(seen[1:]) == {path for path, p in model.named_parameters() if p.grad is not None}
+
+
+# -- the mirror: what C++ would silently ignore ----------------------------------------------------
+
+
+@every_model
+def test_assignment_is_refused(name: str, data: Any) -> None:
+    model = make(name, data)
+    batch = draw(model, data, 4)
+    before = model(batch)
+    for path, tensor in model.state_dict(keep_vars=True).items():
+        parent, _, leaf = path.rpartition(".")
+        owner = model.get_submodule(parent)
+        with pytest.raises(TypeError, match=f"'{leaf}' cannot be replaced"):
+            setattr(owner, leaf, nn.Parameter(tensor.detach().clone()) if tensor.requires_grad else tensor.clone())
+        setattr(owner, leaf, tensor)  # itself
+        with pytest.raises(TypeError, match=f"'{leaf}' cannot be removed"):
+            delattr(owner, leaf)
+    with pytest.raises(TypeError, match="structure is fixed"):
+        model.extra = nn.Parameter(torch.zeros(1))
+    with pytest.raises(TypeError, match="structure is fixed"):
+        model.extra = nn.Linear(1, 1)
+    for add in (
+        lambda: model.register_parameter("extra", None),
+        lambda: model.register_buffer("extra", torch.zeros(1)),
+        lambda: model.add_module("extra", nn.Linear(1, 1)),
+    ):
+        with pytest.raises(TypeError, match="'extra' cannot be added"):
+            add()
+    with pytest.raises(TypeError, match=r"load_state_dict\(assign=True\) would leave C\+\+ with the old tensors"):
+        model.load_state_dict(model.state_dict(), assign=True)
+    assert torch.equal(model(batch), before)
+
+
+@trained_models
+def test_reparametrisations_are_refused(name: str, data: Any) -> None:
+    model = make(name, data)
+    batch = draw(model, data, 4)
+    before, keys = model(batch), list(model.state_dict())
+    path = model.table_parameters()[0]
+    parent, _, leaf = path.rpartition(".")
+    owner = model.get_submodule(parent)
+    for change in (
+        lambda: nn.utils.parametrize.register_parametrization(owner, leaf, nn.Identity()),
+        lambda: nn.utils.parametrizations.weight_norm(owner, leaf),
+        lambda: nn.utils.prune.l1_unstructured(owner, leaf, amount=1),
+        lambda: nn.utils.spectral_norm(owner, leaf),
+    ):
+        with pytest.raises(TypeError, match="C\\+\\+ module"):
+            change()
+    assert list(model.state_dict()) == keys
+    torch.testing.assert_close(model.eval()(batch), before)
+
+
+@every_model
+def test_functional_call_is_refused(name: str, data: Any) -> None:
+    model = make(name, data)
+    batch = draw(model, data, 4)
+    other = {path: tensor + 1 for path, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    with pytest.raises(RuntimeError, match="is not the tensor that C\\+\\+ computes with"):
+        torch.func.functional_call(model, other, (batch,))
+    assert model(batch).shape == (4,)
+
+
+@every_model
+def test_meta_device_is_refused(name: str, data: Any) -> None:
+    model = make(name, data)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(TypeError, match="cannot become a tensor on device 'meta'"):
+        model.to("meta")
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), model.state_dict().values(), strict=True))
+
+
+@every_model
+def test_swapping_parameters_is_done_in_place(name: str, data: Any) -> None:
+    model = scramble(make(name, data)).eval()
+    batch = draw(model, data, 4)
+    single, state = model(batch), copy.deepcopy(model.state_dict())
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        model.double()
+        assert model(batch).dtype == torch.float64
+        model.float()
+        with torch.no_grad():
+            for tensor in model.parameters():
+                tensor.zero_()
+        model.load_state_dict(state)
+        assert torch.__future__.get_swap_module_params_on_conversion()
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+    torch.testing.assert_close(model(batch), single)
+
+
+@every_model
+def test_replaced_tensors_are_noticed_at_forward(name: str, data: Any) -> None:
+    model = make(name, data)
+    path, holder, leaf, tensor = model._mirrored[0]
+    holder[leaf] = tensor.detach().clone()  # what stateless calls do behind the module's back
+    with pytest.raises(RuntimeError, match=f"'{path}' is not the tensor"):
+        model(draw(model, data, 4))
+    holder[leaf] = tensor
+    assert model(draw(model, data, 4)).shape == (4,)
+
+
+@every_model
+def test_tracing_is_refused(name: str, data: Any) -> None:
+    model = make(name, data).eval()
+    batch = draw(model, data, 4)
+    with pytest.raises(RuntimeError, match="trace export_form"):
+        torch.jit.trace(lambda x: model(batch) * x, torch.ones(4))
+
+
+@every_model
+def test_parts_have_no_forward_and_no_copies(name: str, data: Any) -> None:
+    for part in groups(make(name, data)):
+        with pytest.raises(TypeError, match="has no forward of its own"):
+            part(torch.zeros(1))
+        with pytest.raises(TypeError, match="copy or pickle the whole module"):
+            copy.deepcopy(part)
+        with pytest.raises(TypeError, match="copy or pickle the whole module"):
+            pickle.dumps(part)
+
+
+@every_model
+def test_names_are_free_in_nn_module(name: str, data: Any) -> None:
+    model = make(name, data)
+    for path, _ in [*model.named_modules(), *model.state_dict().items()]:
+        assert not any(hasattr(nn.Module(), part) for part in path.split(".") if part)
+
+
+@every_model
+def test_tied_tensors_are_mirrored_once(name: str, data: Any) -> None:
+    model = make(name, data)
+    state = model.state_dict(keep_vars=True)
+    assert len({id(tensor) for tensor in state.values()}) == len(state)
+    assert {target for _, target in model._impl.aliases()} <= set(state)
+
+
+# -- export ----------------------------------------------------------------------------------------
+
+
+@every_model
+def test_export_form_equals_forward(name: str) -> None:
+    data = ps.testing.tiny_data(bare=True)
+    model = scramble(make(name, data)).eval()
+    if type(model).export_form is ps.Model.export_form:
+        with pytest.raises(TypeError, match="has no export form"):
+            model.export_form()
+        return
+    form = model.export_form().eval()
+    assert not isinstance(form, ps.Model)
+    one, other = draw(model, data, 16), draw(model, data, 9, seed=1)
+    torch.testing.assert_close(form(*model.export_inputs(one)), model(one))
+    traced = torch.jit.trace(form, model.export_inputs(one))
+    torch.testing.assert_close(traced(*model.export_inputs(other)), model(other))
+    before = form(*model.export_inputs(one))
+    scramble(model)
+    assert torch.equal(form(*model.export_inputs(one)), before)
