@@ -1,5 +1,6 @@
 """Data: readers, roles, scenes, splits and preprocessing."""
 
+from polyscene import _extension  # noqa: F401  torch must be loaded before the compiled part
 from polyscene._C.data import Batch, Columns, History, Schema, Table
 from polyscene.data.checking import CheckReport, Finding, check
 from polyscene.data.dataset import Dataset, open_data
