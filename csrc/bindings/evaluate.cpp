@@ -5,6 +5,7 @@
 #include "bindings/bindings.h"
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/eval/predict.h"
+#include "polyscene/eval/recommend.h"
 
 namespace polyscene::bindings {
 
@@ -29,18 +30,33 @@ py::dict to_python(const eval::Evaluation& evaluation) {
 void bind_evaluate(py::module_& parent) {
   auto m = parent.def_submodule("eval");
   const auto evaluate = [](models::Model& model, const data::Table& table, const std::vector<std::string>& metrics, double threshold) {
-    eval::Evaluation out;
+    std::pair<eval::Evaluation, torch::Tensor> measured;
     {
       const py::gil_scoped_release no_gil;
-      out = eval::evaluate(model, table, metrics, threshold);
+      measured = eval::evaluate(model, table, metrics, threshold);
     }
-    return to_python(out);
+    auto out = to_python(measured.first);
+    out["logits"] = measured.second;
+    return out;
   };
   m.def("evaluate", wrap_pybind_function(evaluate), py::arg("model"), py::arg("table"),
         py::arg("metrics") = std::vector<std::string>(), py::arg("threshold") = 0.5,
         "Metrics overall, as the mean over scenes, and for each scene.");
   m.def("predict_logits", torch::wrap_pybind_function_no_gil(&eval::predict_logits), py::arg("model"), py::arg("table"),
         py::arg("batch_size") = eval::kEvaluationBatch, "Logits of every row in table order, [n].");
+  const auto recommend = [](models::Model& model, const torch::Tensor& user, std::optional<torch::Tensor> user_fields,
+                            std::optional<data::Events> events, int64_t scene, int64_t k, bool exclude_seen) {
+    eval::Recommendation out;
+    {
+      const py::gil_scoped_release no_gil;
+      out = eval::recommend(model, {user, user_fields.value_or(torch::Tensor()), events.value_or(data::Events()), scene, k,
+                                    exclude_seen});
+    }
+    return py::make_tuple(out.item, out.scene, out.score, out.known);
+  };
+  m.def("recommend", wrap_pybind_function(recommend), py::arg("model"), py::arg("user"), py::arg("user_fields") = py::none(),
+        py::arg("events") = py::none(), py::arg("scene") = -1, py::arg("k") = 10, py::arg("exclude_seen") = true,
+        "Returns (items [U, k], scenes [U, k], scores [U, k], known [U]).");
 }
 
 }  // namespace polyscene::bindings

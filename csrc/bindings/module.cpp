@@ -5,6 +5,7 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "The compiled part of polyscene.";
   bind_core(m);
   bind_data(m);
+  bind_simulator(m);
   bind_nn(m);
   bind_models(m);
   bind_transfer(m);

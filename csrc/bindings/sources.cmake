@@ -8,6 +8,7 @@ list(APPEND POLYSCENE_BINDING_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/nn.cpp
   ${CMAKE_CURRENT_LIST_DIR}/options.cpp
   ${CMAKE_CURRENT_LIST_DIR}/py_model.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/simulator.cpp
   ${CMAKE_CURRENT_LIST_DIR}/train.cpp
   ${CMAKE_CURRENT_LIST_DIR}/transfer.cpp
 )

@@ -1,8 +1,39 @@
 """Models of user interest across scenes: C++ on LibTorch, with Python as the way in."""
 
+from polyscene import data, datasets, models, testing
 from polyscene._extension import __version__, cmake_prefix_path
 from polyscene._model import Model
+from polyscene.comparison import Comparison, compare
+from polyscene.data import Batch, Dataset, Schema, Table, open_data, read_table
+from polyscene.display import TrainingProgress
+from polyscene.evaluation import Recommendations, evaluate
+from polyscene.results import Predictions, Result
+from polyscene.saving import load, save
+from polyscene.training import Trainer, seed_everything
 
-from polyscene import models, testing  # isort: skip
-
-__all__ = ["Model", "__version__", "cmake_prefix_path", "models", "testing"]
+__all__ = [
+    "Batch",
+    "Comparison",
+    "Dataset",
+    "Model",
+    "Predictions",
+    "Recommendations",
+    "Result",
+    "Schema",
+    "Table",
+    "Trainer",
+    "TrainingProgress",
+    "__version__",
+    "cmake_prefix_path",
+    "compare",
+    "data",
+    "datasets",
+    "evaluate",
+    "load",
+    "models",
+    "open_data",
+    "read_table",
+    "save",
+    "seed_everything",
+    "testing",
+]

@@ -35,8 +35,8 @@ def _shared(schema: Any, tensors: dict[str, torch.Tensor]) -> _Shared:
 class Model(Module):
     """A model of user interest: a ``torch.nn.Module`` whose input is a :class:`Batch`.
 
-    The classes in :mod:`polyscene.models` are C++ models. A subclass of this class is a model written in Python: it defines
-    ``forward``, may define ``loss`` and the other methods below, and trains in the same C++ trainer.
+    The classes in :mod:`polyscene.models` are C++ models. A subclass of this class is a model written in Python: it
+    defines ``forward``, may define ``loss`` and the other methods below, and trains in the same C++ trainer.
 
     Args:
         schema: fields, vocabularies and scenes of the data.
@@ -78,8 +78,8 @@ class Model(Module):
             return
         if options:
             raise TypeError(
-                f"{type(self).__name__}: Model.__init__ takes the schema alone, got {', '.join(options)}; the options of a "
-                "Python model are the keyword arguments of its own __init__"
+                f"{type(self).__name__}: Model.__init__ takes the schema alone, got {', '.join(options)}; the options "
+                "of a Python model are the keyword arguments of its own __init__"
             )
         self._connect()
 
@@ -165,8 +165,8 @@ class Model(Module):
     def export_form(self) -> nn.Module:
         """Returns a module of plain tensors that computes what ``forward`` does in evaluation mode.
 
-        Its ``forward`` takes ``export_inputs(batch)``: plain tensors, no :class:`Batch`. It holds copies of the parameters and
-        uses ATen operators only, so that it can be traced, compiled and exported.
+        Its ``forward`` takes ``export_inputs(batch)``: plain tensors, no :class:`Batch`. It holds copies of the
+        parameters and uses ATen operators only, so that it can be traced, compiled and exported.
 
         Raises:
             TypeError: the model has none.
@@ -176,9 +176,9 @@ class Model(Module):
     def export_inputs(self, batch: Any) -> tuple[torch.Tensor, ...]:
         """Returns what the forward of :meth:`export_form` takes.
 
-        ``categorical`` int64 [B, F], ``numeric`` float [B, M], ``scene`` int64 [B]; for a model that follows users also the
-        newest T events of each row, oldest first and padded with 0 at the end: ``item`` int64, ``scene`` int64 and ``label``
-        float, each [B, T], and ``length`` int64 [B], with T = ``history_length``.
+        ``categorical`` int64 [B, F], ``numeric`` float [B, M], ``scene`` int64 [B]; for a model that follows users also
+        the newest T events of each row, oldest first and padded with 0 at the end: ``item`` int64, ``scene`` int64 and
+        ``label`` float, each [B, T], and ``length`` int64 [B], with T = ``history_length``.
         """
         rows = (batch.categorical.long(), batch.numeric, batch.scene)
         if self.history_length == 0:
@@ -216,14 +216,14 @@ class Model(Module):
             self._impl.history = history
 
     def _native(self) -> Any:
-        """The C++ side, for the trainer and the evaluator: with the tensors and the mode that the Python side has now."""
+        """The C++ side, for trainer and evaluator: with the tensors and the mode that the Python side has now."""
         if self._is_cpp():
             super()._check()
             for method in _CALLED_BY_CPP:
                 if getattr(type(self), method) is not getattr(Model, method) or method in self.__dict__:
                     raise TypeError(
-                        f"{type(self).__name__}: C++ would not call its own {method}(); derive from polyscene.Model and hold the "
-                        f"C++ model as a part of it"
+                        f"{type(self).__name__}: C++ would not call its own {method}(); derive from polyscene.Model "
+                        "and hold the C++ model as a part of it"
                     )
             if self._forward_hooks or self._forward_pre_hooks:
                 warnings.warn(f"{type(self).__name__}: forward hooks do not fire in the C++ trainer", stacklevel=3)

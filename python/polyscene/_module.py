@@ -94,16 +94,14 @@ class _Mirrored(nn.Module):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
         if local_metadata.get("assign_to_params_buffers", False) and self.__dict__.get("_sealed"):
             raise TypeError(
-                f"{self._get_name()}: load_state_dict(assign=True) would leave C++ with the old tensors; use assign=False, "
-                "which copies, after .to(dtype) if the types differ"
+                f"{self._get_name()}: load_state_dict(assign=True) would leave C++ with the old tensors; use "
+                "assign=False, which copies, after .to(dtype) if the types differ"
             )
         with _no_swap():
             super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def _replicate_for_data_parallel(self) -> Any:
-        raise TypeError(
-            f"{self._get_name()}: torch.nn.DataParallel cannot copy a C++ module; use DistributedDataParallel"
-        )
+        raise TypeError(f"{self._get_name()}: DataParallel cannot copy a C++ module; use DistributedDataParallel")
 
 
 class _Group(_Mirrored):
@@ -133,17 +131,18 @@ class Module(_Mirrored):
     """A C++ module as an ordinary ``nn.Module``: same tensors, same names, standard protocol.
 
     A subclass makes the C++ object in its ``__init__`` and hands it to :meth:`_mirror`. The object has ``forward``,
-    ``tensors()``, ``children()`` and ``set_training(path, on)``. Optimisers, ``state_dict``, ``to``, ``train``/``eval`` of
-    the whole or of a part, ``deepcopy``, ``pickle``, hooks of the module itself and of its tensors work as with any module.
+    ``tensors()``, ``children()`` and ``set_training(path, on)``. Optimisers, ``state_dict``, ``to``, ``train`` and
+    ``eval`` of the whole or of a part, ``deepcopy``, ``pickle``, hooks of the module itself and of its tensors work as
+    with any module.
 
-    The parts below it are bare groups of tensors: their hooks never fire, ``torch.ao.quantization.quantize_dynamic`` and
-    attribution methods for layers find nothing in them. What would leave Python and C++ with different tensors raises:
-    ``load_state_dict(assign=True)``, replacing a parameter, parametrisations, ``torch.func.functional_call``, the meta
-    device.
+    The parts below it are bare groups of tensors: their hooks never fire, ``torch.ao.quantization.quantize_dynamic``
+    and attribution methods for layers find nothing in them. What would leave Python and C++ with different tensors
+    raises: ``load_state_dict(assign=True)``, replacing a parameter, parametrisations, ``torch.func.functional_call``,
+    the meta device.
     """
 
     _traceable = True
-    """Whether ``torch.jit.trace`` records all that forward does; a forward that groups rows or runs raw loops is not."""
+    """Whether ``torch.jit.trace`` sees all that forward does; not so where it groups rows or runs raw loops."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Remembers the call: copies and pickles make the object again in the same way."""
@@ -152,7 +151,7 @@ class Module(_Mirrored):
         return self
 
     def _mirror(self, impl: Any) -> None:
-        """Registers the tensors of ``impl``, themselves and not copies, and from then on refuses changes C++ cannot see."""
+        """Registers the tensors of ``impl``, themselves and not copies; from then on refuses what C++ cannot see."""
         self.__dict__.update(_impl=impl, _path="")
         groups: dict[str, _Mirrored] = {"": self}
         for path, kind, _ in impl.children():
@@ -178,8 +177,8 @@ class Module(_Mirrored):
     def _check_name(self, owner: nn.Module, leaf: str) -> None:
         if hasattr(owner, leaf):
             raise TypeError(
-                f"{type(self).__name__}: the C++ module has a member '{leaf}', a name that {owner._get_name()} has already as "
-                "an nn.Module; rename the member"
+                f"{type(self).__name__}: the C++ module has a member '{leaf}', a name that {owner._get_name()} has "
+                "already as an nn.Module; rename the member"
             )
 
     def _check(self) -> None:
@@ -187,12 +186,12 @@ class Module(_Mirrored):
         for path, holder, leaf, tensor in self._mirrored:
             if holder.get(leaf) is not tensor:
                 raise RuntimeError(
-                    f"{type(self).__name__}: '{path}' is not the tensor that C++ computes with (functional_call, export and "
-                    "weight swapping replace it); use export_form() for a module of plain tensors"
+                    f"{type(self).__name__}: '{path}' is not the tensor that C++ computes with (functional_call, "
+                    "export and weight swapping replace it); use export_form() for a module of plain tensors"
                 )
         if not self._traceable and torch._C._get_tracing_state() is not None:
             raise RuntimeError(
-                f"{type(self).__name__}: a trace of this forward would be wrong for other batches; trace export_form() instead"
+                f"{type(self).__name__}: a trace of this forward would be wrong for other batches; trace export_form()"
             )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -237,7 +236,7 @@ def _rebuild(cls: type[Module], args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 @contextlib.contextmanager
 def _no_swap() -> Iterator[None]:
-    """Turns ``torch.__future__.set_swap_module_params_on_conversion`` off: swapping would leave C++ with the old tensor."""
+    """Turns ``set_swap_module_params_on_conversion`` off: swapping would leave C++ with the old tensor."""
     swap = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(False)
     try:

@@ -1,10 +1,5 @@
 list(APPEND POLYSCENE_TEST_SOURCES
   catch_test.cpp
-  core/version_test.cpp
-  models/registry_test.cpp
-  models/single/logistic_test.cpp
-  models/single/mf_test.cpp
-  models/single/popularity_test.cpp
   core/errors_test.cpp
   core/json_test.cpp
   core/options_test.cpp
@@ -13,6 +8,12 @@ list(APPEND POLYSCENE_TEST_SOURCES
   core/sha256_test.cpp
   core/version_test.cpp
   data/columns_test.cpp
+  eval/metrics_test.cpp
+  eval/scene_metrics_test.cpp
+  models/registry_test.cpp
+  models/single/logistic_test.cpp
+  models/single/mf_test.cpp
+  models/single/popularity_test.cpp
   nn/attention_test.cpp
   nn/conv_encoder_test.cpp
   nn/dense_attention_head_test.cpp

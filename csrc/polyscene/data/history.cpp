@@ -51,6 +51,17 @@ torch::Tensor side_fields(const Schema& schema, const std::string& side, const s
   return out;
 }
 
+// The list of the first row of each id; empty for an id without a training row.
+Ragged lists_of(const Ragged& lists, const std::vector<int64_t>& first) {
+  if (!lists.defined()) return {};
+  const auto position = torch::tensor(first, torch::kInt64);
+  const auto taken = lists.take(position.clamp_min(0));
+  const auto seen = position.ge(0);
+  const auto lengths = taken.offsets.diff();
+  const auto kept = taken.values.masked_select(seen.repeat_interleave(lengths));
+  return {kept, torch::cat({torch::zeros({1}, torch::kInt64), (lengths * seen).cumsum(0)})};
+}
+
 torch::Tensor side_numeric(const Schema& schema, const std::string& side, const torch::Tensor& means) {
   auto out = torch::zeros_like(means);
   int64_t column = 0;
@@ -101,14 +112,9 @@ std::shared_ptr<const History> History::fit(const Table& train) {
   out->user_fields.select(1, schema.user).copy_(torch::arange(users));
   out->item_numeric = side_numeric(schema, "item", mean_by(all.item, items, all.numeric));
   out->user_numeric = side_numeric(schema, "user", mean_by(all.user, users, all.numeric));
-  if (all.interest.defined()) {
-    auto position = torch::tensor(first_item, torch::kInt64);
-    auto taken = all.interest.take(position.clamp_min(0));
-    const auto seen = position.ge(0);
-    // Items without a training row have no interests.
-    const auto counts = taken.offsets.diff() * seen;
-    const auto keep = seen.repeat_interleave(taken.offsets.diff());
-    out->item_interest = {taken.values.masked_select(keep), torch::cat({torch::zeros({1}, torch::kInt64), counts.cumsum(0)})};
+  out->item_interest = lists_of(all.interest, first_item);
+  for (const auto& field : schema.lists) {
+    if (field.kind == "multi_hot") out->item_lists[field.name] = lists_of(all.sequence.at(field.name), first_item);
   }
   out->item_count = torch::zeros({schema.num_scenes(), items}, torch::kInt64);
   out->item_count.view({-1}).index_add_(0, all.scene * items + all.item, torch::ones({all.size()}, torch::kInt64));
@@ -208,6 +214,10 @@ std::map<std::string, torch::Tensor> History::tensors() const {
   put("item_numeric", item_numeric);
   put("item_interest.values", item_interest.values);
   put("item_interest.offsets", item_interest.offsets);
+  for (const auto& [name, list] : item_lists) {
+    out["item_lists." + name + ".values"] = list.values;
+    out["item_lists." + name + ".offsets"] = list.offsets;
+  }
   put("item_count", item_count);
   put("user_fields", user_fields);
   put("user_numeric", user_numeric);
@@ -233,6 +243,10 @@ std::shared_ptr<const History> History::from(std::shared_ptr<const Schema> schem
   out->item_fields = get("item_fields");
   out->item_numeric = get("item_numeric");
   out->item_interest = {get("item_interest.values"), get("item_interest.offsets")};
+  for (const auto& field : out->schema->lists) {
+    const auto name = "item_lists." + field.name;
+    if (tensors.contains(name + ".offsets")) out->item_lists[field.name] = {get((name + ".values").c_str()), get((name + ".offsets").c_str())};
+  }
   out->item_count = get("item_count");
   out->user_fields = get("user_fields");
   out->user_numeric = get("user_numeric");

@@ -27,6 +27,7 @@ class History {
   torch::Tensor item_fields;  ///< int32 [I, F], item-side fields of each item (0 elsewhere)
   torch::Tensor item_numeric;  ///< float32 [I, M], mean preprocessed numbers of each item's training rows
   Ragged item_interest;       ///< int32 interests of each item; undefined when the data has none
+  std::map<std::string, Ragged> item_lists;  ///< int32 rows of each multi-hot column of each item, from its first row
   torch::Tensor item_count;   ///< int64 [S, I], training rows of each item in each scene
   torch::Tensor user_fields;  ///< int32 [U, F], user-side fields of each user (0 elsewhere)
   torch::Tensor user_numeric;  ///< float32 [U, M], mean preprocessed numbers of each user's training rows

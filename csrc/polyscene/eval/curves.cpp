@@ -11,13 +11,10 @@ using torch::Tensor;
 
 Value best_threshold(const Tensor& logits, const Tensor& label, const Tensor& weight) {
   const Rows rows(logits, label, weight);
-  if (rows.count == 0)
-    return undefined("no rows");
+  if (rows.count == 0) return undefined("no rows");
   double positives = 0;
-  for (int64_t i = 0; i < rows.count; ++i)
-    positives += rows.positive(i) ? rows.weight(i) : 0;
-  if (positives == 0)
-    return undefined("no positive labels");
+  for (int64_t i = 0; i < rows.count; ++i) positives += rows.positive(i) ? rows.weight(i) : 0;
+  if (positives == 0) return undefined("no positive labels");
   const auto order = ascending_order(rows.score, rows.count);
   double best = -1, threshold = 0, called = 0, right = 0;
   for (int64_t i = rows.count; i > 0;) {
@@ -26,14 +23,11 @@ Value best_threshold(const Tensor& logits, const Tensor& label, const Tensor& we
     for (; i > 0; --i) {
       const auto row = order[i - 1];
       // Far from zero several logits share one probability.
-      if ((next = sigmoid(rows.score[row])) != p)
-        break;
+      if ((next = sigmoid(rows.score[row])) != p) break;
       called += rows.weight(row);
-      if (rows.positive(row))
-        right += rows.weight(row);
+      if (rows.positive(row)) right += rows.weight(row);
     }
-    if (i == 0)
-      next = 0;
+    if (i == 0) next = 0;
     if (const double f1 = 2 * right / (called + positives); f1 > best) {
       best = f1;
       const double middle = (p + next) / 2;
@@ -76,8 +70,7 @@ Roc roc(const Tensor& logits, const Tensor& label, const Tensor& weight, int64_t
     tp[k] = tp[from] / positives;
     at[k] = at[from];
   }
-  for (auto* values : {&fp, &tp, &at})
-    values->resize(kept);
+  for (auto* values : {&fp, &tp, &at}) values->resize(kept);
   return out;
 }
 
@@ -89,10 +82,8 @@ Calibration calibration(const Tensor& logits, const Tensor& label, const Tensor&
   for (int64_t i = 0; i < rows.count; ++i) {
     const double p = sigmoid(rows.score[i]), w = rows.weight(i);
     auto bin = std::clamp<int64_t>(static_cast<int64_t>(p * static_cast<double>(bins)), 0, bins - 1);
-    while (bin > 0 && p <= static_cast<double>(bin) * step)
-      --bin;
-    while (bin + 1 < bins && p > static_cast<double>(bin + 1) * step)
-      ++bin;
+    while (bin > 0 && p <= static_cast<double>(bin) * step) --bin;
+    while (bin + 1 < bins && p > static_cast<double>(bin + 1) * step) ++bin;
     out.predicted[bin] += w * p;
     out.observed[bin] += rows.positive(i) ? w : 0;
     out.weight[bin] += w;

@@ -11,7 +11,8 @@ torch::Tensor of_rows(const torch::Tensor& column, const torch::Tensor& rows) {
 
 }  // namespace
 
-Evaluation evaluate(models::Model& model, const data::Table& table, const std::vector<std::string>& metrics, double threshold) {
+std::pair<Evaluation, torch::Tensor> evaluate(models::Model& model, const data::Table& table,
+                                              const std::vector<std::string>& metrics, double threshold) {
   const auto label = table.labels();
   TORCH_CHECK_VALUE(label.defined(), "evaluate: the table has no label column");
   const auto& columns = *table.columns();
@@ -31,7 +32,8 @@ Evaluation evaluate(models::Model& model, const data::Table& table, const std::v
   options.metrics = metrics;
   options.threshold = threshold;
   options.task = model.schema().task;
-  return evaluate_scores(predict_logits(model, table), label, position.index_select(0, code), names, options);
+  const auto logits = predict_logits(model, table);
+  return {evaluate_scores(logits, label, position.index_select(0, code), names, options), logits};
 }
 
 }  // namespace polyscene::eval

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <unordered_map>
 
 #include "polyscene/eval/order.h"
 #include "polyscene/eval/rows.h"
@@ -49,8 +50,7 @@ Area area(const Rows& rows, const std::vector<uint32_t>& order, int64_t begin, i
 
 Value auc(const Tensor& logits, const Tensor& label, const Tensor& weight) {
   const Rows rows(logits, label, weight);
-  if (rows.count == 0)
-    return undefined("no rows");
+  if (rows.count == 0) return undefined("no rows");
   const auto found = area(rows, ascending_order(rows.score, rows.count), 0, rows.count);
   return found.positives > 0 && found.negatives > 0 ? Value{found.value, ""} : undefined("one class");
 }
@@ -60,21 +60,17 @@ Value gauc(const Tensor& logits, const Tensor& label, const Tensor& user, const 
   TORCH_CHECK_VALUE(user.defined() && user.dim() == 1 && user.numel() == rows.count,
                     "metrics: user must have one entry per logit (", rows.count, "), got ",
                     user.defined() ? user.numel() : 0);
-  if (rows.count == 0)
-    return undefined("no rows");
+  if (rows.count == 0) return undefined("no rows");
   const auto held = user.to(torch::kCPU, torch::kInt64).contiguous();
   const auto* users = held.const_data_ptr<int64_t>();
   auto order = ascending_order(rows.score, rows.count);
   std::stable_sort(order.begin(), order.end(), [users](uint32_t a, uint32_t b) { return users[a] < users[b]; });
   double sum = 0, total = 0;
   for (int64_t begin = 0, end; begin < rows.count; begin = end) {
-    for (end = begin; end < rows.count && users[order[end]] == users[order[begin]];)
-      ++end;
-    if (users[order[begin]] < 0)
-      continue;
+    for (end = begin; end < rows.count && users[order[end]] == users[order[begin]];) ++end;
+    if (users[order[begin]] < 0) continue;
     const auto found = area(rows, order, begin, end);
-    if (found.positives == 0 || found.negatives == 0)
-      continue;
+    if (found.positives == 0 || found.negatives == 0) continue;
     sum += (found.positives + found.negatives) * found.value;
     total += found.positives + found.negatives;
   }
@@ -111,12 +107,23 @@ Value Confusion::precision() const {
   return ratio(true_positive, true_positive + false_positive, "no positive predictions");
 }
 
-Value Confusion::recall() const {
-  return ratio(true_positive, true_positive + false_negative, "no positive labels");
-}
+Value Confusion::recall() const { return ratio(true_positive, true_positive + false_negative, "no positive labels"); }
 
 Value Confusion::f1() const {
   return ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative, "no positives");
+}
+
+Value coverage(const Tensor& logits, const Tensor& item, double threshold) {
+  TORCH_CHECK_VALUE(item.defined() && item.dim() == 1 && item.numel() == logits.numel(),
+                    "metrics: item must have one entry per logit (", logits.numel(), "), got ",
+                    item.defined() ? item.numel() : 0);
+  const Rows rows(logits, item, {});
+  const auto held = item.to(torch::kCPU, torch::kInt64).contiguous();
+  const auto* items = held.const_data_ptr<int64_t>();
+  std::unordered_map<int64_t, bool> called;
+  for (int64_t i = 0; i < rows.count; ++i) called[items[i]] |= sigmoid(rows.score[i]) >= threshold;
+  const auto hits = std::count_if(called.begin(), called.end(), [](const auto& entry) { return entry.second; });
+  return ratio(static_cast<double>(hits), static_cast<double>(called.size()), "no rows");
 }
 
 Value rmse(const Tensor& predictions, const Tensor& label, const Tensor& weight) {

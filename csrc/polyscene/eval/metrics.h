@@ -64,6 +64,10 @@ Confusion confusion(const torch::Tensor& logits, const torch::Tensor& label, dou
 Value rmse(const torch::Tensor& predictions, const torch::Tensor& label, const torch::Tensor& weight = {});
 Value mae(const torch::Tensor& predictions, const torch::Tensor& label, const torch::Tensor& weight = {});
 
+/// Of the items among the rows, the share that is called positive at least once: sigmoid(logit) >= threshold.
+/// item int64 [N].
+Value coverage(const torch::Tensor& logits, const torch::Tensor& item, double threshold = 0.5);
+
 /// The threshold on the probability with the largest F1, halfway to the next smaller one; to be chosen on validation
 /// data. "no positive labels" when F1 is 0 everywhere.
 Value best_threshold(const torch::Tensor& logits, const torch::Tensor& label, const torch::Tensor& weight = {});

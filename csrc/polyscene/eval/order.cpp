@@ -19,13 +19,10 @@ void radix_sort(std::vector<uint64_t>& keys) {
   std::vector<uint64_t> other(keys.size());
   for (const int shift : {32, 43, 54}) {
     std::array<size_t, 2048> start{};
-    for (const auto key : keys)
-      ++start[(key >> shift) & 2047];
+    for (const auto key : keys) ++start[(key >> shift) & 2047];
     size_t sum = 0;
-    for (auto& first : start)
-      sum += std::exchange(first, sum);
-    for (const auto key : keys)
-      other[start[(key >> shift) & 2047]++] = key;
+    for (auto& first : start) sum += std::exchange(first, sum);
+    for (const auto key : keys) other[start[(key >> shift) & 2047]++] = key;
     keys.swap(other);
   }
 }

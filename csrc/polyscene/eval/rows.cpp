@@ -7,9 +7,7 @@ namespace {
 
 using torch::Tensor;
 
-Tensor as_double(const Tensor& values) {
-  return values.detach().to(torch::kCPU, torch::kFloat64).contiguous();
-}
+Tensor as_double(const Tensor& values) { return values.detach().to(torch::kCPU, torch::kFloat64).contiguous(); }
 
 }  // namespace
 
@@ -28,12 +26,10 @@ Rows::Rows(const Tensor& scores, const Tensor& labels, const Tensor& weight) {
   TORCH_CHECK_VALUE(count < (int64_t{1} << 32), "metrics: fewer than 2^32 rows wanted, got ", count);
   held_scores_ = as_double(scores);
   held_labels_ = as_double(labels);
-  if (weight.defined())
-    held_weights_ = as_double(weight);
+  if (weight.defined()) held_weights_ = as_double(weight);
   score = held_scores_.const_data_ptr<double>();
   label = held_labels_.const_data_ptr<double>();
-  if (weight.defined())
-    weights = held_weights_.const_data_ptr<double>();
+  if (weight.defined()) weights = held_weights_.const_data_ptr<double>();
   for (int64_t i = 0; i < count; ++i) {
     TORCH_CHECK_VALUE(!std::isnan(score[i]), "metrics: the logit of row ", i, " is NaN; the model has diverged");
     TORCH_CHECK_VALUE(!std::isnan(label[i]), "metrics: the label of row ", i, " is NaN");

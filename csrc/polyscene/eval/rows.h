@@ -26,17 +26,13 @@ struct Rows {
   torch::Tensor held_scores_, held_labels_, held_weights_;
 };
 
-inline Value undefined(const char* reason) {
-  return {std::numeric_limits<double>::quiet_NaN(), reason};
-}
+inline Value undefined(const char* reason) { return {std::numeric_limits<double>::quiet_NaN(), reason}; }
 
 /// above / below, undefined for `reason` when nothing is below.
 inline Value ratio(double above, double below, const char* reason) {
   return below > 0 ? Value{above / below, ""} : undefined(reason);
 }
 
-inline double sigmoid(double x) {
-  return 1 / (1 + std::exp(-x));
-}
+inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 }  // namespace polyscene::eval

@@ -18,12 +18,12 @@ using torch::Tensor;
 
 // Rows of one scene, or all of them.
 struct Part {
-  Tensor logits, label, user, weight;
+  Tensor logits, label, user, item, weight;
 
   Part take(const Tensor& order, int64_t begin, int64_t end) const {
     const auto rows = order.slice(0, begin, end);
     const auto of = [&](const Tensor& x) { return x.defined() ? x.index_select(0, rows) : x; };
-    return {of(logits), of(label), of(user), of(weight)};
+    return {of(logits), of(label), of(user), of(item), of(weight)};
   }
 };
 
@@ -54,6 +54,8 @@ std::vector<Value> measure(const Part& part, const std::vector<std::string>& met
       out.push_back(counts.recall());
     } else if (name == "f1") {
       out.push_back(counts.f1());
+    } else if (name == "coverage") {
+      out.push_back(part.item.defined() ? coverage(part.logits, part.item, threshold) : undefined("no items"));
     } else if (name == "rmse") {
       out.push_back(rmse(part.logits, part.label, part.weight));
     } else {
@@ -73,13 +75,11 @@ std::pair<Tensor, std::vector<int64_t>> group(const Tensor& scene, int64_t scene
                       ", but there are ", scenes, " scenes");
     ++start[codes[i] + 1];
   }
-  for (int64_t s = 0; s < scenes; ++s)
-    start[s + 1] += start[s];
+  for (int64_t s = 0; s < scenes; ++s) start[s + 1] += start[s];
   auto next = start;
   auto order = torch::empty({held.numel()}, torch::kInt64);
   auto* positions = order.data_ptr<int64_t>();
-  for (int64_t i = 0; i < held.numel(); ++i)
-    positions[next[codes[i]]++] = i;
+  for (int64_t i = 0; i < held.numel(); ++i) positions[next[codes[i]]++] = i;
   return {order, start};
 }
 
@@ -89,8 +89,7 @@ void run_all(int64_t count, Body&& body) {
   std::atomic<int64_t> next{0};
   at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), count), 1, [&](int64_t begin, int64_t end) {
     for (int64_t thread = begin; thread < end; ++thread) {
-      for (int64_t i = next++; i < count; i = next++)
-        body(i);
+      for (int64_t i = next++; i < count; i = next++) body(i);
     }
   });
 }
@@ -106,15 +105,14 @@ void check_labels(const Rows& rows) {
 
 std::vector<std::string> known_metrics(const std::string& task) {
   TORCH_CHECK_VALUE(task == "ctr" || task == "rating", "evaluate_scores: task must be ctr or rating, got '", task, "'");
-  if (task == "rating")
-    return {"rmse", "mae"};
-  return {"auc", "gauc", "log_loss", "accuracy", "precision", "recall", "f1"};
+  if (task == "rating") return {"rmse", "mae"};
+  return {"auc", "gauc", "log_loss", "accuracy", "precision", "recall", "f1", "coverage"};
 }
 
-std::vector<std::string> default_metrics(const std::string& task, bool users) {
+std::vector<std::string> default_metrics(const std::string& task, bool users, bool items) {
   auto names = known_metrics(task);
-  if (!users)
-    std::erase(names, "gauc");
+  if (!items) std::erase(names, "coverage");
+  if (!users) std::erase(names, "gauc");
   return names;
 }
 
@@ -126,26 +124,21 @@ void check_metrics(const std::string& task, const std::vector<std::string>& name
   }
 }
 
-bool larger_is_better(const std::string& metric) {
-  return metric != "log_loss" && metric != "rmse" && metric != "mae" && metric != "loss";
-}
-
 Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tensor& scene,
                            const std::vector<std::string>& scene_names, const ScoreOptions& options) {
   torch::NoGradGuard no_grad;
   check_metrics(options.task, options.metrics);
   const Rows rows(logits, label, options.weight);
-  if (options.task == "ctr")
-    check_labels(rows);
+  if (options.task == "ctr") check_labels(rows);
   TORCH_CHECK_VALUE(scene.defined() && scene.dim() == 1 && scene.numel() == rows.count,
                     "evaluate_scores: scene must have one entry per logit (", rows.count, "), got ",
                     scene.defined() ? scene.numel() : 0);
-  Part all{logits.detach(), label, options.user, options.weight};
-  if (all.user.defined())
-    all.user = all.user.masked_fill(all.user < data::kFirstId, -1);
+  Part all{logits.detach(), label, options.user, options.item, options.weight};
+  if (all.user.defined()) all.user = all.user.masked_fill(all.user < data::kFirstId, -1);
 
   Evaluation out;
-  out.metrics = options.metrics.empty() ? default_metrics(options.task, options.user.defined()) : options.metrics;
+  out.metrics = options.metrics.empty() ? default_metrics(options.task, options.user.defined(), options.item.defined())
+                                        : options.metrics;
   out.scene_names = scene_names;
   const auto scenes = static_cast<int64_t>(scene_names.size());
   const auto [order, start] = group(scene, scenes);
@@ -158,11 +151,9 @@ Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tens
   const auto put = [&](std::map<std::string, double>& values, const std::string& path, const std::string& metric,
                        const Value& value) {
     values[metric] = value.value;
-    if (!value.defined())
-      out.undefined[path + "." + metric] = value.reason;
+    if (!value.defined()) out.undefined[path + "." + metric] = value.reason;
   };
-  for (int64_t s = 0; s < scenes; ++s)
-    out.rows[scene_names[s]] = start[s + 1] - start[s];
+  for (int64_t s = 0; s < scenes; ++s) out.rows[scene_names[s]] = start[s + 1] - start[s];
   for (size_t m = 0; m < out.metrics.size(); ++m) {
     const auto& metric = out.metrics[m];
     put(out.overall, "overall", metric, found[0][m]);
@@ -171,8 +162,7 @@ Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tens
     for (int64_t s = 0; s < scenes; ++s) {
       const auto& value = found[s + 1][m];
       put(out.scenes[scene_names[s]], "scenes." + scene_names[s], metric, value);
-      if (!value.defined())
-        continue;
+      if (!value.defined()) continue;
       sum += value.value;
       ++defined;
     }

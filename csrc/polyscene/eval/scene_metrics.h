@@ -21,23 +21,23 @@ struct Evaluation {
 
 /// What `evaluate_scores` measures and how.
 struct ScoreOptions {
-  torch::Tensor user;    ///< int64 [N], rows of the user vocabulary, or undefined; unknown (0) and missing (1)
-                         ///< users are nobody in particular and stay out of `gauc`
-  torch::Tensor weight;  ///< [N], non-negative, or undefined
-  std::vector<std::string> metrics;  ///< empty: `default_metrics`
-  double threshold = 0.5;            ///< probability from which a row is called positive
-  std::string task = "ctr";          ///< "ctr" or "rating"
+  /// int64 [N], rows of the user vocabulary, or undefined; unknown (0) and missing (1) users are nobody in particular
+  /// and stay out of `gauc`.
+  torch::Tensor user = {};
+  torch::Tensor item = {};                ///< int64 [N], for `coverage`, or undefined
+  torch::Tensor weight = {};              ///< [N], non-negative, or undefined
+  std::vector<std::string> metrics = {};  ///< empty: `default_metrics`
+  double threshold = 0.5;                 ///< probability from which a row is called positive
+  std::string task = "ctr";               ///< "ctr" or "rating"
 };
 
-/// Metrics of a task: ctr auc gauc log_loss accuracy precision recall f1, rating rmse mae.
+/// Metrics of a task: ctr auc gauc log_loss accuracy precision recall f1 coverage, rating rmse mae.
 /// Throws ValueError for a task without metrics on rows.
 std::vector<std::string> known_metrics(const std::string& task);
-/// Those that need no more than what is there: `gauc` only with users.
-std::vector<std::string> default_metrics(const std::string& task, bool users);
+/// What is measured when nobody says: `gauc` only with users, `coverage` only with items.
+std::vector<std::string> default_metrics(const std::string& task, bool users, bool items);
 /// Throws ValueError for a name outside `known_metrics`, with a suggestion.
 void check_metrics(const std::string& task, const std::vector<std::string>& names);
-/// Whether larger values are better.
-bool larger_is_better(const std::string& metric);
 
 /// Measures `logits` (rating: predictions) [N] against `label` [N], overall and in each scene (`scene` int64 [N]
 /// indexes `scene_names`). An undefined metric is NaN and has its reason in `undefined`; it is never replaced by a

@@ -43,6 +43,12 @@ void Model::prepare(const data::Table& train) {
 
 bool Model::fit_closed_form(const data::Table&) { return false; }
 
+torch::Tensor Model::score(const data::Batch& candidates, const data::Events& events, const torch::Tensor& owner) {
+  auto batch = candidates;
+  if (history_length() > 0) batch.history = events.take(owner);
+  return forward(batch);
+}
+
 void Model::begin_epoch(int64_t) {}
 
 torch::Tensor Model::transition_matrix(int64_t, int64_t) {

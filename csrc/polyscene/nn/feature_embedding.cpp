@@ -10,12 +10,10 @@ FeatureEmbeddingImpl::FeatureEmbeddingImpl(const data::Schema& schema, FeatureEm
     : options(options_), num_fields(schema.num_fields()), numeric_width(schema.numeric_width()) {
   TORCH_CHECK_VALUE(options.dim > 0, "FeatureEmbedding: dim must be positive, got ", options.dim);
   TORCH_CHECK_VALUE(options.init_std >= 0, "FeatureEmbedding: init_std must be >= 0, got ", options.init_std);
-  for (const auto& field : schema.categorical)
-    rows.add(field.name, field.rows());
+  for (const auto& field : schema.categorical) rows.add(field.name, field.rows());
   fields_ = rows;
   for (const auto& list : schema.lists) {
-    if (list.kind != "multi_hot")
-      continue;
+    if (list.kind != "multi_hot") continue;
     if (list.shares.empty()) {
       rows.add(list.name, list.rows());
     } else {
@@ -41,8 +39,7 @@ void FeatureEmbeddingImpl::reset_parameters() {
 
 torch::Tensor FeatureEmbeddingImpl::forward(const data::Batch& batch) {
   const auto fields = lookup(weight, batch.categorical, fields_, options.sparse);  // [B, F, D]
-  if (lists.empty())
-    return fields;
+  if (lists.empty()) return fields;
   std::vector<torch::Tensor> slots = {fields};
   for (const auto& [name, owner] : lists) {
     const auto found = batch.sequence.find(name);
@@ -54,8 +51,7 @@ torch::Tensor FeatureEmbeddingImpl::forward(const data::Batch& batch) {
 
 torch::Tensor FeatureEmbeddingImpl::flat(const data::Batch& batch) {
   const auto slots = forward(batch).flatten(1);  // [B, (F + L) D]
-  if (numeric_width == 0)
-    return slots;
+  if (numeric_width == 0) return slots;
   TORCH_CHECK_VALUE(batch.numeric.defined() && batch.numeric.dim() == 2 && batch.numeric.size(1) == numeric_width,
                     "FeatureEmbedding: the batch must carry ", numeric_width, " numeric columns");
   return torch::cat({slots, batch.numeric.to(weight.scalar_type())}, 1);
@@ -80,9 +76,7 @@ torch::Tensor FeatureEmbeddingImpl::field_rows(const std::string& name) const {
   return weight.narrow(0, rows.offsets[f], rows.rows(f));
 }
 
-int64_t FeatureEmbeddingImpl::offset(const std::string& name) const {
-  return rows.offsets[index_of(name)];
-}
+int64_t FeatureEmbeddingImpl::offset(const std::string& name) const { return rows.offsets[index_of(name)]; }
 
 int64_t FeatureEmbeddingImpl::index_of(const std::string& name) const {
   const auto found = std::find(rows.names.begin(), rows.names.end(), name);

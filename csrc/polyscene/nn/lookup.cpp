@@ -37,8 +37,7 @@ void with_width(int64_t width, Body&& body) {
 
 template <typename Body>
 void with_index(const Tensor& index, Body&& body) {
-  if (index.scalar_type() == torch::kInt32)
-    return body(index.const_data_ptr<int32_t>());
+  if (index.scalar_type() == torch::kInt32) return body(index.const_data_ptr<int32_t>());
   return body(index.const_data_ptr<int64_t>());
 }
 
@@ -90,8 +89,7 @@ void add_rows(const scalar_t* grad, const index_t* index, const std::vector<int6
           const int64_t at = b * count + f;
           scalar_t* sum = sums + slot(offsets[f] + index[at]) * columns;
           const scalar_t* from = grad + at * columns;
-          for (int64_t d = 0; d < columns; ++d)
-            sum[d] += from[d];
+          for (int64_t d = 0; d < columns; ++d) sum[d] += from[d];
         }
       }
     });
@@ -206,8 +204,7 @@ void check_index(const Tensor& index, const FieldRows& fields) {
   for (int64_t f = 0; f < fields.size(); ++f) {
     const auto column = index.select(1, f);
     const auto bad = ((column < 0) | (column >= fields.rows(f))).nonzero();
-    if (bad.numel() == 0)
-      continue;
+    if (bad.numel() == 0) continue;
     const auto row = bad[0][0].item<int64_t>();
     refuse_index(column[row].item<int64_t>(), row, f, fields);
   }
@@ -228,8 +225,7 @@ Tensor lookup(const Tensor& weight, const Tensor& index, const FieldRows& fields
                     "], one column per field, got ", index.sizes());
   TORCH_CHECK_TYPE(index.scalar_type() == torch::kInt32 || index.scalar_type() == torch::kInt64,
                    "lookup: index must be int32 or int64, got ", index.scalar_type());
-  if (takes_raw_loops(weight, index))
-    return Lookup::apply(weight, index.contiguous(), &fields, sparse);
+  if (takes_raw_loops(weight, index)) return Lookup::apply(weight, index.contiguous(), &fields, sparse);
   if (!torch::jit::tracer::isTracing() && !at::isTensorSubclassLike(index) && !index.is_meta()) {
     check_index(index, fields);
   }

@@ -55,7 +55,7 @@ Json resolve_fields(const std::vector<OptionField>& fields, const Json& given, c
 
 const std::vector<std::string>& roles() {
   static const std::vector<std::string> kRoles = {
-      "data",   "train", "valid",       "test",    "task",      "scene",    "user", "item",  "time",      "weight",
+      "data",   "train", "valid",       "test",    "task", "delimiter", "clean",     "scene",    "user", "item",  "time",      "weight",
       "interest", "categorical", "numeric", "multi_hot", "sequence", "text", "image", "min_count", "unseen_scene"};
   return kRoles;
 }
@@ -96,16 +96,19 @@ Json resolve_dataset(Json given, const Place& place) {
   TORCH_CHECK_VALUE(given["name"].is_string(), place.at("name").text(), " must be str, got ", given["name"].dump(), " (",
                     json_kind(given["name"]), ")");
   const auto name = given["name"].get<std::string>();
-  std::vector<std::string> free = {"name", "root", "scenes", "label", "split"};
+  std::vector<std::string> free = {"name", "split"};
   std::vector<OptionField> fields;
   if (name == "simulator") {
     fields = section_fields("simulator");
+    free.insert(free.end(), {"min_count", "unseen_scene"});
   } else {
+    free.insert(free.end(), {"root", "scenes", "label"});
     free.insert(free.end(), roles().begin(), roles().end());
   }
   auto out = resolve_fields(fields, given, place, free);
-  if (out.contains("label")) out["label"] = resolve_label(out["label"], place.at("label"));
-  if (out.contains("scenes")) out["scenes"] = resolve_scenes(out["scenes"], place.at("scenes"));
+  const bool simulated = name == "simulator";  // where scenes are a number, and labels are made
+  if (!simulated && out.contains("label")) out["label"] = resolve_label(out["label"], place.at("label"));
+  if (!simulated && out.contains("scenes")) out["scenes"] = resolve_scenes(out["scenes"], place.at("scenes"));
   const bool parts = out.contains("train");
   if (!parts) {
     const Json split = out.contains("split") ? out["split"] : Json::object();

@@ -26,10 +26,8 @@ bool is_under(const std::string& name, const std::string& prefix) {
 [[noreturn]] void refuse_gradient(const std::string& name, const Tensor& gradient) {
   const auto values = gradient.is_sparse() ? gradient._values() : gradient;
   auto first = values.isfinite().logical_not().view({-1}).nonzero()[0].item<int64_t>();
-  if (values.dim() > 0)
-    first /= values.numel() / values.size(0);
-  if (gradient.is_sparse())
-    first = gradient._indices()[0][first].item<int64_t>();
+  if (values.dim() > 0) first /= values.numel() / values.size(0);
+  if (gradient.is_sparse()) first = gradient._indices()[0][first].item<int64_t>();
   TORCH_CHECK_VALUE(false, "Optimizer: the gradient of '", name, "' is not finite, first in row ", first,
                     "; lower lr, set clip_norm, or look for bad numbers in the data");
 }
@@ -71,17 +69,12 @@ Optimizer::Optimizer(OptimizerOptions options, const NamedTensors& dense, const 
   }
 }
 
-bool Optimizer::lazy() const {
-  return options_.optimizer != "adam" && options_.optimizer != "adamw";
-}
+bool Optimizer::lazy() const { return options_.optimizer != "adam" && options_.optimizer != "adamw"; }
 
-double Optimizer::lr() const {
-  return options_.lr * phase_scale_ * options_.schedule.factor(step_, total_steps_);
-}
+double Optimizer::lr() const { return options_.lr * phase_scale_ * options_.schedule.factor(step_, total_steps_); }
 
 void Optimizer::zero_grad() {
-  for (auto& slot : slots_)
-    slot.parameter.mutable_grad().reset();
+  for (auto& slot : slots_) slot.parameter.mutable_grad().reset();
 }
 
 std::vector<Optimizer::Update> Optimizer::gradients() {
@@ -89,14 +82,11 @@ std::vector<Optimizer::Update> Optimizer::gradients() {
   double squares = 0;
   for (auto& slot : slots_) {
     auto gradient = slot.parameter.grad();
-    if (slot.frozen || !gradient.defined())
-      continue;
-    if (gradient.is_sparse())
-      gradient = gradient.coalesce();
+    if (slot.frozen || !gradient.defined()) continue;
+    if (gradient.is_sparse()) gradient = gradient.coalesce();
     const auto values = gradient.is_sparse() ? gradient._values() : gradient;
     const double sum = sum_of_squares(values);
-    if (!std::isfinite(sum) && !values.isfinite().all().item<bool>())
-      refuse_gradient(slot.name, gradient);
+    if (!std::isfinite(sum) && !values.isfinite().all().item<bool>()) refuse_gradient(slot.name, gradient);
     squares += sum;
     out.push_back({&slot, gradient});
   }
@@ -106,8 +96,7 @@ std::vector<Optimizer::Update> Optimizer::gradients() {
 
 void Optimizer::clip(std::vector<Update>& updates) {
   const double scale = options_.clip_norm / (gradient_norm_ + 1e-6);
-  if (options_.clip_norm == 0 || scale >= 1)
-    return;
+  if (options_.clip_norm == 0 || scale >= 1) return;
   for (auto& update : updates) {
     auto values = update.gradient.is_sparse() ? update.gradient._values() : update.gradient;
     values.mul_(scale);
@@ -131,8 +120,7 @@ void Optimizer::step() {
       dense[scaled].push_back(update);
     }
   }
-  for (auto& [scaled, group] : dense)
-    step_dense(group, scaled);
+  for (auto& [scaled, group] : dense) step_dense(group, scaled);
   ++step_;
 }
 
@@ -155,8 +143,7 @@ void Optimizer::step_table(const Update& update, double lr) {
 // Dense optimisers decay the looked-up rows of a table here, and are then told of no decay.
 void Optimizer::decay_rows(Update& update, double lr) {
   const auto rows = row_gradient(update.gradient).rows;
-  if (update.gradient.is_sparse())
-    update.gradient = update.gradient.to_dense();
+  if (update.gradient.is_sparse()) update.gradient = update.gradient.to_dense();
   auto& weight = update.slot->parameter;
   if (options_.optimizer == "adamw") {
     weight.index_copy_(0, rows, weight.index_select(0, rows) * (1 - lr * options_.weight_decay));
@@ -170,10 +157,8 @@ void Optimizer::step_dense(std::vector<Update>& updates, double lr) {
   std::map<std::pair<int, bool>, std::vector<Update*>> groups;
   for (auto& update : updates) {
     const bool rows = update.slot->table && options_.weight_decay > 0;
-    if (rows)
-      decay_rows(update, lr);
-    if (update.gradient.is_sparse())
-      update.gradient = update.gradient.to_dense();
+    if (rows) decay_rows(update, lr);
+    if (update.gradient.is_sparse()) update.gradient = update.gradient.to_dense();
     groups[{static_cast<int>(update.slot->parameter.scalar_type()), rows}].push_back(&update);
   }
   const double beta1 = options_.betas[0], beta2 = options_.betas[1], eps = options_.eps;
@@ -184,14 +169,10 @@ void Optimizer::step_dense(std::vector<Update>& updates, double lr) {
       weights.push_back(slot.parameter);
       gradients.push_back(update->gradient);
       steps.push_back(slot.steps.to(torch::kFloat32));
-      if (slot.moments.contains(kMean))
-        first.push_back(slot.moments[kMean]);
-      if (slot.moments.contains(kSquare))
-        second.push_back(slot.moments[kSquare]);
-      if (slot.moments.contains(kSum))
-        first.push_back(slot.moments[kSum]);
-      if (slot.moments.contains(kMomentum))
-        first.push_back(slot.moments[kMomentum]);
+      if (slot.moments.contains(kMean)) first.push_back(slot.moments[kMean]);
+      if (slot.moments.contains(kSquare)) second.push_back(slot.moments[kSquare]);
+      if (slot.moments.contains(kSum)) first.push_back(slot.moments[kSum]);
+      if (slot.moments.contains(kMomentum)) first.push_back(slot.moments[kMomentum]);
     }
     const double decay = key.second ? 0 : options_.weight_decay;
     if (options_.optimizer == "sgd") {
@@ -212,8 +193,7 @@ std::vector<Optimizer::Slot*> Optimizer::under(const std::string& prefix) {
   std::vector<std::string> names;
   for (auto& slot : slots_) {
     names.push_back(slot.name);
-    if (is_under(slot.name, prefix))
-      out.push_back(&slot);
+    if (is_under(slot.name, prefix)) out.push_back(&slot);
   }
   TORCH_CHECK_VALUE(!out.empty(), "Optimizer: no parameter is named '", prefix,
                     "' or lies under it; parameters: ", join(names), suggestion(prefix, names));
@@ -224,19 +204,16 @@ void Optimizer::set_phase(const std::vector<std::string>& frozen, double lr_scal
   TORCH_CHECK_VALUE(lr_scale > 0 && std::isfinite(lr_scale), "Optimizer: lr_scale must be positive, got ", lr_scale);
   std::set<Slot*> still;
   for (const auto& prefix : frozen) {
-    for (auto* slot : under(prefix))
-      still.insert(slot);
+    for (auto* slot : under(prefix)) still.insert(slot);
   }
-  for (auto& slot : slots_)
-    slot.frozen = still.contains(&slot);
+  for (auto& slot : slots_) slot.frozen = still.contains(&slot);
   phase_scale_ = lr_scale;
 }
 
 void Optimizer::set_lr_scale(const std::string& prefix, double scale) {
   TORCH_CHECK_VALUE(scale > 0 && std::isfinite(scale), "Optimizer: the lr scale of '", prefix,
                     "' must be positive, got ", scale);
-  for (auto* slot : under(prefix))
-    slot->lr_scale = scale;
+  for (auto* slot : under(prefix)) slot->lr_scale = scale;
 }
 
 std::map<std::string, Tensor> Optimizer::state() const {
@@ -244,8 +221,7 @@ std::map<std::string, Tensor> Optimizer::state() const {
   out["step"] = torch::tensor(step_, torch::kInt64);
   for (const auto& slot : slots_) {
     out[slot.name + ".step"] = slot.steps;
-    for (const auto& [name, moment] : slot.moments)
-      out[slot.name + "." + name] = moment;
+    for (const auto& [name, moment] : slot.moments) out[slot.name + "." + name] = moment;
   }
   return out;
 }
@@ -264,8 +240,7 @@ void Optimizer::load(const std::map<std::string, Tensor>& state) {
   for (const auto& [name, value] : state) {
     TORCH_CHECK_VALUE(own.contains(name), "Optimizer: unknown state '", name, "'; was it saved by another optimizer?");
   }
-  for (const auto& [name, value] : own)
-    value.copy_(state.at(name));
+  for (const auto& [name, value] : own) value.copy_(state.at(name));
   step_ = state.at("step").item<int64_t>();
 }
 

@@ -20,13 +20,10 @@ void Schedule::check(const std::string& owner) const {
 }
 
 double Schedule::factor(int64_t step, int64_t total_steps) const {
-  if (step < warmup_steps)
-    return static_cast<double>(step + 1) / static_cast<double>(warmup_steps);
+  if (step < warmup_steps) return static_cast<double>(step + 1) / static_cast<double>(warmup_steps);
   const auto after = static_cast<double>(step - warmup_steps);
-  if (name == "step")
-    return std::pow(decay_factor, std::floor(after / static_cast<double>(decay_steps)));
-  if (!needs_total())
-    return 1;
+  if (name == "step") return std::pow(decay_factor, std::floor(after / static_cast<double>(decay_steps)));
+  if (!needs_total()) return 1;
   const auto length = static_cast<double>(std::max<int64_t>(1, total_steps - warmup_steps));
   const double part = std::min(1.0, after / length);
   const double left = name == "linear" ? 1 - part : (1 + std::cos(std::numbers::pi * part)) / 2;

@@ -16,15 +16,13 @@ constexpr int64_t kGrain = 16384;  // floats per task
 // update(u, row, g, w): u-th row of the gradient; rows do not repeat, so threads never meet.
 template <typename scalar_t, typename Body>
 void for_rows(const RowGradient& gradient, const Tensor& weight, Body&& update) {
-  if (gradient.values.numel() == 0)
-    return;
+  if (gradient.values.numel() == 0) return;
   const int64_t count = gradient.rows.numel(), width = weight.numel() / weight.size(0);
   const auto* rows = gradient.rows.const_data_ptr<int64_t>();
   const auto* values = gradient.values.const_data_ptr<scalar_t>();
   auto* weights = weight.data_ptr<scalar_t>();
   at::parallel_for(0, count, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
-    for (int64_t u = begin; u < end; ++u)
-      update(rows[u], values + u * width, weights + rows[u] * width, width);
+    for (int64_t u = begin; u < end; ++u) update(rows[u], values + u * width, weights + rows[u] * width, width);
   });
   torch::autograd::impl::bump_version(weight);  // autograd must see that the values changed
 }
@@ -89,8 +87,7 @@ void row_sgd(const RowGradient& gradient, const RowStep& step, double momentum, 
     const auto keep = static_cast<scalar_t>(momentum);
     for_rows<scalar_t>(gradient, weight, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
       if (!buffers) {
-        for (int64_t d = 0; d < width; ++d)
-          w[d] -= rate * (g[d] + decay * w[d]);
+        for (int64_t d = 0; d < width; ++d) w[d] -= rate * (g[d] + decay * w[d]);
         return;
       }
       auto* b = buffers + row * width;
@@ -109,24 +106,20 @@ void row_adagrad(const RowGradient& gradient, const RowStep& step, double eps, c
     const auto decay = static_cast<scalar_t>(step.weight_decay);
     for_rows<scalar_t>(gradient, weight, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
       scalar_t squares = 0;
-      for (int64_t d = 0; d < width; ++d)
-        squares += (g[d] + decay * w[d]) * (g[d] + decay * w[d]);
+      for (int64_t d = 0; d < width; ++d) squares += (g[d] + decay * w[d]) * (g[d] + decay * w[d]);
       sums[row] += squares / static_cast<scalar_t>(width);
       const auto rate = static_cast<scalar_t>(step.lr / (std::sqrt(static_cast<double>(sums[row])) + eps));
-      for (int64_t d = 0; d < width; ++d)
-        w[d] -= rate * (g[d] + decay * w[d]);
+      for (int64_t d = 0; d < width; ++d) w[d] -= rate * (g[d] + decay * w[d]);
     });
   });
 }
 
 double sum_of_squares(const Tensor& values) {
-  if (values.numel() == 0)
-    return 0;
+  if (values.numel() == 0) return 0;
   const auto type = values.scalar_type();
   const bool plain = values.device().is_cpu() && values.is_non_overlapping_and_dense() &&
                      (type == torch::kFloat32 || type == torch::kFloat64);
-  if (!plain)
-    return values.to(torch::kFloat64).square().sum().item<double>();
+  if (!plain) return values.to(torch::kFloat64).square().sum().item<double>();
   // Blocks of fixed size, added up in order: the bits do not depend on who summed which block.
   constexpr int64_t kBlock = 8192;
   const int64_t count = values.numel(), blocks = (count + kBlock - 1) / kBlock;
@@ -139,19 +132,15 @@ double sum_of_squares(const Tensor& values) {
         int64_t i = block * kBlock;
         const int64_t stop = std::min(count, i + kBlock);
         for (; i + 8 <= stop; i += 8) {
-          for (int64_t lane = 0; lane < 8; ++lane)
-            lanes[lane] += double{x[i + lane]} * double{x[i + lane]};
+          for (int64_t lane = 0; lane < 8; ++lane) lanes[lane] += double{x[i + lane]} * double{x[i + lane]};
         }
-        for (; i < stop; ++i)
-          lanes[0] += double{x[i]} * double{x[i]};
-        for (const double lane : lanes)
-          partial[block] += lane;
+        for (; i < stop; ++i) lanes[0] += double{x[i]} * double{x[i]};
+        for (const double lane : lanes) partial[block] += lane;
       }
     });
   });
   double sum = 0;
-  for (const double part : partial)
-    sum += part;
+  for (const double part : partial) sum += part;
   return sum;
 }
 

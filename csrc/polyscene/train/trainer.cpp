@@ -147,7 +147,7 @@ class Loop {
 
   std::map<std::string, double> validate() {
     if (!valid_) return {};
-    const auto overall = eval::evaluate(model_, *valid_, {}).overall;
+    const auto overall = eval::evaluate(model_, *valid_).first.overall;
     const auto found = overall.find(monitor_);
     if (found == overall.end()) {
       std::vector<std::string> known;

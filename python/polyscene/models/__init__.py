@@ -105,7 +105,8 @@ def register(name: str, cls: type[Model], tasks: Sequence[str] = ("ctr",)) -> No
 
     Args:
         name: snake_case, not taken.
-        cls: subclass of :class:`Model`; its ``__init__`` takes the schema and options as keyword arguments with defaults.
+        cls: subclass of :class:`Model`; its ``__init__`` takes the schema, and options as keyword arguments with
+            defaults.
         tasks: of "ctr", "ranking", "rating", "sequence", "text", "image".
 
     Raises:
@@ -118,8 +119,8 @@ def register(name: str, cls: type[Model], tasks: Sequence[str] = ("ctr",)) -> No
     for parameter in parameters:
         if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
             raise TypeError(
-                f"register: option '{parameter.name}' of {cls.__name__} must be keyword-only with a default, so that the model "
-                "can be made from a schema alone"
+                f"register: option '{parameter.name}' of {cls.__name__} must be keyword-only with a default, so that "
+                "the model can be made from a schema alone"
             )
     _C.models.register(name, builtins.list(tasks), cls, {p.name: p.default for p in parameters})
     cls._registered_name = name

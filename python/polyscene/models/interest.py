@@ -13,8 +13,9 @@ class InterestMigration(Model):
         y_t = \sigma(W_h [c_t; h_t] + b_h), \quad
         p(y_{t+1} | y_t) = \sigma(W_p [c_t; y_t] + b_p + y_t A_{s_t, s_{t+1}})
 
-    :math:`A` is the part of the transition that is special to an ordered pair of scenes. The logit scores the candidate against
-    the state and the expected interests; profile adds biases and a factorisation machine over all fields. Tasks: ctr.
+    :math:`A` is the part of the transition that is special to an ordered pair of scenes. The logit scores the candidate
+    against the state and the expected interests; profile adds biases and a factorisation machine over all fields.
+    Tasks: ctr.
 
     Args:
         schema: fields, vocabularies and scenes of the data, with a user and an item column.

@@ -19,16 +19,14 @@ FieldRows two_fields() {
 Tensor slow_lookup(const Tensor& weight, const Tensor& index, const FieldRows& fields) {
   std::vector<Tensor> out;
   for (int64_t b = 0; b < index.size(0); ++b) {
-    for (int64_t f = 0; f < index.size(1); ++f)
-      out.push_back(weight[fields.offsets[f] + index[b][f].item<int64_t>()]);
+    for (int64_t f = 0; f < index.size(1); ++f) out.push_back(weight[fields.offsets[f] + index[b][f].item<int64_t>()]);
   }
   return torch::stack(out).view({index.size(0), index.size(1), weight.size(1)});
 }
 
 Tensor random_index(const FieldRows& fields, int64_t batch) {
   std::vector<Tensor> columns;
-  for (int64_t f = 0; f < fields.size(); ++f)
-    columns.push_back(torch::randint(fields.rows(f), {batch}, torch::kInt32));
+  for (int64_t f = 0; f < fields.size(); ++f) columns.push_back(torch::randint(fields.rows(f), {batch}, torch::kInt32));
   return torch::stack(columns, 1);
 }
 
@@ -46,8 +44,7 @@ TEST_CASE("lookup: takes each field's own rows") {
 
 TEST_CASE("lookup: gradients equal those of indexing row by row") {
   FieldRows fields;
-  for (const int64_t rows : {3, 200, 70, 1})
-    fields.add("f" + std::to_string(rows), rows);
+  for (const int64_t rows : {3, 200, 70, 1}) fields.add("f" + std::to_string(rows), rows);
   for (const int64_t width : {1, 3, 16}) {
     const auto weight = torch::randn({fields.total() + 2, width}, torch::kFloat64).requires_grad_();
     const auto index = random_index(fields, 150);
@@ -74,8 +71,7 @@ TEST_CASE("lookup: a sparse gradient is coalesced, sorted and holds the looked-u
 
 TEST_CASE("lookup: threads and sparsity do not change a bit") {
   FieldRows fields;
-  for (const int64_t rows : {2, 900, 40})
-    fields.add("f" + std::to_string(rows), rows);
+  for (const int64_t rows : {2, 900, 40}) fields.add("f" + std::to_string(rows), rows);
   const auto weight = torch::randn({fields.total(), 16}).requires_grad_();
   const auto index = random_index(fields, 5000);
   const auto scale = torch::randn({5000, 3, 16});

@@ -16,9 +16,7 @@ OptimizerOptions with(const std::string& name) {
   return options;
 }
 
-Tensor table(int64_t rows, int64_t width) {
-  return torch::randn({rows, width}, torch::kFloat64).requires_grad_();
-}
+Tensor table(int64_t rows, int64_t width) { return torch::randn({rows, width}, torch::kFloat64).requires_grad_(); }
 
 Tensor sparse(std::vector<int64_t> rows, const Tensor& values, int64_t total) {
   const auto index = torch::tensor(rows, torch::kInt64).unsqueeze(0);
@@ -184,8 +182,7 @@ TEST_CASE("Optimizer: phases freeze parts and scale the learning rate") {
        c = torch::zeros({1}).requires_grad_();
   Optimizer optimizer(with("sgd"), {{"tower.w", a}, {"tower2.w", b}, {"head", c}});
   const auto step = [&] {
-    for (auto* p : {&a, &b, &c})
-      p->mutable_grad() = torch::ones({1});
+    for (auto* p : {&a, &b, &c}) p->mutable_grad() = torch::ones({1});
     optimizer.step();
   };
   optimizer.set_phase({"tower"}, 0.5);
@@ -207,13 +204,11 @@ TEST_CASE("Optimizer: a loaded state continues bit for bit") {
   for (const auto* name : {"adam", "adamw", "sgd", "lazy_adam", "rowwise_adagrad"}) {
     auto options = with(name);
     options.schedule.warmup_steps = 3;
-    if (options.optimizer == "sgd")
-      options.momentum = 0.9;
+    if (options.optimizer == "sgd") options.momentum = 0.9;
     auto w = torch::randn({5, 2}).requires_grad_(), h = torch::randn({3}).requires_grad_();
     Optimizer whole(options, {{"h", h}}, {{"w", w}});
     std::vector<std::pair<Tensor, Tensor>> gradients;
-    for (int i = 0; i < 6; ++i)
-      gradients.emplace_back(torch::randn({2, 2}), torch::randn({3}));
+    for (int i = 0; i < 6; ++i) gradients.emplace_back(torch::randn({2, 2}), torch::randn({3}));
     const auto run = [&](Optimizer& optimizer, Tensor& table, Tensor& dense, int from, int to) {
       for (int i = from; i < to; ++i) {
         table.mutable_grad() = sparse({i % 2, 3}, gradients[i].first.clone(), 5);
@@ -224,8 +219,7 @@ TEST_CASE("Optimizer: a loaded state continues bit for bit") {
     run(whole, w, h, 0, 3);
     auto w2 = w.detach().clone().requires_grad_(), h2 = h.detach().clone().requires_grad_();
     std::map<std::string, Tensor> saved;
-    for (const auto& [key, value] : whole.state())
-      saved[key] = value.clone();
+    for (const auto& [key, value] : whole.state()) saved[key] = value.clone();
     Optimizer resumed(options, {{"h", h2}}, {{"w", w2}});
     resumed.load(saved);
     run(whole, w, h, 3, 6);

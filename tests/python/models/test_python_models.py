@@ -169,7 +169,7 @@ def test_classes_that_cannot_be_registered() -> None:
 
     with pytest.raises(TypeError, match="option 'width' of NoDefault must be keyword-only with a default"):
         ps.models.register("no_default", NoDefault)
-    with pytest.raises(TypeError, match="option 'width' must be .* got None"):
+    with pytest.raises(TypeError, match=r"option 'width' must be .* got None"):
         ps.models.register("none_default", NoneDefault)
     with pytest.raises(TypeError, match=r"must be a subclass of polyscene\.Model written in Python"):
         ps.models.register("linear", nn.Linear)

@@ -139,10 +139,10 @@ torch::Tensor InterestMigrationImpl::probabilities(const torch::Tensor& logits) 
   return options.transition() == "softmax" ? logits.softmax(-1) : logits.sigmoid();
 }
 
-InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batch, bool all_steps) {
+InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batch, Steps given) {
   check(batch);
   Output out;
-  out.steps = follow(batch.history, batch.scene, all_steps);
+  out.steps = std::move(given);
   const auto& steps = out.steps;
   const auto both = torch::cat({steps.context, steps.last}, 1);
   out.interest_logits = interest_head->forward(both);                                                         // [B, K]
@@ -163,10 +163,23 @@ InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batc
   return out;
 }
 
-torch::Tensor InterestMigrationImpl::forward(const data::Batch& batch) { return run(batch, false).logits; }
+torch::Tensor InterestMigrationImpl::forward(const data::Batch& batch) {
+  return run(batch, follow(batch.history, batch.scene, false)).logits;
+}
+
+torch::Tensor InterestMigrationImpl::score(const data::Batch& candidates, const data::Events& events,
+                                           const torch::Tensor& owner) {
+  const auto users = events.offsets.numel() - 1;
+  auto steps = follow(events, torch::full({users}, -1, torch::kInt64), false);
+  steps.last = steps.last.index_select(0, owner);
+  steps.context = steps.context.index_select(0, owner);
+  const auto from = steps.scene.index_select(0, owner);
+  steps.scene = torch::where(from < 0, candidates.scene, from);  // a user without events starts in the candidate's scene
+  return run(candidates, std::move(steps)).logits;
+}
 
 torch::Tensor InterestMigrationImpl::loss(const data::Batch& batch) {
-  const auto out = run(batch, false);
+  const auto out = run(batch, follow(batch.history, batch.scene, false));
   const auto rows = std::max<int64_t>(batch.size(), 1);
   auto loss = task_loss(out.logits, batch) + options.embedding_l2() * 0.5 * out.penalty / rows;
   if (schema().num_interests() == 0) return loss;
@@ -194,7 +207,7 @@ torch::Tensor InterestMigrationImpl::loss(const data::Batch& batch) {
 }
 
 Explanation InterestMigrationImpl::explain(const data::Batch& batch) {
-  const auto out = run(batch, true);
+  const auto out = run(batch, follow(batch.history, batch.scene, true));
   const auto& steps = out.steps;
   const auto length = steps.valid.sum(1);  // [B]
   torch::Tensor weights = torch::zeros({batch.size(), 1, 0});

@@ -69,6 +69,7 @@ class InterestMigrationImpl : public Model {
 
   /// Logits [B].
   torch::Tensor forward(const data::Batch& batch) override;
+  torch::Tensor score(const data::Batch& candidates, const data::Events& events, const torch::Tensor& owner) override;
   torch::Tensor loss(const data::Batch& batch) override;
   /// attention [B, heads, T], interests [B, K], transitions [B, K], events [B] (how many of the T count).
   Explanation explain(const data::Batch& batch) override;
@@ -122,7 +123,7 @@ class InterestMigrationImpl : public Model {
                            const torch::Tensor& to);
   torch::Tensor probabilities(const torch::Tensor& transition_logits) const;
   torch::Tensor multi_hot(const data::Ragged& interests, const torch::TensorOptions& like) const;
-  Output run(const data::Batch& batch, bool all_steps);
+  Output run(const data::Batch& batch, Steps steps);
 
   int64_t interests_ = 0;
   std::vector<int64_t> item_slots_;  // slots of `embedding` that describe the candidate

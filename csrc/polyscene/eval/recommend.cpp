@@ -1,0 +1,151 @@
+#include "polyscene/eval/recommend.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace polyscene::eval {
+namespace {
+
+constexpr int64_t kPairs = 65'536;  // candidates scored at once
+
+// Every (scene, item) with training rows: scenes and items, int64 [C] each.
+std::pair<torch::Tensor, torch::Tensor> candidates_of(const data::History& history, int64_t scene) {
+  auto counts = history.item_count;  // [S, I]
+  if (scene >= 0) counts = counts.slice(0, scene, scene + 1);
+  counts = counts.slice(1, data::kFirstId);
+  const auto found = counts.gt(0).nonzero();  // [C, 2]
+  return {found.select(1, 0) + std::max<int64_t>(scene, 0), found.select(1, 1) + data::kFirstId};
+}
+
+// Training behaviour of the users, and what happened since.
+data::Events behaviour(const data::History& history, const RecommendRequest& request, int64_t length) {
+  if (!request.events.defined()) return history.before(request.user, {}, {}, length);
+  const auto counts = request.events.offsets.diff();
+  const auto owner = torch::arange(request.user.numel()).repeat_interleave(counts);
+  // Users as rows of a history of their own: its vocabulary has the two rows that stand for nobody first.
+  const auto before = history.before(request.user, {}, {}, length);
+  data::History merged;
+  merged.schema = history.schema;
+  const auto shift = torch::zeros({data::kFirstId}, torch::kInt64);
+  merged.offsets = torch::cat({shift, before.offsets});
+  merged.item = before.item;
+  merged.scene = before.scene;
+  merged.label = before.label;
+  merged.time = before.time;
+  merged.row = torch::full({before.item.numel()}, -1, torch::kInt64);
+  merged.interest = before.interest;
+  const auto all = merged.append(owner + data::kFirstId, request.events);
+  return all->before(torch::arange(request.user.numel()) + data::kFirstId, {}, {}, length);
+}
+
+data::Batch candidate_batch(const data::History& history, const torch::Tensor& user_fields, const torch::Tensor& user,
+                            const torch::Tensor& item, const torch::Tensor& scene) {
+  const auto& schema = *history.schema;
+  data::Batch out;
+  out.categorical = user_fields + history.item_fields.index_select(0, item);
+  for (int64_t f = 0; f < schema.num_fields(); ++f) {
+    if (schema.categorical[f].side == "context") out.categorical.select(1, f).fill_(data::kMissing);
+  }
+  out.numeric = history.user_numeric.index_select(0, user) + history.item_numeric.index_select(0, item);
+  for (const auto& field : schema.lists) {
+    const auto found = history.item_lists.find(field.name);
+    if (found != history.item_lists.end()) {
+      out.sequence[field.name] = found->second.take(item);
+    } else {
+      out.sequence[field.name] = {torch::empty({0}, torch::kInt32), torch::zeros({item.numel() + 1}, torch::kInt64)};
+    }
+  }
+  out.scene = scene;
+  out.user = user;
+  out.item = item;
+  out.row = torch::arange(item.numel());
+  out.schema_digest = schema.digest();
+  return out;
+}
+
+// True for each candidate that one user's events hold.
+torch::Tensor seen_items(const data::Events& events, int64_t user, const torch::Tensor& items) {
+  const auto* at = events.offsets.const_data_ptr<int64_t>() + user;
+  return torch::isin(items, events.item.slice(0, at[0], at[1]).to(torch::kInt64));
+}
+
+void check(const models::Model& model, const RecommendRequest& request) {
+  const auto& schema = model.schema();
+  TORCH_CHECK_VALUE(schema.user >= 0 && schema.item >= 0, "recommend: the data must name a user and an item column");
+  TORCH_CHECK_VALUE(model.history() && model.history()->item_count.defined(),
+                    "recommend: ", model.name(), " was not trained yet, it knows no items");
+  TORCH_CHECK_VALUE(request.k > 0, "recommend: k must be positive, got ", request.k);
+  TORCH_CHECK_INDEX(request.scene >= -1 && request.scene < schema.num_scenes(), "recommend: scene must be in [0, ",
+                    schema.num_scenes(), ") or -1 for all, got ", request.scene);
+  const auto users = request.user.numel();
+  TORCH_CHECK_VALUE(!request.user_fields.defined() ||
+                        (request.user_fields.size(0) == users && request.user_fields.size(1) == schema.num_fields()),
+                    "recommend: user_fields must have shape [", users, ", ", schema.num_fields(), "], got ",
+                    request.user_fields.sizes());
+  TORCH_CHECK_VALUE(!request.events.defined() || request.events.offsets.numel() == users + 1,
+                    "recommend: events must be one list a user");
+}
+
+}  // namespace
+
+Recommendation recommend(models::Model& model, const RecommendRequest& request) {
+  check(model, request);
+  const torch::NoGradGuard no_grad;
+  const bool training = model.is_training();
+  model.eval();
+  const auto& history = *model.history();
+  const auto users = request.user.numel(), k = request.k;
+  const auto [scenes, items] = candidates_of(history, request.scene);
+  const auto n = items.numel();
+  const auto length = std::max<int64_t>(model.history_length(), 1);
+  const auto fields = request.user_fields.defined() ? request.user_fields : history.user_fields.index_select(0, request.user);
+  // Everything the user did, to leave out what was seen; the newest events, to follow them.
+  const auto all = behaviour(history, request, std::numeric_limits<int32_t>::max());
+  const auto newest = behaviour(history, request, length);
+
+  Recommendation out;
+  out.item = torch::full({users, k}, -1, torch::kInt64);
+  out.scene = torch::full({users, k}, -1, torch::kInt64);
+  out.score = torch::full({users, k}, -std::numeric_limits<float>::infinity());
+  const auto has_events = all.offsets.diff().gt(0);
+  out.known = request.user.ge(data::kFirstId) | has_events;
+  if (request.user_fields.defined()) out.known = out.known | request.user_fields.ne(0).any(1);
+  const auto share = history.item_count.index({scenes, items}).to(torch::kFloat32);  // [C]
+  const auto popularity = n > 0 ? share / share.sum() : share;
+
+  const auto step = std::max<int64_t>(1, kPairs / std::max<int64_t>(n, 1));
+  for (int64_t begin = 0; begin < users && n > 0; begin += step) {
+    const auto mine = torch::arange(begin, std::min(begin + step, users));
+    const auto count = mine.numel();
+    const auto owner = torch::arange(count).repeat_interleave(n);
+    const auto user_rows = request.user.index_select(0, mine);
+    const auto batch = candidate_batch(history, fields.index_select(0, mine).index_select(0, owner), user_rows.index_select(0, owner),
+                                       items.repeat({count}), scenes.repeat({count}));
+    auto logits = model.score(batch, newest.take(mine), owner).to(torch::kFloat32).view({count, n});
+    auto scores = model.schema().task == "rating" ? logits : logits.sigmoid();
+    for (int64_t u = 0; u < count; ++u) {
+      auto row = scores[u];
+      if (!out.known[begin + u].item<bool>()) row.copy_(popularity);
+      if (request.exclude_seen) row.masked_fill_(seen_items(all, begin + u, items), -std::numeric_limits<float>::infinity());
+      // Over all scenes an item stands once, where it scores best.
+      const auto [sorted, order] = row.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true);
+      const auto* at = order.const_data_ptr<int64_t>();
+      const auto* item = items.const_data_ptr<int64_t>();
+      std::vector<int64_t> taken;
+      for (int64_t i = 0; i < n && static_cast<int64_t>(taken.size()) < k; ++i) {
+        const auto score = sorted[i].item<float>();
+        if (std::isinf(score)) break;
+        if (std::find(taken.begin(), taken.end(), item[at[i]]) != taken.end()) continue;
+        const auto place = static_cast<int64_t>(taken.size());
+        out.item[begin + u][place] = item[at[i]];
+        out.scene[begin + u][place] = scenes[at[i]];
+        out.score[begin + u][place] = score;
+        taken.push_back(item[at[i]]);
+      }
+    }
+  }
+  model.train(training);
+  return out;
+}
+
+}  // namespace polyscene::eval

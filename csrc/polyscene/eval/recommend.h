@@ -1,0 +1,32 @@
+#pragma once
+
+#include "polyscene/data/table.h"
+#include "polyscene/models/base.h"
+
+namespace polyscene::eval {
+
+/// For whom to recommend, and from what. U users.
+struct RecommendRequest {
+  torch::Tensor user;         ///< int64 [U], rows of the user vocabulary; 0 for one never seen
+  torch::Tensor user_fields;  ///< int32 [U, F], user-side fields; undefined: those of the training rows
+  data::Events events;        ///< events since training, one list a user; undefined for none
+  int64_t scene = -1;         ///< scene of the recommendation; -1 ranks over all scenes
+  int64_t k = 10;
+  bool exclude_seen = true;   ///< leave out items of the user's training rows and events
+};
+
+/// Short rows are padded with item -1, scene -1 and score -inf.
+struct Recommendation {
+  torch::Tensor item;   ///< int64 [U, k], rows of the item vocabulary, best first
+  torch::Tensor scene;  ///< int64 [U, k]
+  torch::Tensor score;  ///< float32 [U, k], probability (ctr) or rating
+  torch::Tensor known;  ///< bool [U], false for users of whom nothing was known: served by popularity
+};
+
+/// The best items for each user: candidates are the items with training rows in the scene (or in any), each user's
+/// behaviour is encoded once, training behaviour and `events` together.
+/// Throws ValueError before training or without user and item columns, for k below 1 or misshapen tensors; IndexError for a
+/// scene that is none.
+Recommendation recommend(models::Model& model, const RecommendRequest& request);
+
+}  // namespace polyscene::eval

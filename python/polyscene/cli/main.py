@@ -1,0 +1,60 @@
+"""Entry point of the command line: commands, and how errors end it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from polyscene.cli import inspecting, running, using
+from polyscene.runs import RunExistsError
+
+USAGE, FAILED, INTERRUPTED = 2, 1, 130
+
+app = typer.Typer(
+    name="polyscene",
+    help="Train, migrate and evaluate models of user interest across scenes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+running.add(app)
+using.add(app)
+inspecting.add(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns 0 done, 1 failed, 2 wrong usage or config, 130 interrupted."""
+    import click
+
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(args=list(arguments) if arguments is not None else None, prog_name="polyscene", standalone_mode=False)
+        return int(result or 0)
+    except click.exceptions.Exit as error:
+        return int(error.exit_code)
+    except click.exceptions.Abort:
+        return _say("interrupted", INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except KeyboardInterrupt:
+        return _say("interrupted; go on with --resume", INTERRUPTED)
+    except RunExistsError as error:
+        return _say(error, USAGE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (ValueError, TypeError, IndexError, FileNotFoundError) as error:
+        return _say(error, USAGE)
+    except (OSError, RuntimeError) as error:
+        return _say(error, FAILED)
+
+
+def _say(message: object, code: int) -> int:
+    # The first line is ours; what follows in errors of torch is a C++ stack.
+    lines = str(message).split("\nException raised from", 1)[0].strip()
+    print(f"polyscene: {lines}", file=sys.stderr)
+    return code

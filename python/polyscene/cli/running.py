@@ -1,0 +1,85 @@
+"""``run`` and ``reproduce``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Config = Annotated[Path | None, typer.Argument(help="JSON config, comments allowed; without it, the quickstart on the simulator.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of the data set, in the place of dataset.root.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A value of the config, such as model.dim=8; may be repeated.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Runs with seeds one after another, and a summary.")]
+Splits = Annotated[bool, typer.Option("--split-seeds", help="With --seeds: the split's seed moves, too.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder; runs/<model>-<data>-<n> by default.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
+
+
+def run(
+    config: Config = None,
+    data: Data = None,
+    set_: Set = None,
+    seeds: Seeds = 1,
+    split_seeds: Splits = False,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Trains and evaluates a model, and writes a run folder with a report."""
+    from polyscene import runs
+    from polyscene.display import TrainingProgress, print_result
+
+    resolved = runs.resolve(config, set_ or (), data)
+    folder = runs.folder_for(resolved, out, resume)
+    progress = TrainingProgress(monitor=resolved["train"]["monitor"] or None)
+    if seeds == 1 and not split_seeds:
+        done = runs.execute(resolved, folder, resume=resume, callbacks=progress)
+        print_result(done.result)
+    else:
+        several = runs.execute_seeds(resolved, folder, seeds, split_seeds=split_seeds, resume=resume, callbacks=progress)
+        _print_summary(runs.summary([each.result for each in several]), seeds)
+    typer.echo(f"run folder: {folder}")
+    if (folder / "report.html").exists():
+        typer.echo(f"report: {folder / 'report.html'}")
+
+
+def _print_summary(summary: dict[str, dict[str, tuple[float, float]]], seeds: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from polyscene.results import metric_order, metric_title
+
+    metrics = metric_order(next(iter(summary.values())))
+    table = Table(title=f"mean ± standard deviation over {seeds} runs", title_justify="left")
+    table.add_column("Scene")
+    for name in metrics:
+        table.add_column(metric_title(name), justify="right")
+    for scene, values in summary.items():
+        table.add_row(scene, *(f"{values[m][0]:.4f} ± {values[m][1]:.4f}" if m in values else "–" for m in metrics))
+    Console().print(table)
+
+
+def reproduce(
+    table: Annotated[str, typer.Argument(help="Name of a table; `polyscene reproduce list` names them.")],
+    data: Data = None,
+    out: Out = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each model.")] = 3,
+    set_: Set = None,
+    resume: Resume = False,
+) -> None:
+    """Runs every config of a table and prints it."""
+    from polyscene import reproducing
+
+    if table == "list":
+        for name in reproducing.tables():
+            typer.echo(name)
+        return
+    outcome = reproducing.reproduce(table, data=data, out=out, seeds=seeds, overrides=set_ or (), resume=resume)
+    typer.echo(outcome.text())
+    typer.echo(f"table: {outcome.folder / 'table.md'}")
+
+
+def add(app: typer.Typer) -> None:
+    """Registers the commands."""
+    app.command()(run)
+    app.command()(reproduce)

@@ -1,0 +1,137 @@
+"""Commands on finished runs: ``evaluate``, ``predict``, ``recommend``, ``report``, ``compare``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RunFolder = Annotated[Path, typer.Argument(help="Run folder, or a model file.")]
+Rows = Annotated[Path, typer.Argument(help="CSV, Parquet or Arrow file with the columns that the model was trained on.")]
+
+
+def _model(run: Path) -> Any:
+    import polyscene
+
+    path = run / "model.safetensors" if run.is_dir() else run
+    if not path.exists():
+        raise FileNotFoundError(f"{run}: wanted the folder of a finished run or a model file, found no {path.name}")
+    return polyscene.load(path)
+
+
+def evaluate(
+    run: RunFolder,
+    rows: Rows,
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="May be repeated; all of the task by default.")] = None,
+    threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a row counts as positive.")] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measures a trained model on a file."""
+    import polyscene
+    from polyscene.display import print_result
+
+    result = polyscene.evaluate(_model(run), rows, metrics=metric, threshold=threshold)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+    else:
+        print_result(result)
+
+
+def predict(
+    run: RunFolder,
+    rows: Rows,
+    out: Annotated[Path | None, typer.Option("--out", help="CSV or Parquet file; standard output by default.")] = None,
+) -> None:
+    """Writes the probability (or rating) of each row of a file."""
+    import pyarrow as pa
+
+    from polyscene import evaluation
+
+    score = evaluation.predict(_model(run), rows)
+    table = pa.table({"row": pa.array(range(1, len(score) + 1)), "score": score})
+    _write(table, out)
+
+
+def _write(table: Any, out: Path | None) -> None:
+    import os
+    import sys
+
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    if out is None:
+        pyarrow.csv.write_csv(table, sys.stdout.buffer)
+        return
+    part = out.with_name(f".{out.name}.part")
+    try:
+        (pyarrow.parquet.write_table if out.suffix == ".parquet" else pyarrow.csv.write_csv)(table, part)
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def recommend(
+    run: RunFolder,
+    users: Annotated[list[str], typer.Argument(help="User ids.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Items for each user.")] = 10,
+    scene: Annotated[str | None, typer.Option("--scene", help="Scene of the recommendation; all by default.")] = None,
+    events: Annotated[
+        Path | None, typer.Option("--events", help="JSON list of events since training: user, item, scene, label, time.")
+    ] = None,
+    keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Also items that the user has seen.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="CSV or Parquet file; standard output by default.")] = None,
+) -> None:
+    """Recommends items to users."""
+    import numpy as np
+    import pyarrow as pa
+
+    from polyscene import evaluation
+
+    since = None
+    if events is not None:
+        try:
+            since = json.loads(events.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{events}: line {error.lineno}, column {error.colno}: {error.msg}") from error
+        if not isinstance(since, list) or not all(isinstance(event, dict) for event in since):
+            raise ValueError(f"{events}: wanted a JSON list of objects")
+    found = evaluation.recommend(_model(run), users, k=k, scene=scene, events=since, exclude_seen=not keep_seen)
+    u, rank = np.nonzero(np.isfinite(found.scores))
+    table = pa.table(
+        {
+            "user": pa.array([found.users[i] for i in u], pa.string()),
+            "rank": rank + 1,
+            "item": pa.array(found.items[u, rank].tolist(), pa.string()),
+            "scene": pa.array(found.scenes[u, rank].tolist(), pa.string()),
+            "score": found.scores[u, rank],
+        }
+    )
+    _write(table, out)
+
+
+def report(run: Annotated[Path, typer.Argument(help="Run folder, or a folder of runs.")]) -> None:
+    """Writes report.html of a run again."""
+    from polyscene.report import build_report
+
+    typer.echo(f"report: {build_report(run)}")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders, or folders of seeds.")],
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="May be repeated; the main one by default.")] = None,
+    confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals, in (0, 1).")] = 0.95,
+) -> None:
+    """Compares runs on the same rows: differences, intervals, Holm-corrected p-values, per scene."""
+    import polyscene
+
+    if len(runs) < 2:
+        raise ValueError(f"compare: wanted two or more runs, got {len(runs)}")
+    typer.echo(polyscene.compare(*runs, metric=metric, confidence=confidence).text())
+
+
+def add(app: typer.Typer) -> None:
+    """Registers the commands."""
+    for command in (evaluate, predict, recommend, report, compare):
+        app.command()(command)

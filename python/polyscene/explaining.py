@@ -1,0 +1,98 @@
+"""Why a model says what it says: attention over events, interests of each scene, how interest moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from polyscene._model import Model
+from polyscene.data.dataset import Dataset
+
+_EXAMPLES = 6
+_ROWS = 2_000
+_SCENES = 5
+
+
+def explanation(model: Model, data: Dataset) -> dict[str, Any]:
+    """The content of ``explain.json``; empty for a model that explains nothing.
+
+    ``attention``: weights over the past events of a few test rows. ``interest_scene``: mean predicted interest in each
+    scene over test rows. ``transition``: mean predicted next interest for each ordered pair of scenes.
+    """
+    table = data.test
+    if table is None or len(table) == 0 or model.history_length == 0:
+        return {}
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            batch = table.batch(torch.arange(min(len(table), _ROWS)), history=model.history_length)
+            found = model.explain(batch)
+            out: dict[str, Any] = {}
+            names = _names(model, found)
+            if "attention" in found and found["attention"].size(-1) > 0:
+                out["attention"] = _attention(model, batch, found)
+            if "interests" in found:
+                out["interest_scene"] = _interest_scene(model, batch, found["interests"], names)
+            if "transitions" in found:
+                out["transition"] = _transition(model, names)
+            return out
+    finally:
+        model.train(training)
+
+
+def _names(model: Model, found: dict[str, torch.Tensor]) -> list[str]:
+    if known := model.schema.interests:
+        return list(known)
+    return [f"interest {i + 1}" for i in range(found["interests"].size(-1))] if "interests" in found else []
+
+
+def _attention(model: Model, batch: Any, found: dict[str, torch.Tensor]) -> dict[str, Any]:
+    weights, length = found["attention"], found["events"]  # [B, heads, T], [B]
+    schema = model.schema
+    items = [None, None, *schema.categorical[schema.field(schema.item)].ids]
+    offsets = batch.history.offsets
+    longest = torch.argsort(length, descending=True, stable=True)[:_EXAMPLES].tolist()
+    examples = []
+    for row in longest:
+        n = int(length[row])
+        if n == 0:
+            continue
+        last = int(offsets[row + 1])
+        chosen = range(last - n, last)
+        events = [
+            f"{items[int(batch.history.item[j])] or 'unknown'} · {schema.scenes[int(batch.history.scene[j])]}"
+            f"{' · liked' if float(batch.history.label[j]) > 0.5 else ''}"
+            for j in chosen
+        ]
+        item = items[int(batch.item[row])] or "unknown"
+        examples.append(
+            {
+                "title": f"{item} in {schema.scenes[int(batch.scene[row])]}",
+                "events": events,
+                "weights": [round(float(w), 6) for w in weights[row, :, :n].mean(0)],
+            }
+        )
+    return {"heads": weights.size(1), "examples": examples}
+
+
+def _interest_scene(model: Model, batch: Any, interests: torch.Tensor, names: list[str]) -> dict[str, Any]:
+    scenes = model.schema.scenes
+    matrix = torch.zeros(len(names), len(scenes), dtype=torch.float64)
+    for s in range(len(scenes)):
+        mine = interests[batch.scene == s]
+        if len(mine):
+            matrix[:, s] = mine.double().mean(0)
+    return {"interests": names, "scenes": list(scenes), "matrix": _rounded(matrix)}
+
+
+def _transition(model: Model, names: list[str]) -> dict[str, Any]:
+    scenes = model.schema.scenes
+    busiest = torch.argsort(model.schema.scene_rows, descending=True, stable=True)[:_SCENES].sort().values.tolist()
+    matrices = {f"{scenes[a]} -> {scenes[b]}": _rounded(model._impl.transition_matrix(a, b)) for a in busiest for b in busiest}
+    return {"interests": names, "scenes": [scenes[s] for s in busiest], "matrices": matrices}
+
+
+def _rounded(matrix: torch.Tensor) -> list[list[float]]:
+    return [[round(value, 6) for value in row] for row in matrix.double().tolist()]

@@ -1,0 +1,95 @@
+"""`check` finds what was put into a file."""
+
+from __future__ import annotations
+
+import pytest
+
+from polyscene.data import check
+
+from .conftest import make_rows
+from .test_reading import write_csv
+
+
+def found(report, column, text):
+    return [f for f in report.findings if f.column == column and text in f.what]
+
+
+def test_a_good_file_has_no_findings(tmp_path):
+    table = make_rows(400).drop(["city"])
+    report = check(write_csv(table, tmp_path / "a.csv"), time="time", numeric=["age", "price"], interest="genres")
+    assert report.findings == []
+    assert report.ok
+    assert report.rows == 400
+    assert report.text().splitlines()[-1] == "no problems found"
+
+
+def test_what_is_wrong_is_found_at_its_row(tmp_path):
+    lines = ["user_id,item_id,scene,label,time,age,price"]
+    for i in range(200):
+        lines.append(f"u{i % 20},{i},home,{i % 2},{1_700_000_000 + i},{20 + i % 30},{i}.5")
+    lines[6] = "u6 ,5,home,1,1700000005,NA,5.5"
+    lines[8] = "u7,7,home,3,1700000007,old,7.5"
+    lines[9] = "u8,8,,1,1700000008,30,8.5"
+    lines[10] = "u9,9,home,,1700000009,30,9.5"
+    lines[12] = lines[11]
+    lines[15] = "u1,14,rare,1,1700000014000,30,1e50"
+    lines[16] = "U1,015,home,1,1700000015,30,1"
+    lines[17] = "u1,15,home,1,-5,30,1"
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(lines) + "\n")
+    report = check(path, time="time", numeric=["age", "price"])
+    assert not report.ok
+
+    def row(column, text, severity):
+        findings = found(report, column, text)
+        assert len(findings) == 1, (column, text, report.text())
+        assert findings[0].severity == severity
+        return findings[0]
+
+    assert row("user_id", "begin or end with blanks", "warning").row == 6
+    assert row("age", "look like missing values", "warning").example == "NA"
+    assert row("age", "nearly every cell is a number", "warning").row == 8
+    bad = row("age", "the cell is no number", "error")
+    assert (bad.row, bad.count, bad.example) == (6, 2, "NA")
+    assert row("price", "the cell is no number", "error").example == "1e50"
+    label = row("label", "the cell is no label of 0 or 1", "error")
+    assert (label.row, label.example) == (8, "3")
+    assert row("label", "the label is empty", "warning").row == 10
+    assert row("scene", "the scene is empty", "warning").row == 9
+    assert row("", "repeats an earlier one", "warning").row == 12
+    assert row("scene", "'rare' has 1 rows only", "warning").row is None
+    assert row("scene", "every label of the scene 'rare' is 1", "warning")
+    assert row("time", "after the year 2100", "warning").example == "1700000014000"
+    assert row("time", "before 1970", "warning").row == 17
+    assert row("item_id", "leading zeros", "warning").example == "015"
+    assert row("user_id", "upper and lower case", "note")
+    severities = [f.severity for f in report.findings]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
+    assert "error: row 8, column 'label': the cell is no label of 0 or 1 (task ctr), for example '3'" in report.text()
+
+
+def test_floats_as_ids_and_constant_and_empty_columns(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user_id,label,none,one\n" + "".join(f"{i}.0,{i % 2},,x\n" for i in range(60)))
+    report = check(path)
+    assert found(report, "user_id", "integers are written as floats")
+    assert found(report, "none", "every cell is empty")
+    assert found(report, "one", "has one value only")
+
+
+def test_missing_roles_and_unreadable_files_are_findings(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n1,2,3\n")
+    report = check(path)
+    assert [f.what for f in report.findings] == [f"{path}: row 2 (line 3) has 3 cells, the header has 2"]
+    path.write_text("a,b\n1,2\n")
+    assert any("task 'ctr' needs a label" in f.what for f in check(path).findings)
+    report = check(path, label="b", time="zeit")
+    assert any("time names no column 'zeit'" in f.what for f in report.findings)
+    with pytest.raises(TypeError, match="check: unknown role 'lable'"):
+        check(path, lable="b")
+
+
+def test_every_empty_scene_of_edges_is_noted():
+    report = check(make_rows(300), scene={"by": "age", "edges": [5, 30]})
+    assert [f.what for f in report.findings if f.severity == "note"] == ["the scene 'age<5' has no rows"]
