@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from polyscene import _C
+from polyscene._extension import _C
 from polyscene.data import cleaning
 from polyscene.data.roles import Roles
 from polyscene.data.splits import PARTS, Split, assign, digest_of, split_spec
