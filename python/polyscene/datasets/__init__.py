@@ -129,7 +129,7 @@ def load(
         ConnectionError: it could not be downloaded.
 
     Example:
-        >>> load("simulator", users=50, scenes=3).train.role  # doctest: +SKIP
+        >>> load("simulator", users=50, scenes=3).train.role
         'train'
     """
     known = recipe(name)
