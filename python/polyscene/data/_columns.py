@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from polyscene import _C
+from polyscene._extension import _C
 from polyscene.data._cells import Lists, take_lists
 from polyscene.data.labels import label_values, weight_values
 from polyscene.data.reading import Frame

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from polyscene import _C
+from polyscene._extension import _C
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyscene import _C
+from polyscene._extension import _C
 from polyscene.data._errors import mapping, unknown_key
 from polyscene.data.checking import CheckReport, Finding, check
 from polyscene.data.dataset import Dataset, assemble
