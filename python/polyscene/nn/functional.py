@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from polyscene._extension import _C
+from polyscene import _C
 
 
 def padding_mask(lengths: torch.Tensor, steps: int) -> torch.Tensor:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from pathlib import Path
 from typing import Any
 
 import polyscene as ps
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm
 
 NAMES = ps.models.list()
 WITHOUT_PARAMETERS = {"popularity"}  # closed form: nothing to optimise
@@ -241,6 +243,25 @@ def test_sparse_gradients_with_sparse_adam(name: str, data: Any) -> None:
 
 
 @trained_models
+def test_distributed_data_parallel(name: str, data: Any, tmp_path: Path) -> None:
+    distributed = torch.distributed
+    store = f"file://{tmp_path / 'store'}"
+    distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        plain = scramble(make(name, data)).eval()
+        whole = nn.parallel.DistributedDataParallel(copy.deepcopy(plain), find_unused_parameters=True)
+        batch = draw(plain, data, 32)
+        nn.functional.binary_cross_entropy_with_logits(whole(batch), batch.label).backward()
+        nn.functional.binary_cross_entropy_with_logits(plain(batch), batch.label).backward()
+        for expected, got in zip(plain.parameters(), whole.module.parameters(), strict=True):
+            assert (expected.grad is None or not expected.grad.any()) == (got.grad is None or not got.grad.any())
+            if expected.grad is not None and got.grad is not None:
+                torch.testing.assert_close(got.grad, expected.grad)
+    finally:
+        distributed.destroy_process_group()
+
+
+@trained_models
 def test_gradient_clipping(name: str, data: Any) -> None:
     model = scramble(make(name, data))
     model.loss(draw(model, data, 64)).backward()
@@ -427,7 +448,7 @@ def test_hooks_fire(name: str, data: Any) -> None:
 
 @every_model
 def test_assignment_is_refused(name: str, data: Any) -> None:
-    model = make(name, data)
+    model = make(name, data).eval()
     batch = draw(model, data, 4)
     before = model(batch)
     for path, tensor in model.state_dict(keep_vars=True).items():
@@ -456,22 +477,22 @@ def test_assignment_is_refused(name: str, data: Any) -> None:
 
 @trained_models
 def test_reparametrisations_are_refused(name: str, data: Any) -> None:
-    model = make(name, data)
+    model = make(name, data).eval()
     batch = draw(model, data, 4)
     before, keys = model(batch), list(model.state_dict())
     path = model.table_parameters()[0]
     parent, _, leaf = path.rpartition(".")
     owner = model.get_submodule(parent)
     for change in (
-        lambda: nn.utils.parametrize.register_parametrization(owner, leaf, nn.Identity()),
-        lambda: nn.utils.parametrizations.weight_norm(owner, leaf),
-        lambda: nn.utils.prune.l1_unstructured(owner, leaf, amount=1),
-        lambda: nn.utils.spectral_norm(owner, leaf),
+        lambda: parametrize.register_parametrization(owner, leaf, nn.Identity()),
+        lambda: parametrizations.weight_norm(owner, leaf),
+        lambda: prune.l1_unstructured(owner, leaf, amount=1),
+        lambda: spectral_norm(owner, leaf),
     ):
         with pytest.raises(TypeError, match="C\\+\\+ module"):
             change()
     assert list(model.state_dict()) == keys
-    torch.testing.assert_close(model.eval()(batch), before)
+    torch.testing.assert_close(model(batch), before)
 
 
 @every_model
