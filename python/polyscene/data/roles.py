@@ -135,7 +135,7 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
             given[role] = None
     label = _label(frame, given["label"], owner)
     if label is None and task in ("ctr", "rating") and given["needs_label"]:
-        frame.require("label", f"task {task!r} needs a label; label=")
+        frame.require("label", f"label (task {task!r} needs one)")
     user, item = (_column(frame, given[role], role) for role in ("user", "item"))
     categorical = _names(frame, given["categorical"], "categorical", owner)
     categorical = tuple(dict.fromkeys([*(id_ for id_ in (user, item) if id_ and id_ not in categorical), *categorical]))
