@@ -71,7 +71,8 @@ Checkpoint read_checkpoint(const std::string& path) {
   }
   out.state = with_prefix(file.tensors, "model.");
   out.training = with_prefix(file.tensors, "training.");
-  for (const auto& [alias, name] : parse_json(text_of(file.metadata, "aliases", path), path).items()) {
+  const auto aliases = parse_json(text_of(file.metadata, "aliases", path), path);
+  for (const auto& [alias, name] : aliases.items()) {
     const auto found = out.state.find(name.get<std::string>());
     TORCH_CHECK_VALUE(found != out.state.end(), path, ": alias '", alias, "' of a tensor that is not there");
     out.state[alias] = found->second;

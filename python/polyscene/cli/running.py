@@ -34,6 +34,7 @@ def run(
     progress = TrainingProgress(monitor=resolved["train"]["monitor"] or None)
     if seeds == 1 and not split_seeds:
         done = runs.execute(resolved, folder, resume=resume, callbacks=progress)
+        typer.echo()
         print_result(done.result)
     else:
         several = runs.execute_seeds(resolved, folder, seeds, split_seeds=split_seeds, resume=resume, callbacks=progress)
