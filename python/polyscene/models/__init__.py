@@ -47,6 +47,9 @@ class _Plain(Model):
         self.__dict__["_cpp_name"] = name
         super().__init__(schema, **options)
 
+    def _get_name(self) -> str:
+        return str(self._cpp_name)
+
 
 def list(task: str | None = None) -> builtins.list[str]:
     """Returns the names of registered models, all or those of one task.
