@@ -15,5 +15,6 @@ void bind_transfer(py::module_& m);
 void bind_eval(py::module_& m);
 void bind_evaluate(py::module_& m);
 void bind_train(py::module_& m);
+void bind_optimizer(py::module_& m);
 
 }  // namespace polyscene::bindings

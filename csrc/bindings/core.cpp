@@ -6,10 +6,13 @@
 #include "bindings/bindings.h"
 #include "polyscene/core/errors.h"
 #include "polyscene/core/random.h"
+#include "polyscene/core/version.h"
 
 namespace polyscene::bindings {
 
 void bind_core(py::module_& parent) {
+  parent.def("version", &core::version, "Version of polyscene.");
+  parent.def("torch_version", &core::torch_version, "Version of torch that this build was made against.");
   auto m = parent.def_submodule("core", "Errors, options and random streams.");
   m.def(
       "permutation",

@@ -1,7 +1,138 @@
+#include "bindings/bind_block.h"
 #include "bindings/bindings.h"
+#include "polyscene/nn/dense_attention_head.h"
+#include "polyscene/nn/encoder.h"
+#include "polyscene/nn/gating.h"
+#include "polyscene/nn/interest_points.h"
+#include "polyscene/nn/losses.h"
+#include "polyscene/nn/masks.h"
+#include "polyscene/nn/mlp.h"
+#include "polyscene/nn/multi_head_attention.h"
+#include "polyscene/nn/pair_attention.h"
+#include "polyscene/nn/temporal_attention.h"
 
 namespace polyscene::bindings {
 
-void bind_nn(py::module_& m) {}
+using py::arg;
+using torch::wrap_pybind_function_no_gil;
+
+namespace {
+
+void bind_masks(py::module_& m) {
+  const auto causal = [](int64_t steps, const torch::Device& device) { return nn::causal_mask(steps, device); };
+  const auto pad = [](const torch::Tensor& values, const torch::Tensor& offsets, int64_t max_steps) {
+    const auto out = nn::pad_ragged(values, offsets, max_steps);
+    return std::make_pair(out.values, out.valid);
+  };
+  const auto unpad = [](const torch::Tensor& padded, const torch::Tensor& valid) {
+    const auto out = nn::unpad_ragged(padded, valid);
+    return std::make_pair(out.values, out.offsets);
+  };
+  m.def("padding_mask", wrap_pybind_function_no_gil(&nn::padding_mask), arg("lengths"), arg("steps"));
+  m.def("causal_mask", wrap_pybind_function_no_gil(causal), arg("steps"), arg("device"));
+  m.def("attention_mask", wrap_pybind_function_no_gil(&nn::attention_mask), arg("valid"), arg("causal"));
+  m.def("masked_softmax", wrap_pybind_function_no_gil(&nn::masked_softmax), arg("scores"), arg("mask"),
+        arg("dim") = -1);
+  m.def("pad_ragged", wrap_pybind_function_no_gil(pad), arg("values"), arg("offsets"), arg("max_steps") = 0,
+        "(values [B, T, ...], valid [B, T])");
+  m.def("unpad_ragged", wrap_pybind_function_no_gil(unpad), arg("padded"), arg("valid"),
+        "(values [L, ...], offsets [B + 1])");
+  m.def("last_state", wrap_pybind_function_no_gil(&nn::last_state), arg("states"), arg("valid"));
+}
+
+void bind_scores(py::module_& m) {
+  m.def("dot_scores", wrap_pybind_function_no_gil(&nn::dot_scores), arg("query"), arg("key"));
+  m.def("scaled_dot_scores", wrap_pybind_function_no_gil(&nn::scaled_dot_scores), arg("query"), arg("key"));
+  m.def("cosine_scores", wrap_pybind_function_no_gil(&nn::cosine_scores), arg("query"), arg("key"));
+  m.def("additive_scores", wrap_pybind_function_no_gil(&nn::additive_scores), arg("query"), arg("key"),
+        arg("query_weight"), arg("key_weight"), arg("bias"), arg("vector"));
+  m.def("bilinear_scores", wrap_pybind_function_no_gil(&nn::bilinear_scores), arg("query"), arg("key"), arg("weight"));
+}
+
+void bind_losses(py::module_& m) {
+  m.def("bce_with_logits", wrap_pybind_function_no_gil(&nn::bce_with_logits), arg("logits"), arg("label"));
+  m.def("bpr", wrap_pybind_function_no_gil(&nn::bpr), arg("positive"), arg("negative"));
+  m.def("squared_error", wrap_pybind_function_no_gil(&nn::squared_error), arg("prediction"), arg("label"));
+  m.def("embedding_l2", wrap_pybind_function_no_gil(&nn::embedding_l2), arg("blocks"), arg("squared") = true);
+  m.def("migration_loss", wrap_pybind_function_no_gil(&nn::migration_loss), arg("parameters"), arg("anchors"),
+        arg("per_entry") = true, arg("weights") = py::dict());
+}
+
+template <typename Impl, typename... Names>
+void bind_forward(py::class_<Impl, std::shared_ptr<Impl>>& cls, const Names&... names) {
+  cls.def("forward", wrap_pybind_function_no_gil(&Impl::forward), names...);
+}
+
+/// A forward and an `attend` that take the same arguments.
+template <typename Impl, typename... Names>
+void bind_attention(py::class_<Impl, std::shared_ptr<Impl>> cls, const Names&... names) {
+  bind_forward(cls, names...);
+  cls.def("attend", as_pair(&Impl::attend), names..., "(output, weights)");
+}
+
+void bind_attentions(py::module_& m) {
+  const auto valid = arg("valid") = py::none();
+  const auto mask = arg("mask") = py::none();
+  auto score = bind_block<nn::AttentionScoreImpl>(m, "AttentionScore", "Scores of queries against keys.",
+                                                  arg("query_size"), arg("key_size"));
+  bind_forward(score, arg("query"), arg("key"));
+  bind_attention(bind_block<nn::AttentionImpl>(m, "Attention", "One attention.", arg("query_size"), arg("key_size")),
+                 arg("query"), arg("key"), arg("value"), mask);
+  bind_attention(bind_block<nn::MultiHeadAttentionImpl>(m, "MultiHeadAttention", "Multi-head attention.", arg("size")),
+                 arg("query"), arg("key"), arg("value"), valid, mask);
+  bind_attention(bind_block<nn::TemporalAttentionImpl>(m, "TemporalAttention", "Attention over time.",
+                                                       arg("input_size"), arg("state_size")),
+                 arg("x"), arg("states"), valid);
+  bind_attention(
+      bind_block<nn::PairAttentionImpl>(m, "PairAttention", "Attention over adjacent pairs.", arg("state_size")),
+      arg("states"), valid);
+  bind_attention(
+      bind_block<nn::GatingImpl>(m, "Gating", "Attention over features.", arg("input_size"), arg("context_size")),
+      arg("x"), arg("context"));
+  bind_attention(bind_block<nn::DenseAttentionHeadImpl>(m, "DenseAttentionHead", "Dense layer, attention, logits.",
+                                                        arg("input_size")),
+                 arg("x"));
+}
+
+void bind_encoders(py::module_& m) {
+  const auto none = py::none();
+  auto conv = bind_block<nn::ConvEncoderImpl>(m, "ConvEncoder", "Causal convolutions over time.", arg("input_size"));
+  bind_forward(conv, arg("x"));
+  auto transformer =
+      bind_block<nn::TransformerEncoderImpl>(m, "TransformerEncoder", "Causal Transformer.", arg("input_size"));
+  bind_forward(transformer, arg("x"), arg("valid"));
+  auto encoder = bind_block<nn::SequenceEncoderImpl>(
+      m, "SequenceEncoder", "A behaviour sequence to one hidden state per event.", arg("input_size"));
+  bind_forward(encoder, arg("x"), arg("valid"), arg("scene") = none);
+  encoder.def_property_readonly("output_size", &nn::SequenceEncoderImpl::output_size);
+}
+
+void bind_layers(py::module_& m) {
+  const auto extract = [](nn::InterestPointsImpl& self, const torch::Tensor& context,
+                          const std::optional<torch::Tensor>& valid) {
+    const auto out = self.extract(context, valid);
+    return std::make_pair(out.values, out.steps);
+  };
+  auto points = bind_block<nn::InterestPointsImpl>(m, "InterestPoints", "Filters over time, their strongest answers.",
+                                                   arg("input_size"));
+  bind_forward(points, arg("context"), arg("valid") = py::none());
+  points.def("extract", wrap_pybind_function_no_gil(extract), arg("context"), arg("valid") = py::none(),
+             "(values, steps)");
+  auto mlp = bind_block<nn::MLPImpl>(m, "MLP", "Multi-layer perceptron.", arg("input_size"));
+  bind_forward(mlp, arg("x"));
+  mlp.def_property_readonly("output_size", &nn::MLPImpl::output_size);
+}
+
+}  // namespace
+
+void bind_nn(py::module_& parent) {
+  auto m = parent.def_submodule("nn", "Neural blocks.");
+  bind_masks(m);
+  bind_scores(m);
+  bind_losses(m);
+  bind_attentions(m);
+  bind_encoders(m);
+  bind_layers(m);
+}
 
 }  // namespace polyscene::bindings

@@ -10,5 +10,6 @@ list(APPEND POLYSCENE_BINDING_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/py_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/simulator.cpp
   ${CMAKE_CURRENT_LIST_DIR}/train.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/train_optimizer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/transfer.cpp
 )

@@ -105,6 +105,7 @@ void bind_checkpoint(py::module_& m) {
 
 void bind_train(py::module_& parent) {
   auto m = parent.def_submodule("train", "Trainer, checkpoints and configs.");
+  bind_optimizer(m);
   bind_trainer(m);
   bind_checkpoint(m);
   m.def("resolve_config", wrap_pybind_function(&resolve_config), py::arg("text"), py::arg("source") = "config",

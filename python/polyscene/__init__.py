@@ -1,7 +1,9 @@
 """Models of user interest across scenes: C++ on LibTorch, with Python as the way in."""
 
+# Loads torch, and with it libtorch, before anything needs the compiled part.
+from polyscene._extension import __version__, cmake_prefix_path  # isort: skip
+
 from polyscene import data, datasets, models, testing
-from polyscene._extension import __version__, cmake_prefix_path
 from polyscene._model import Model
 from polyscene.comparison import Comparison, compare
 from polyscene.data import Batch, Dataset, Schema, Table, open_data, read_table

@@ -23,6 +23,8 @@ if _build.TORCH_VERSION.split("+")[0] != torch.__version__.split("+")[0]:
 
 from polyscene import _C
 
+__all__ = ["_C", "__version__", "cmake_prefix_path"]
+
 __version__: str = _C.version()
 cmake_prefix_path: str = str(Path(__file__).parent / "share" / "cmake")
 """What CMake's ``CMAKE_PREFIX_PATH`` must hold for ``find_package(polyscene)``."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
-from polyscene import _C
+from polyscene._extension import _C
 from polyscene._module import Module
 
 _CALLED_BY_CPP = ("forward", "loss", "explain", "prepare", "fit_closed_form", "phases", "begin_epoch")
@@ -161,6 +161,43 @@ class Model(Module):
                 child.sparse_gradients(on)
             else:
                 child.sparse = on
+
+    def predict(self, source: Any) -> Any:
+        """Probabilities (ctr) or ratings of the rows of a table, path or frame, in its order, float [n].
+
+        Raises:
+            ValueError: the source does not fit the schema.
+        """
+        from polyscene import evaluation
+
+        return evaluation.predict(self, source)
+
+    def recommend(
+        self,
+        users: Any,
+        k: int = 10,
+        scene: str | None = None,
+        events: Any = None,
+        exclude_seen: bool = True,
+        profile: Any = None,
+    ) -> Any:
+        """The best items for each user, see :func:`polyscene.evaluation.recommend`."""
+        from polyscene import evaluation
+
+        return evaluation.recommend(self, users, k, scene, events, exclude_seen, profile)
+
+    def transition_matrix(self, source: str, target: str) -> torch.Tensor:
+        """Mean predicted p(y' | y = i) over the training events that go from one scene to another, [K, K].
+
+        Args:
+            source: name of the scene of the earlier event.
+            target: name of the scene of the later event.
+
+        Raises:
+            ValueError: an unknown scene, a model without interests, or one that was not trained.
+        """
+        self._check()
+        return self._impl.transition_matrix(self.schema.scene(source), self.schema.scene(target))
 
     def export_form(self) -> nn.Module:
         """Returns a module of plain tensors that computes what ``forward`` does in evaluation mode.

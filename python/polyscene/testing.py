@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from polyscene import _C
+from polyscene._extension import _C
 
 _USERS, _ITEMS, _GENRES = 40, 30, 5
 _SCENES = ("phone", "tablet", "television")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import nlohmann_json
 import pytest
 from cmake_project import ROOT, build, run
 
 
 def test_cpp(pytestconfig: pytest.Config) -> None:
-    folder = build(ROOT / "tests" / "cpp", pytestconfig.cache.mkdir("cpp_tests"))
+    json = Path(nlohmann_json.__file__).parent / "include"
+    folder = build(ROOT / "tests" / "cpp", pytestconfig.cache.mkdir("cpp_tests"), JSON_INCLUDE=json)
     print(run(folder / "polyscene_tests"))
 
 

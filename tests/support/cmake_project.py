@@ -30,7 +30,7 @@ def run(*command: str | Path, timeout: float = 1800) -> str:
     return done.stdout
 
 
-def build(source: Path, folder: Path) -> Path:
+def build(source: Path, folder: Path, **define: str | Path) -> Path:
     """Configures and builds ``source`` in ``folder``; an earlier build there is brought up to date."""
     if (folder / "CMakeCache.txt").exists() and f"={source}\n" not in (folder / "CMakeCache.txt").read_text():
         shutil.rmtree(folder)
@@ -39,6 +39,7 @@ def build(source: Path, folder: Path) -> Path:
         "cmake", "-S", source, "-B", folder, "-G", "Ninja",
         f"-Dpolyscene_DIR={Path(polyscene.cmake_prefix_path) / 'polyscene'}",
         f"-DTORCH_DIR={Path(torch.__file__).parent}",
+        *(f"-D{name}={value}" for name, value in define.items()),
     )  # fmt: skip
     run("cmake", "--build", folder, "--parallel", jobs)
     return folder

@@ -3,11 +3,12 @@
 #include <cmath>
 
 #include "polyscene/core/json.h"
-#include "polyscene/eval/scene_metrics.h"
 #include "polyscene/train/checkpoint.h"
 
 namespace polyscene::train {
 namespace {
+
+bool smaller_is_better(const std::string& metric) { return metric == "log_loss" || metric == "rmse" || metric == "mae"; }
 
 // JSON has no NaN.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -35,7 +36,7 @@ bool Progress::improves(const Epoch& line, const std::string& monitor) {
   if (monitor.empty()) return true;
   const double value = line.valid.at(monitor);
   if (std::isnan(value)) return false;
-  const bool better = std::isnan(best_value) || (eval::larger_is_better(monitor) ? value > best_value : value < best_value);
+  const bool better = std::isnan(best_value) || (!smaller_is_better(monitor) ? value > best_value : value < best_value);
   if (better) best_value = value;
   return better;
 }

@@ -1,10 +1,16 @@
 """Data: readers, roles, scenes, splits and preprocessing."""
 
-from polyscene._C.data import Batch, Columns, History, Schema, Table
+from polyscene._extension import _C
 from polyscene.data.checking import CheckReport, Finding, check
 from polyscene.data.dataset import Dataset, open_data
 from polyscene.data.reading import read
 from polyscene.data.table_data import encode, read_table
+
+Batch = _C.data.Batch
+Columns = _C.data.Columns
+History = _C.data.History
+Schema = _C.data.Schema
+Table = _C.data.Table
 
 __all__ = [
     "Batch",

@@ -7,12 +7,13 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
 
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-_HEAD = 1 << 20
+_HEAD = 1 << 20  # bytes that the header must fit in
 _BLOCK = 1 << 23
 
 
@@ -80,7 +81,7 @@ def read_header(path: Path, layout: Layout) -> Header:
     return Header(names, raw, types)
 
 
-def _dialect(layout: Layout) -> dict:
+def _dialect(layout: Layout) -> dict[str, Any]:
     quoting = csv.QUOTE_MINIMAL if layout.quote else csv.QUOTE_NONE
     return {"delimiter": layout.delimiter, "quotechar": layout.quote or None, "quoting": quoting}
 
@@ -93,6 +94,18 @@ def read_delimited(path: Path, layout: Layout, header: Header, columns: Sequence
             never closed, or the compressed data are damaged. The message names file, row (from 1, without the header)
             and line.
     """
+    odd = _odd_quotes(path, layout)
+    last = header.names[-1]
+    wanted = [*columns, last] if odd and last not in columns else list(columns)
+    table = _read(path, layout, header, wanted)
+    if odd and table.num_rows and "\n" in (table.column(last)[-1].as_py() or ""):
+        row = table.num_rows  # an opening quotation mark swallowed the rest of the file into one cell
+        where = f"{path}: row {row} (line {line_of(path, layout, row)})"
+        raise ValueError(f"{where}: a quotation mark is opened and never closed")
+    return table.select(list(columns))
+
+
+def _read(path: Path, layout: Layout, header: Header, columns: Sequence[str]) -> pa.Table:
     raw = dict(zip(header.names, header.raw, strict=True))
     convert = pa.csv.ConvertOptions(
         column_types={raw[name]: pa.string() for name in columns},
@@ -115,10 +128,20 @@ def read_delimited(path: Path, layout: Layout, header: Header, columns: Sequence
         raise _diagnose(path, layout, header, columns, error) from error
     except OSError as error:
         raise _cut(path, error) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not {layout.encoding} text ({error})") from error
-    _check_last_quote(path, layout, table)
     return table.rename_columns(list(columns))
+
+
+def _odd_quotes(path: Path, layout: Layout) -> bool:
+    if not layout.quote:
+        return False
+    count, mark = 0, layout.quote.encode()
+    try:
+        with _stream(path) as stream:
+            while block := stream.read(_BLOCK):
+                count += block.count(mark)
+    except OSError as error:
+        raise _cut(path, error) from error
+    return count % 2 == 1
 
 
 def _lines(path: Path, layout: Layout) -> Iterator[str]:
@@ -151,6 +174,8 @@ def _diagnose(path: Path, layout: Layout, header: Header, columns: Sequence[str]
     try:
         for row, line, cells in _records(path, replace(layout, encoding="utf-8")):
             where = f"{path}: row {row} (line {line})"
+            if len(cells) != width and "\n" in cells[-1] and _odd_quotes(path, layout):
+                return ValueError(f"{where}: a quotation mark is opened and never closed")
             if len(cells) != width:
                 wanted = "the header has" if layout.names is None else "wanted"
                 return ValueError(f"{where} has {len(cells)} cells, {wanted} {width}")
@@ -160,16 +185,3 @@ def _diagnose(path: Path, layout: Layout, header: Header, columns: Sequence[str]
     except (csv.Error, OSError):
         pass  # the reader's own words are all there is
     return ValueError(f"{path}: {error}")
-
-
-def _check_last_quote(path: Path, layout: Layout, table: pa.Table) -> None:
-    """An opening quotation mark that is never closed swallows the rest of the file into one cell."""
-    if not layout.quote or table.num_rows == 0:
-        return
-    if not any("\n" in (table.column(i)[-1].as_py() or "") for i in range(table.num_columns)):
-        return
-    quotes = sum(line.count(layout.quote) for line in _lines(path, layout))
-    if quotes % 2:
-        row = table.num_rows
-        where = f"{path}: row {row} (line {line_of(path, layout, row)})"
-        raise ValueError(f"{where}: a quotation mark is opened and never closed")

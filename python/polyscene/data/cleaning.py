@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from polyscene import _C
+from polyscene._extension import _C
 from polyscene.data.roles import Roles
 
 DONORS = 1_000

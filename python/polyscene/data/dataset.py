@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from polyscene import _C
+from polyscene._extension import _C
 from polyscene.data import cleaning
 from polyscene.data.roles import Roles
 from polyscene.data.splits import PARTS, Split, assign, digest_of, split_spec
@@ -120,6 +120,38 @@ class Dataset:
             for scene in scenes
         )
         return f"<p>{html.escape(repr(self))}</p><table><tr><th>scene</th>{head}</tr>{rows}</table>"
+
+    def thin(self, scene: str, share: float, seed: int = 0, parts: tuple[str, ...] = ("train", "valid")) -> Dataset:
+        """The same data with few rows of one scene: what a new scene looks like. Everything is fitted again.
+
+        Args:
+            scene: the scene that loses rows.
+            share: of its rows that are kept, in (0, 1]; at least one.
+            seed: which rows; independent of the number of threads.
+            parts: the parts that lose rows; the test rows stay unless named.
+
+        Raises:
+            ValueError: an unknown scene or part, or a share out of range.
+        """
+        names = self.columns.scene_names
+        if scene not in names:
+            raise ValueError(f"Dataset.thin: unknown scene {scene!r}{_C.core.suggestion(scene, names)}")
+        if not 0 < share <= 1:
+            raise ValueError(f"Dataset.thin: share must be in (0, 1], got {share}")
+        code, rows = names.index(scene), dict(self._rows)
+        for part in parts:
+            if part not in rows:
+                raise ValueError(f"Dataset.thin: there are no {part!r} rows; known parts: {', '.join(rows)}")
+            mine = self._raw.scene[rows[part]] == code
+            positions = mine.nonzero().squeeze(1)
+            order = _C.core.permutation(len(positions), seed, f"thin {part}")
+            kept = positions[order[: max(1, round(share * len(positions)))]]
+            mine[kept] = False
+            rows[part] = rows[part][~mine]
+        roles = replace(self.roles, fitted={})
+        out = assemble(self.name, self._raw, roles, self.split, rows, self.report, owner="Dataset.thin")
+        out.simulation = self.simulation
+        return out
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the compiled form into the folder ``path``: columns, rows of each part, roles.
@@ -247,8 +279,10 @@ def assemble(
         history: whether tables carry the behaviour of users in the training rows.
         owner: what messages call the caller.
     """
-    raw, rows = columns, part
-    if isinstance(part, np.ndarray):
+    raw = columns
+    if isinstance(part, dict):
+        rows = part
+    else:
         rows = {each: torch.from_numpy(np.flatnonzero(part == code)) for code, each in enumerate(PARTS)}
     rows = {each: chosen for each, chosen in rows.items() if len(chosen)}
     given = rows

@@ -78,10 +78,10 @@ class Roles:
 
     def columns(self) -> list[str]:
         """Names of the columns that are read."""
-        wanted = [self.label and self.label.column, self.time and self.time.column, self.weight]
+        wanted = [self.label.column if self.label else "", self.time.column if self.time else "", self.weight or ""]
         wanted += [*(self.scene.columns if self.scene else ()), *self.categorical]
-        wanted += [each.name for each in (*self.numeric, *self.lists)]
-        wanted += [self.interest and self.interest.name]
+        wanted += [*(each.name for each in self.numeric), *(each.name for each in self.lists)]
+        wanted += [self.interest.name if self.interest else ""]
         return list(dict.fromkeys(column for column in wanted if column))
 
     def json(self) -> str:
@@ -135,7 +135,7 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
             given[role] = None
     label = _label(frame, given["label"], owner)
     if label is None and task in ("ctr", "rating") and given["needs_label"]:
-        frame.require("label", f"task {task!r} needs a label; label=")
+        frame.require("label", f"label (task {task!r} needs one)")
     user, item = (_column(frame, given[role], role) for role in ("user", "item"))
     categorical = _names(frame, given["categorical"], "categorical", owner)
     categorical = tuple(dict.fromkeys([*(id_ for id_ in (user, item) if id_ and id_ not in categorical), *categorical]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from polyscene import _C
+from polyscene._extension import _C
 from polyscene.data._columns import arrays
 from polyscene.data._errors import choice, mapping, unknown_key
 from polyscene.data.dataset import Dataset, assemble

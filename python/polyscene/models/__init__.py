@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from polyscene import _C
+from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.models.interest import InterestMigration
 from polyscene.models.single import MF, Logistic, Popularity

@@ -37,7 +37,8 @@ TEST_CASE("SequenceEncoder: padding is not read, changes no valid state and stay
   for (const auto& item : encoder->named_parameters()) {
     INFO(item.key());
     CHECK(torch::isfinite(item.value().grad()).all().item<bool>());
-    CHECK(item.value().grad().abs().max().item<double>() > 0);
+    // A bias of the keys cancels in the softmax.
+    CHECK((EndsWith("key_projection.bias").match(item.key()) || item.value().grad().abs().max().item<double>() > 0));
   }
   // A row alone, without the padding, has the same states.
   const auto alone = encoder->forward(x.slice(0, 2).slice(1, 0, 2), valid.slice(0, 2).slice(1, 0, 2),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from polyscene.data import check
 
 from .conftest import make_rows
@@ -83,7 +82,7 @@ def test_missing_roles_and_unreadable_files_are_findings(tmp_path):
     report = check(path)
     assert [f.what for f in report.findings] == [f"{path}: row 2 (line 3) has 3 cells, the header has 2"]
     path.write_text("a,b\n1,2\n")
-    assert any("task 'ctr' needs a label" in f.what for f in check(path).findings)
+    assert any("label (task 'ctr' needs one) names no column" in f.what for f in check(path).findings)
     report = check(path, label="b", time="zeit")
     assert any("time names no column 'zeit'" in f.what for f in report.findings)
     with pytest.raises(TypeError, match="check: unknown role 'lable'"):

@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
-
 from polyscene.data import open_data, read_table
 
 from .conftest import ROLES, make_rows
 
-KNN = ROLES | {"numeric": [{"name": "age", "missing": "knn", "outliers": "interpolate"}, {"name": "price", "outliers": "drop"}]}
+KNN = ROLES | {
+    "numeric": [{"name": "age", "missing": "knn", "outliers": "interpolate"}, {"name": "price", "outliers": "drop"}]
+}
 
 
 @pytest.mark.parametrize("roles", [ROLES, KNN], ids=["plain", "imputed"])
@@ -71,14 +72,16 @@ def test_what_is_no_compiled_data_set_is_refused(tmp_path):
     (tmp_path / "d" / "dataset.json").write_text(json.dumps(facts | {"format_version": 9}))
     with pytest.raises(ValueError, match="format_version must be 1, got 9; a newer polyscene wrote it"):
         open_data(tmp_path / "d")
+    (tmp_path / "d" / "dataset.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match="leave split out"):
-        (tmp_path / "d" / "dataset.json").write_text(json.dumps(facts))
         open_data(tmp_path / "d", split="files")
 
 
 def test_a_data_set_describes_itself():
     data = read_table(make_rows(200), **ROLES, name="shop")
-    assert repr(data) == "Dataset('shop', train=160, valid=20, test=20, 2 scenes, 3 categorical, 2 numeric, 2 list fields)"
+    assert (
+        repr(data) == "Dataset('shop', train=160, valid=20, test=20, 2 scenes, 3 categorical, 2 numeric, 2 list fields)"
+    )
     page = data._repr_html_()
     for scene in ("home", "search"):
         rows = np.array(make_rows(200).column("scene").to_pylist())[data.train.rows.numpy()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 import torch
-
 from polyscene.data import encode, read_table
 
 from .conftest import ROLES, make_rows
@@ -57,7 +56,9 @@ def test_unknown_ids_and_empty_cells_have_their_rows(trained):
 
 
 def test_roles_can_be_given_anew(trained):
-    source = make_rows(30, 5).rename_columns(["user_id", "item_id", "where", "click", "time", "city", "age", "price", "genres", "clicked"])
+    source = make_rows(30, 5).rename_columns(
+        ["user_id", "item_id", "where", "click", "time", "city", "age", "price", "genres", "clicked"]
+    )
     source = source.filter(pa.compute.is_valid(source.column("age")))
     table = encode(source, trained.schema, label="click")
     assert table.labels().tolist() == source.column("click").to_pylist()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-
 from polyscene.data import read_table
 
 ALL = {"by": "random", "ratios": [1, 0, 0]}

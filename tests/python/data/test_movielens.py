@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from polyscene import datasets
 
 FOLDER = Path(os.environ.get("POLYSCENE_TEST_DATA", "")) / "ml-100k"
@@ -35,10 +34,22 @@ def test_counts_are_those_of_the_publisher(data):
         "age<25": 26_551, "25<=age<35": 35_444, "age>=35": 38_005,
     }  # fmt: skip
     ids = {name: len(columns.ids[f]) for f, name in enumerate(columns.categorical)}
-    assert ids == {"user_id": 943, "item_id": 1682, "gender": 2, "occupation": 21, "zip_code": 795, "release_year": 73, "class": 19}
+    assert ids == {
+        "user_id": 943,
+        "item_id": 1682,
+        "gender": 2,
+        "occupation": 21,
+        "zip_code": 795,
+        "release_year": 73,
+        "class": 19,
+    }
     assert len(columns.interest_ids) == 19
     assert columns.label.sum().item() == 55_375
-    assert {part: len(table) for part, table in data.tables.items()} == {"train": 80_000, "valid": 10_000, "test": 10_000}
+    assert {part: len(table) for part, table in data.tables.items()} == {
+        "train": 80_000,
+        "valid": 10_000,
+        "test": 10_000,
+    }
     assert data.report["dropped"] == {}
 
 
@@ -76,13 +87,20 @@ def test_grouplens_own_files_give_the_same_rows(data, tmp_path):
     with open(tmp_path / "u.item", "w", encoding="latin-1", errors="replace") as file:
         for item, title, year, genres in rows_of("item"):
             flags = ["1" if genre in genres.split(" ") else "0" for genre in GENRES_100K]
-            file.write("|".join([item, f"{title} ({year})", f"01-Jan-{year}" if year.isdigit() else "", "", "http://x", *flags]) + "\n")
+            file.write(
+                "|".join(
+                    [item, f"{title} ({year})", f"01-Jan-{year}" if year.isdigit() else "", "", "http://x", *flags]
+                )
+                + "\n"
+            )
     again = datasets.load("ml-100k", root=tmp_path)
     a, b = data.columns, again.columns
     assert a.label.tolist() == b.label.tolist()
     assert a.scene.tolist() == b.scene.tolist()
     assert (a.codes[:, :5] == b.codes[:, :5]).all()
-    genres = [[sorted(c.interest_ids.list()[k] for k in c.interest.take(np_rows(1000)).values.tolist())] for c in (a, b)]
+    genres = [
+        [sorted(c.interest_ids.list()[k] for k in c.interest.take(np_rows(1000)).values.tolist())] for c in (a, b)
+    ]
     assert genres[0] == genres[1]
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from sklearn.impute import KNNImputer
-
 from polyscene.data import cleaning, read_table
+from sklearn.impute import KNNImputer
 
 from .conftest import ROLES, make_rows
 
@@ -26,7 +25,9 @@ def changed(table: pa.Table, **columns) -> pa.Table:
 @pytest.mark.parametrize("outliers", ["keep", "clip", "drop", "interpolate"])
 @pytest.mark.parametrize("missing", ["mean", "median", "knn", "category"])
 def test_the_schema_and_training_batches_do_not_depend_on_other_rows(outliers, missing):
-    roles = ROLES | {"numeric": ["age", {"name": "price", "outliers": outliers, "missing": missing, "scaling": "min_max"}]}
+    roles = ROLES | {
+        "numeric": ["age", {"name": "price", "outliers": outliers, "missing": missing, "scaling": "min_max"}]
+    }
     sources = parts()
     one = read_table(**sources, **roles, min_count=1)
     n = sources["test"].num_rows
@@ -85,7 +86,7 @@ def test_an_outlier_of_a_user_without_other_values_becomes_missing():
     table = pa.table({"user_id": ["x"] + ["c"] * 30, "price": [1e5, *range(30)], "label": [0] + [0, 1] * 15})
     numeric = [{"name": "price", "outliers": "interpolate"}]
     data = read_table(table, numeric=numeric, split={"by": "random", "ratios": [1, 0, 0]})
-    assert np.isnan(data.columns.numbers[0, 0])
+    assert torch.isnan(data.columns.numbers[0, 0])
     assert data.train.batch(torch.tensor([0])).numeric.item() == pytest.approx(0)  # the mean, z-scored
 
 

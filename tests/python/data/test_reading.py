@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-
 from polyscene.data import read, read_table
 
 from .conftest import as_text, make_rows
@@ -134,7 +134,7 @@ def test_columns_hold_what_an_independent_reader_finds(rows, roles, tmp_path):
     for column, name in ((0, "genres"), (1, "clicked")):
         codes, ids = columns.list_codes[column], columns.list_ids[column].list()
         ends = codes.offsets.tolist()
-        got = [[ids[c] for c in codes.values[a:b].tolist()] for a, b in zip(ends, ends[1:], strict=False)]
+        got = [[ids[c] for c in codes.values[a:b].tolist()] for a, b in pairwise(ends)]
         assert got == [list(map(str, cell)) for cell in rows.column(name).to_pylist()]
     assert columns.time.tolist() == rows.column("time").to_pylist()
     assert [columns.scene_names[s] for s in columns.scene.tolist()] == rows.column("scene").to_pylist()
@@ -147,14 +147,19 @@ def small(tmp_path: Path, text: str | bytes, name: str = "small.csv") -> Path:
 
 
 def ids_of(path, column="c", **roles):
-    data = read_table(path, categorical=[column], label=None, task="ranking", split={"by": "random", "ratios": [1, 0, 0]}, **roles)
+    data = read_table(
+        path, categorical=[column], label=None, task="ranking", split={"by": "random", "ratios": [1, 0, 0]}, **roles
+    )
     f = data.columns.categorical.index(column)
     names = data.columns.ids[f].list()
     return [None if code < 0 else names[code] for code in data.columns.codes[:, f].tolist()]
 
 
 def test_ids_are_text_and_only_an_empty_cell_is_missing(tmp_path):
-    path = small(tmp_path, 'c,x\n007,1\n7,1\n,1\n"",1\nNA,1\nnan,1\nnull,1\n 7,1\n7.0,1\n"a,b",1\n"say ""hi""",1\n"two\nlines",1\n')
+    path = small(
+        tmp_path,
+        'c,x\n007,1\n7,1\n,1\n"",1\nNA,1\nnan,1\nnull,1\n 7,1\n7.0,1\n"a,b",1\n"say ""hi""",1\n"two\nlines",1\n',
+    )
     assert ids_of(path) == ["007", "7", None, None, "NA", "nan", "null", " 7", "7.0", "a,b", 'say "hi"', "two\nlines"]
 
 
@@ -180,7 +185,9 @@ def test_read_returns_text_as_it_is(tmp_path):
 
 
 def test_atomic_files_join_users_and_items(tmp_path):
-    (tmp_path / "t.inter").write_text("user_id:token\titem_id:token\tlabel:float\n1\t10\t1\n2\t11\t0\n1\t11\t0\n3\t10\t1\n")
+    (tmp_path / "t.inter").write_text(
+        "user_id:token\titem_id:token\tlabel:float\n1\t10\t1\n2\t11\t0\n1\t11\t0\n3\t10\t1\n"
+    )
     (tmp_path / "t.user").write_text("user_id:token\tage:float\n2\t40\n1\t20\n")
     (tmp_path / "t.item").write_text('item_id:token\tclass:token_seq\n10\tA "B\n11\tC\n')
     data = read_table(

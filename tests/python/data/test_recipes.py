@@ -12,7 +12,6 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-
 from polyscene import datasets
 from polyscene.datasets import _movielens, registry
 
@@ -34,14 +33,19 @@ def files_100k() -> dict[str, bytes]:
 def files_1m() -> dict[str, bytes]:
     return {
         "ratings.dat": "".join(f"{u}::{i}::{r}::{t}\n" for u, i, r, t in RATINGS).encode(),
-        "users.dat": "".join(f"{u}::{'MF'[u % 2]}::{[18, 25, 35][u % 3]}::{u % 4}::0{u:04d}\n" for u in range(1, 31)).encode(),
-        "movies.dat": "".join(f"{i}::L'\xe9t\xe9: {title}::Drama|War\n" for i, title in TITLES.items()).encode("latin-1"),
+        "users.dat": "".join(
+            f"{u}::{'MF'[u % 2]}::{[18, 25, 35][u % 3]}::{u % 4}::0{u:04d}\n" for u in range(1, 31)
+        ).encode(),
+        "movies.dat": "".join(f"{i}::L'\xe9t\xe9: {title}::Drama|War\n" for i, title in TITLES.items()).encode(
+            "latin-1"
+        ),
     }
 
 
 def files_csv() -> dict[str, bytes]:
     return {
-        "ratings.csv": b"userId,movieId,rating,timestamp\n" + "".join(f"{u},{i},{r}.5,{t}\n" for u, i, r, t in RATINGS).encode(),
+        "ratings.csv": b"userId,movieId,rating,timestamp\n"
+        + "".join(f"{u},{i},{r}.5,{t}\n" for u, i, r, t in RATINGS).encode(),
         "movies.csv": b"movieId,title,genres\n"
         + "".join(f'{i},"{t}",{"Drama|War" if i % 2 else "(no genres listed)"}\n' for i, t in TITLES.items()).encode(),
     }
@@ -121,7 +125,9 @@ def test_a_download_is_loaded_once_and_shows_its_licence(name, server, monkeypat
     assert "research use" in shown
     assert "10.1145/2827872" in shown
     assert data.columns.rows == len(RATINGS)
-    assert data.columns.label.sum().item() == sum((r + (0.5 if name in ("ml-20m", "ml-25m") else 0)) >= 4 for _, _, r, _ in RATINGS)
+    assert data.columns.label.sum().item() == sum(
+        (r + (0.5 if name in ("ml-20m", "ml-25m") else 0)) >= 4 for _, _, r, _ in RATINGS
+    )
     assert data.columns.time.tolist() == [t for *_, t in RATINGS]
     years = data.columns.ids[data.columns.categorical.index("release_year")].list()
     assert years == [str(1990 + i) for i in TITLES]
@@ -178,7 +184,7 @@ def test_an_archive_can_be_given(server, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=rf"got.zip is cut off: wanted {len(body):,} bytes, got {len(body) - 10:,}"):
         datasets.get("ml-1m", tmp_path / "root", from_file=tmp_path / "got.zip")
     (tmp_path / "got.zip").write_bytes(b"y" * len(body))
-    with pytest.raises(ValueError, match="got.zip is another file: wanted sha256"):
+    with pytest.raises(ValueError, match=r"got\.zip is another file: wanted sha256"):
         datasets.get("ml-1m", tmp_path / "root", from_file=tmp_path / "got.zip")
     with pytest.raises(FileNotFoundError, match=r"ml-1m: no file .*/none.zip"):
         datasets.get("ml-1m", tmp_path / "root", from_file=tmp_path / "none.zip")
@@ -187,7 +193,7 @@ def test_an_archive_can_be_given(server, monkeypatch, tmp_path):
 
 def test_offline_asks_nobody(server, monkeypatch, tmp_path):
     publish(monkeypatch, server, "ml-100k")
-    with pytest.raises(FileNotFoundError, match="and offline; get it first, or give the archive with from_file"):
+    with pytest.raises(FileNotFoundError, match="and offline; get it first"):
         datasets.get("ml-100k", tmp_path, offline=True)
     datasets.get("ml-100k", tmp_path)
     assert datasets.get("ml-100k", tmp_path, offline=True) == tmp_path / "ml-100k"
@@ -236,7 +242,9 @@ def test_bad_archives_place_nothing(kind, message, server, monkeypatch, tmp_path
 
 
 def test_a_root_without_the_files_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"ml-100k: .* holds neither ml-100k.inter nor u.data, u.user, u.item; `polyscene"):
+    with pytest.raises(
+        ValueError, match=r"ml-100k: .* holds neither ml-100k.inter nor u.data, u.user, u.item; `polyscene"
+    ):
         datasets.load("ml-100k", root=tmp_path)
 
 
@@ -246,7 +254,9 @@ def test_names_and_facts():
     assert facts["rows"] == 1_000_209
     assert facts["size"] == 5_917_549
     assert all(len(datasets.info(name)["sha256"]) == 64 for name in datasets.list()[1:])
-    with pytest.raises(ValueError, match=r"datasets: unknown data set 'ml-100'; known: simulator, .* did you mean 'ml-100k'\?"):
+    with pytest.raises(
+        ValueError, match=r"datasets: unknown data set 'ml-100'; known: simulator, .* did you mean 'ml-100k'\?"
+    ):
         datasets.info("ml-100")
     with pytest.raises(ValueError, match="simulator: nothing to get"):
         datasets.get("simulator")
@@ -261,7 +271,10 @@ def test_a_configuration_names_a_data_set(tmp_path):
         ({}, "dataset: wanted a name, got nothing; known: table, simulator, ml-100k"),
         ({"name": "tabel"}, "datasets: unknown data set 'tabel'"),
         ({"name": "table", "dat": "x"}, r"dataset: unknown key 'dat'; known keys: data, .* did you mean 'data'\?"),
-        ({"name": "ml-100k", "scene": "x"}, r"dataset: unknown key 'scene'; known keys: root, .* did you mean 'scenes'\?"),
+        (
+            {"name": "ml-100k", "scene": "x"},
+            r"dataset: unknown key 'scene'; known keys: root, .* did you mean 'scenes'\?",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             datasets.from_config(block)

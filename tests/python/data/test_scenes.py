@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 import pytest
-
 from polyscene.data import read_table
 
 ALL = {"by": "random", "ratios": [1, 0, 0]}

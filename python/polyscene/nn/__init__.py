@@ -1,0 +1,73 @@
+"""Neural blocks: attentions, sequence encoders, interest points, the MLP, masks and losses, on plain tensors.
+
+Letters: B batch, T time, D input width, H hidden width, P points. Masks are true for what takes part; sequences are
+padded on the right.
+"""
+
+from __future__ import annotations
+
+from polyscene.nn._block import Attended, Block, Points
+from polyscene.nn.attention import (
+    Attention,
+    AttentionScore,
+    DenseAttentionHead,
+    Gating,
+    MultiHeadAttention,
+    PairAttention,
+    TemporalAttention,
+    additive_scores,
+    bilinear_scores,
+    cosine_scores,
+    dot_scores,
+    scaled_dot_scores,
+)
+from polyscene.nn.functional import (
+    attention_mask,
+    bce_with_logits,
+    bpr,
+    causal_mask,
+    embedding_l2,
+    last_state,
+    masked_softmax,
+    migration_loss,
+    pad_ragged,
+    padding_mask,
+    squared_error,
+    unpad_ragged,
+)
+from polyscene.nn.layers import MLP, ConvEncoder, InterestPoints, SequenceEncoder, TransformerEncoder
+
+__all__ = [
+    "MLP",
+    "Attended",
+    "Attention",
+    "AttentionScore",
+    "Block",
+    "ConvEncoder",
+    "DenseAttentionHead",
+    "Gating",
+    "InterestPoints",
+    "MultiHeadAttention",
+    "PairAttention",
+    "Points",
+    "SequenceEncoder",
+    "TemporalAttention",
+    "TransformerEncoder",
+    "additive_scores",
+    "attention_mask",
+    "bce_with_logits",
+    "bilinear_scores",
+    "bpr",
+    "causal_mask",
+    "cosine_scores",
+    "dot_scores",
+    "embedding_l2",
+    "last_state",
+    "masked_softmax",
+    "migration_loss",
+    "pad_ragged",
+    "padding_mask",
+    "scaled_dot_scores",
+    "squared_error",
+    "unpad_ragged",
+]

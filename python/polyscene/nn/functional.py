@@ -1,0 +1,186 @@
+"""Masks, padding and losses. In every mask true means: take part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from polyscene import _C
+
+
+def padding_mask(lengths: torch.Tensor, steps: int) -> torch.Tensor:
+    """Returns a bool mask [B, steps], true for the first ``lengths[b]`` steps of row b.
+
+    Args:
+        lengths: integers [B], 0 to ``steps``.
+        steps: number of columns.
+
+    Raises:
+        ValueError: ``lengths`` are not integers [B], or ``steps`` is negative.
+
+    Example:
+        >>> import torch
+        >>> padding_mask(torch.tensor([2, 0]), 3)
+        tensor([[ True,  True, False],
+                [False, False, False]])
+    """
+    return _C.nn.padding_mask(lengths, steps)
+
+
+def causal_mask(steps: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Returns a bool mask [steps, steps], true where the key (column) is not after the query (row).
+
+    Example:
+        >>> causal_mask(2)
+        tensor([[ True, False],
+                [ True,  True]])
+    """
+    return _C.nn.causal_mask(steps, torch.device(device))
+
+
+def attention_mask(valid: torch.Tensor, causal: bool) -> torch.Tensor:
+    """Returns what each step may attend to: valid keys and, when ``causal``, none after itself.
+
+    Args:
+        valid: bool [B, T].
+        causal: whether later steps are hidden.
+
+    Returns:
+        bool [B, T, T] when ``causal``, else [B, 1, T].
+    """
+    return _C.nn.attention_mask(valid, causal)
+
+
+def masked_softmax(scores: torch.Tensor, mask: torch.Tensor, dim: int = -1) -> torch.Tensor:
+    """Softmax over the scores whose mask is true; the others are 0, and a row without any is all 0, not NaN.
+
+    Args:
+        scores: floating, any shape.
+        mask: bool, broadcasts with ``scores``.
+        dim: the dimension that adds up to 1.
+
+    Example:
+        >>> import torch
+        >>> masked_softmax(torch.zeros(2, 2), torch.tensor([[True, False], [False, False]]))
+        tensor([[1., 0.],
+                [0., 0.]])
+    """
+    return _C.nn.masked_softmax(scores, mask, dim)
+
+
+def pad_ragged(values: torch.Tensor, offsets: torch.Tensor, max_steps: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lays ragged rows side by side, padded on the right.
+
+    Args:
+        values: [L, ...], the events of all rows one after another.
+        offsets: int64 [B + 1]; events of row b are ``offsets[b]`` to ``offsets[b + 1]``.
+        max_steps: of a longer row the newest (last) events are kept; 0: no limit.
+
+    Returns:
+        Values [B, T, ...], 0 at padding, and bool [B, T], true for events.
+
+    Raises:
+        ValueError: ``offsets`` decrease or run past ``values``.
+
+    Example:
+        >>> import torch
+        >>> pad_ragged(torch.arange(5), torch.tensor([0, 3, 5]), max_steps=2)[0]
+        tensor([[1, 2],
+                [3, 4]])
+    """
+    padded, valid = _C.nn.pad_ragged(values, offsets, max_steps)
+    return padded, valid
+
+
+def unpad_ragged(padded: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The inverse of :func:`pad_ragged` for rows that were not cut.
+
+    Args:
+        padded: [B, T, ...].
+        valid: bool [B, T], valid events first.
+
+    Returns:
+        Values [L, ...] and int64 offsets [B + 1].
+    """
+    values, offsets = _C.nn.unpad_ragged(padded, valid)
+    return values, offsets
+
+
+def last_state(states: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Returns the state of each row's last event, [B, H], 0 for a row without events, of states [B, T, H]."""
+    return _C.nn.last_state(states, valid)
+
+
+def bce_with_logits(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Returns the binary cross-entropy of each entry, of logits and labels in [0, 1] of one shape.
+
+    Example:
+        >>> import torch
+        >>> bce_with_logits(torch.tensor([0.0, -800.0]), torch.tensor([1, 1]))
+        tensor([  0.6931, 800.0000])
+    """
+    return _C.nn.bce_with_logits(logits, label)
+
+
+def bpr(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    """Returns ``softplus(negative - positive)`` of each pair (Rendle et al., UAI 2009).
+
+    Args:
+        positive: scores [B] or [B, 1].
+        negative: scores [B] or [B, N].
+    """
+    return _C.nn.bpr(positive, negative)
+
+
+def squared_error(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Returns the squared error of each entry, of predictions and labels of one shape."""
+    return _C.nn.squared_error(prediction, label)
+
+
+def embedding_l2(blocks: Sequence[torch.Tensor], squared: bool = True) -> torch.Tensor:
+    r"""Returns the L2 penalty on looked-up embedding rows.
+
+    .. math:: \sum_t \|E_t\|_F^2 / (2 B) \quad\text{(squared)}, \qquad \sum_t \|E_t\|_F / B \quad\text{(not)}
+
+    Args:
+        blocks: what each table gave for the batch, [B, ...] each.
+        squared: which form; the two differ by orders of magnitude.
+
+    Raises:
+        ValueError: there is no block, or the blocks differ in their number of rows.
+    """
+    return _C.nn.embedding_l2(list(blocks), squared)
+
+
+def migration_loss(
+    parameters: Mapping[str, torch.Tensor],
+    anchors: Sequence[Mapping[str, torch.Tensor]],
+    per_entry: bool = True,
+    weights: Mapping[str, float] | None = None,
+) -> torch.Tensor:
+    r"""Returns the distance of a model's parameters to those of k migrated models.
+
+    .. math:: L = \sum_l \frac{w_l}{n_l} \frac{1}{k_l} \sum_{i \text{ has } l} \|\theta_l - \theta^*_{il}\|^2
+
+    A parameter that only some models have (k_l of them) is averaged over those; one that none has costs nothing. The
+    anchors take no gradient (L2-SP: Li et al., ICML 2018).
+
+    Args:
+        parameters: the model's parameters by name.
+        anchors: those of each migrated model; other names are ignored.
+        per_entry: whether a parameter's term is divided by its number of entries.
+        weights: w_l by name; 1 where not given.
+
+    Raises:
+        ValueError: shapes differ, there is no parameter in common, or a weight names no parameter.
+
+    Example:
+        >>> import torch
+        >>> anchors = [{"w": torch.tensor([0.0, 0.0])}, {"w": torch.tensor([2.0, 0.0])}]
+        >>> migration_loss({"w": torch.ones(2)}, anchors, per_entry=False)
+        tensor(2.)
+    """
+    return _C.nn.migration_loss(
+        list(parameters.items()), [list(anchor.items()) for anchor in anchors], per_entry, dict(weights or {})
+    )
