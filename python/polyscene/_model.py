@@ -60,7 +60,7 @@ class Model(Module):
     """
 
     _traceable = False
-    _sparse_gradients = False
+    _sparse_gradients: bool = False
     _cpp_name: ClassVar[str] = ""
     """Registered name of the C++ model behind a class; empty for models written in Python."""
     _registered_name: ClassVar[str] = ""
@@ -162,7 +162,7 @@ class Model(Module):
         for _, child in self._children_with_tables():
             if isinstance(child, Model):
                 child.sparse_gradients(on)
-            else:
+            elif isinstance(child, nn.Embedding | nn.EmbeddingBag):
                 child.sparse = on
 
     def predict(self, source: Any) -> Any:
@@ -237,7 +237,7 @@ class Model(Module):
             super()._check()
 
     def _children_with_tables(self) -> list[tuple[str, nn.Module]]:
-        found = []
+        found: list[tuple[str, nn.Module]] = []
         stack = list(self.named_children())
         while stack:
             path, child = stack.pop(0)
@@ -269,9 +269,8 @@ class Model(Module):
                 warnings.warn(f"{type(self).__name__}: forward hooks do not fire in the C++ trainer", stacklevel=3)
             return self._impl
         self._connect()
-        tensors = [(name, tensor, False) for name, tensor in self.named_parameters()]
-        tensors += [(name, tensor, True) for name, tensor in self.named_buffers()]
-        self._impl.adopt(tensors)
+        parameters = [(name, tensor, False) for name, tensor in self.named_parameters()]
+        self._impl.adopt([*parameters, *((name, tensor, True) for name, tensor in self.named_buffers())])
         self._impl.set_training("", self.training)
         return self._impl
 
