@@ -33,8 +33,12 @@ InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema>
   embedding = register_module("embedding", nn::FeatureEmbedding(s, nn::FeatureEmbeddingOptions{d}));
   for (int64_t f = 0; f < s.num_fields(); ++f) {
     if (s.categorical[f].side == "item") item_slots_.push_back(f);
+    if (s.categorical[f].side != "user") candidate_slots_.push_back(f);
   }
-  for (auto slot = s.num_fields(); slot < embedding->slots(); ++slot) item_slots_.push_back(slot);
+  for (auto slot = s.num_fields(); slot < embedding->slots(); ++slot) {
+    item_slots_.push_back(slot);
+    candidate_slots_.push_back(slot);
+  }
   encoder = register_module("encoder", nn::SequenceEncoder(d, nn::SequenceEncoderOptions()
                                                                   .kind(options.encoder())
                                                                   .hidden(h)
@@ -52,7 +56,11 @@ InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema>
   transition_head = register_module("transition_head", torch::nn::Linear(context + k, k));
   state_projection = register_module("state_projection", torch::nn::Linear(context + h, d));
   interest_projection = register_module("interest_projection", torch::nn::Linear(torch::nn::LinearOptions(k, d).bias(false)));
-  predictor = register_module("predictor", nn::MLP(d + embedding->output_size(), nn::MLPOptions()
+  // The model starts as its profile: what behaviour adds is learned.
+  for (auto* projection : {&state_projection, &interest_projection}) torch::nn::init::zeros_((*projection)->weight);
+  torch::nn::init::zeros_(state_projection->bias);
+  const auto candidate = static_cast<int64_t>(candidate_slots_.size()) * d;
+  predictor = register_module("predictor", nn::MLP(d + candidate + s.numeric_width(), nn::MLPOptions()
                                                                                       .hidden(options.mlp())
                                                                                       .output(1)
                                                                                       .dropout(options.dropout())));
@@ -152,9 +160,11 @@ InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batc
   const auto index = torch::tensor(item_slots_, torch::kInt64).to(slots.device());
   const auto match = (z * slots.index_select(1, index).sum(1)).sum(1);
   const auto numeric = batch.numeric.to(slots.dtype());
-  const auto flat = torch::cat({z, slots.flatten(1), numeric}, 1);
+  const auto own = torch::tensor(candidate_slots_, torch::kInt64).to(slots.device());
+  const auto flat = torch::cat({z, slots.index_select(1, own).flatten(1), numeric}, 1);
   out.logits = base + scene_bias.index_select(0, batch.scene) + match + predictor->forward(flat).squeeze(1);
-  out.penalty = slots.square().sum();
+  // The state plays the part of a user's factors, and is held as short as they are.
+  out.penalty = slots.square().sum() + z.square().sum();
   if (options.profile()) {
     const auto biases = bias->forward(batch), factor = factors->forward(batch);
     out.logits = out.logits + biases.sum({1, 2}) + interactions(factor);

@@ -126,7 +126,8 @@ class InterestMigrationImpl : public Model {
   Output run(const data::Batch& batch, Steps steps);
 
   int64_t interests_ = 0;
-  std::vector<int64_t> item_slots_;  // slots of `embedding` that describe the candidate
+  std::vector<int64_t> item_slots_;       // slots of `embedding` that describe the candidate item
+  std::vector<int64_t> candidate_slots_;  // those and the context: who the user is, behaviour and profile tell
 };
 TORCH_MODULE(InterestMigration);
 
