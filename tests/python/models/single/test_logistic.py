@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import polyscene as ps
-from polyscene import _C
 import pytest
 import torch
+from polyscene import _C
 
 
 @pytest.fixture(scope="module")
