@@ -38,7 +38,8 @@ def table_for(model: Model, source: Any) -> Any:
 
 def scores(model: Model, table: Any) -> np.ndarray:
     """Probabilities (ctr) or ratings of all rows in table order, float [n]."""
-    logits = _C.eval.predict_logits(model._native(), table)
+    with model._running() as native:
+        logits = _C.eval.predict_logits(native, table)
     if model.schema.task == "rating":
         return logits.numpy()
     return logits.double().sigmoid().numpy()
@@ -92,7 +93,8 @@ def evaluate(
     label = table.labels()
     if label is None:
         raise ValueError("evaluate: the table has no label column")
-    measured = _C.eval.evaluate(model._native(), table, list(metrics or ()), threshold)
+    with model._running() as native:
+        measured = _C.eval.evaluate(native, table, list(metrics or ()), threshold)
     values = predict_arrays(model, table, measured.pop("logits"))
     positive = label.numpy() > 0.5
     counts = {}
@@ -192,7 +194,8 @@ def recommend(
     code = -1 if scene is None else schema.scene(scene)
     fields = None if profile is None else _profile(model, rows, user, profile)
     given = None if not events else _events(schema, rows, ids, events)
-    item, where, score, known = _C.eval.recommend(model._native(), user, fields, given, code, k, exclude_seen)
+    with model._running() as native:
+        item, where, score, known = _C.eval.recommend(native, user, fields, given, code, k, exclude_seen)
     if not bool(known.all()):
         strangers = [each for each, is_known in zip(ids, known.tolist(), strict=True) if not is_known]
         warnings.warn(

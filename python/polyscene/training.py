@@ -110,15 +110,16 @@ class Trainer:
         if resume and checkpoint is None:
             raise ValueError("Trainer.fit: resume needs the checkpoint to resume from")
         try:
-            history, best, interrupted = self._trainer.fit(
-                model._native(),
-                train,
-                valid,
-                progress=told.progress,
-                epoch=told.epoch,
-                checkpoint="" if checkpoint is None else os.fspath(checkpoint),
-                resume=resume,
-            )
+            with model._running() as native:
+                history, best, interrupted = self._trainer.fit(
+                    native,
+                    train,
+                    valid,
+                    progress=told.progress,
+                    epoch=told.epoch,
+                    checkpoint="" if checkpoint is None else os.fspath(checkpoint),
+                    resume=resume,
+                )
         finally:
             told.end()
         if interrupted:

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/train/resume.h"
@@ -184,10 +185,11 @@ Trainer::Trainer(TrainOptions options) : options_(std::move(options)) {
 Optimizer Trainer::make_optimizer(const models::Model& model, const models::Phase& phase) const {
   const auto names = model.table_parameters();
   NamedTensors dense, tables;
-  for (const auto& entry : model.named_parameters()) {
-    if (!entry.value().requires_grad() || has_prefix(entry.key(), phase.frozen)) continue;
-    const bool table = std::find(names.begin(), names.end(), entry.key()) != names.end();
-    (table ? tables : dense).emplace_back(entry.key(), entry.value());
+  // Shared tensors once, or they would step twice.
+  for (const auto& entry : named_tensors(model)) {
+    if (entry.is_buffer || !entry.tensor.requires_grad() || has_prefix(entry.name, phase.frozen)) continue;
+    const bool table = std::find(names.begin(), names.end(), entry.name) != names.end();
+    (table ? tables : dense).emplace_back(entry.name, entry.tensor);
   }
   Optimizer out(options_.optimizer, dense, tables);
   out.set_phase({}, phase.lr_scale);

@@ -98,6 +98,6 @@ TEST_CASE("base model: the mean loss of nothing is zero") {
 TEST_CASE("base model: a batch without labels has no loss") {
   models::MF model(tiny_schema());
   auto batch = tiny_batch();
-  batch.label = {};
+  batch.label = torch::Tensor();
   CHECK_THROWS_WITH(model->loss(batch), ContainsSubstring("mf: the batch has no label"));
 }

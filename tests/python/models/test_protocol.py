@@ -572,6 +572,26 @@ def test_names_are_free_in_nn_module(name: str, data: Any) -> None:
 
 
 @every_model
+def test_modes_and_sparse_gradients_survive_cpp(name: str, data: Any) -> None:
+    model = make(name, data)
+    model.sparse_gradients(True)
+    paths = [path for path, _, _ in model._impl.children()]
+    for path in paths[::2]:
+        model.get_submodule(path).eval()
+    before = {path: training for path, _, training in model._impl.children()}
+    ps.evaluate(model, data.valid)
+    ps.Trainer(epochs=1, patience=0).fit(model, data)
+    assert {path: training for path, _, training in model._impl.children()} == before
+    assert {path: module.training for path, module in model.named_modules() if path} == before
+    assert model.training
+    assert model._impl.training
+    if name not in WITHOUT_PARAMETERS:
+        model.loss(draw(model, data, 8)).backward()
+        named = dict(model.named_parameters())
+        assert all(named[path].grad.is_sparse for path in model.table_parameters())
+
+
+@every_model
 def test_tied_tensors_are_mirrored_once(name: str, data: Any) -> None:
     model = make(name, data)
     state = model.state_dict(keep_vars=True)
