@@ -21,10 +21,10 @@ from polyscene.saving import save
 from polyscene.training import Trainer, seed_everything
 
 QUICKSTART = """{
-  // the embedded simulator: users whose interests move between four scenes
-  "dataset": {"name": "simulator", "users": 3000, "events": 20, "interests": 12, "items": 400},
-  "model": {"name": "interest_migration", "max_length": 10},
-  "train": {"optimizer": "lazy_adam", "lr": 5e-3, "batch_size": 2048, "epochs": 12, "patience": 3}
+  // the embedded simulator: users whose interests move between three scenes
+  "dataset": {"name": "simulator", "scenes": 3, "users": 4000, "events": 30, "interests": 8, "items": 400},
+  "model": {"name": "interest_migration", "max_length": 6, "transition_weight": 1.0, "interest_weight": 0.5},
+  "train": {"optimizer": "lazy_adam", "lr": 1e-2, "batch_size": 512, "epochs": 8, "patience": 2, "threads": 1}
 }"""
 
 

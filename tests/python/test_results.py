@@ -166,6 +166,15 @@ def test_print_result_shows_the_transfer_verdict(tmp_path):
     assert "Migrating from 2 scenes raised AUC" in out.getvalue()
 
 
+def test_print_result_into_a_file_cuts_nothing_off(tmp_path):
+    from rich.console import Console
+
+    result, out = Result.load(make_run(tmp_path / "run", rows=300)), io.StringIO()
+    print_result(result, Console(file=out))
+    assert out.getvalue().startswith(result.text())
+    assert "…" not in out.getvalue()
+
+
 def test_importing_results_needs_no_optional_package():
     modules = ("results", "comparison", "display", "report")
     heavy = ("scipy", "pandas", "matplotlib", "rich", "jinja2", "sklearn")

@@ -308,9 +308,9 @@ def facts(run: RunFolder) -> dict[str, list[tuple[str, str]]]:
         about.append((f"Rows, {part}", count(rows)))
     about += [("Fields", plain(data["fields"]))] if data.get("fields") else []
     about += [("Licence", plain(data["licence"]))] if data.get("licence") else []
-    digests = (("Data digest", "data_digest"), ("Split digest", "split_digest"))
+    digests = (("Data digest", "data_digest"), ("Split digest", "split_digest"), ("Schema digest", "schema_digest"))
     about += [(name, str(environment[key])[:16] + "…") for name, key in digests if environment.get(key)]
-    environment = {k: v for k, v in environment.items() if k not in ("data", "data_digest", "split_digest")}
+    environment = {k: v for k, v in environment.items() if k not in ("data", *(key for _, key in digests))}
     versions = environment.pop("versions", None) or {}
     machine = [(k.replace("_", " ").capitalize() if k != "cpu" else "CPU", plain(v)) for k, v in environment.items()]
     return {
