@@ -240,7 +240,9 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
       const auto& phase = phases[state.phase];
       const auto rows = rows_of(train, phase.scenes);
       TORCH_CHECK_VALUE(rows.size() > 0, "Trainer: phase '", phase.name, "' has no training rows");
-      Loop loop(model, rows, valid, options_, watched, callbacks);
+      // The best epoch of a phase is the best one for its scenes.
+      const auto judged = valid ? std::make_optional(rows_of(*valid, phase.scenes)) : std::nullopt;
+      Loop loop(model, rows, judged && judged->size() > 0 ? &*judged : valid, options_, watched, callbacks);
       const auto epochs = phase.epochs > 0 ? phase.epochs : options_.epochs();
       const auto batches = (rows.size() + options_.batch_size() - 1) / options_.batch_size();
       auto optimizer = make_optimizer(model, phase);
