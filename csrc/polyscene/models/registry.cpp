@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "polyscene/models/interest/interest_migration.h"
+#include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"
@@ -19,6 +20,7 @@ std::deque<Entry>& table() {
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
+      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };
   return entries;
 }

@@ -1,6 +1,7 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/base.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/interest_migration.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/multi/specialist.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/mf.cpp

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.models.interest import InterestMigration
+from polyscene.models.multi import Specialist
 from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Option",
     "Phase",
     "Popularity",
+    "Specialist",
     "create",
     "list",
     "options",
