@@ -6,7 +6,11 @@
 
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
+<<<<<<< HEAD
 #include "polyscene/models/interest/scene_branch.h"
+=======
+#include "polyscene/models/multi/specialist.h"
+>>>>>>> 64f0572addc8edd5283f9c15424f4c6e312097d7
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"
@@ -23,6 +27,7 @@ std::deque<Entry>& table() {
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
+      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };
   return entries;
 }

@@ -196,6 +196,7 @@ std::string resolve_config(const std::string& text, const std::string& source, c
                  {"random", "user", "scene", "time", "leave_one_out", "cold_user", "files"});
   }
   check_choice(out["transfer"]["mechanism"], top.at("transfer").at("mechanism"), {"", "migrate"});
+  check_choice(out["transfer"]["fusion"], top.at("transfer").at("fusion"), {"rows", "uniform", "fisher", "greedy"});
   const double threshold = out["evaluate"]["threshold"];
   TORCH_CHECK_VALUE(threshold > 0 && threshold < 1, source, ": evaluate.threshold must be in (0, 1), got ", threshold);
   Trainer(options_from<TrainOptions>(source + ": train", option_map(out["train"], "train")));
