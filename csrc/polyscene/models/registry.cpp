@@ -6,11 +6,8 @@
 
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
-<<<<<<< HEAD
 #include "polyscene/models/interest/scene_branch.h"
-=======
 #include "polyscene/models/multi/specialist.h"
->>>>>>> 64f0572addc8edd5283f9c15424f4c6e312097d7
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"

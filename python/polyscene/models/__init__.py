@@ -9,12 +9,8 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
-<<<<<<< HEAD
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
-=======
-from polyscene.models.interest import InterestMigration
 from polyscene.models.multi import Specialist
->>>>>>> 64f0572addc8edd5283f9c15424f4c6e312097d7
 from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
@@ -26,11 +22,8 @@ __all__ = [
     "Option",
     "Phase",
     "Popularity",
-<<<<<<< HEAD
     "SceneBranch",
-=======
     "Specialist",
->>>>>>> 64f0572addc8edd5283f9c15424f4c6e312097d7
     "create",
     "list",
     "options",

@@ -218,11 +218,7 @@ def test_sparse_gradients_with_sparse_adam(name: str, data: Any) -> None:
     assert tables <= dict(model.named_parameters()).keys()
     if not tables:
         pytest.fail(f"{name} names no lookup table")
-<<<<<<< HEAD
     batch = draw(model, data, 24)  # rows of every scene
-=======
-    batch = draw(model, data, 24)
->>>>>>> 64f0572addc8edd5283f9c15424f4c6e312097d7
     model.loss(batch).backward()
     dense = {path: p.grad.clone() for path, p in model.named_parameters() if path in tables}
     model.zero_grad()
