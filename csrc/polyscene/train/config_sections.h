@@ -12,6 +12,7 @@ struct SplitOptions {
   TORCH_ARG(std::string, by) = "random";
   TORCH_ARG(std::vector<double>, ratios) = {8, 1, 1};
   TORCH_ARG(int64_t, seed) = 2022;
+  TORCH_ARG(std::string, within) = "";
 
  public:
   template <typename Self, typename Visitor>
@@ -19,6 +20,7 @@ struct SplitOptions {
     visit("by", self.by(), "random, user, scene, time, leave_one_out, cold_user or files");
     visit("ratios", self.ratios(), "shares of training, validation and test rows");
     visit("seed", self.seed(), "seed of the split");
+    visit("within", self.within(), "'user' or 'scene': random, time and leave_one_out apply to each; empty: to all rows");
   }
 };
 

@@ -18,7 +18,8 @@ struct Progress {
   double best_value = std::numeric_limits<double>::quiet_NaN();
   std::map<std::string, torch::Tensor> best;  ///< weights of the best epoch of this phase
 
-  /// Whether `line` is the best of its phase by `monitor` ("" for the newest being the best); remembers its value.
+  /// Whether `line` is the best of its phase by `monitor` ("" for the newest being the best, as it is while no epoch has
+  /// a value); remembers its value.
   bool improves(const Epoch& line, const std::string& monitor);
   /// A new phase starts its own search for a best epoch.
   void start_phase();

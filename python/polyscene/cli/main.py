@@ -35,22 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(result or 0)
     except typer.Exit as error:
         return int(error.exit_code)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return _say("interrupted", INTERRUPTED)
     except _CommandLineError as error:
         error.show()
         return USAGE
-    except KeyboardInterrupt:
-        return _say("interrupted; go on with --resume", INTERRUPTED)
-    except RunExistsError as error:
-        return _say(error, USAGE)
+    except SystemExit as error:  # typer's own answer to a reader of its output that went away
+        return error.code if isinstance(error.code, int) else FAILED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except RunExistsError as error:
+        return _say(error, USAGE)
     except (ValueError, TypeError, IndexError, FileNotFoundError) as error:
         return _say(error, USAGE)
-    except (OSError, RuntimeError) as error:
-        return _say(error, FAILED)
+    except (OSError, RuntimeError, ImportError, MemoryError) as error:
+        return _say(str(error) or type(error).__name__, FAILED)
 
 
 def _say(message: object, code: int) -> int:
