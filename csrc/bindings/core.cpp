@@ -17,7 +17,8 @@ namespace polyscene::bindings {
 
 namespace {
 
-// Messages of threads that Python does not know. Such a thread must not wait for the GIL: its owner may be waiting for it.
+// Messages of threads that Python does not know. Such a thread must not wait for the GIL: its owner may be waiting for
+// it.
 struct Waiting {
   std::mutex mutex;
   std::deque<std::pair<int, std::string>> messages;
@@ -127,8 +128,10 @@ void bind_core(py::module_& parent) {
       py::arg("n"), py::arg("seed"), py::arg("name"), py::arg("index") = 0,
       "Uniform numbers in [0, 1), float64 [n]: number `index` of the stream (seed, name).");
   bind_log(m);
-  m.def("nearest", &nearest, py::arg("name"), py::arg("known"), "The known name nearest to `name`, '' when none is near.");
-  m.def("suggestion", &suggestion, py::arg("name"), py::arg("known"), "'; did you mean ...?' for a near name, else ''.");
+  m.def("nearest", &nearest, py::arg("name"), py::arg("known"),
+        "The known name nearest to `name`, '' when none is near.");
+  m.def("suggestion", &suggestion, py::arg("name"), py::arg("known"),
+        "'; did you mean ...?' for a near name, else ''.");
 }
 
 }  // namespace polyscene::bindings

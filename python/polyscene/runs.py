@@ -80,7 +80,10 @@ def resolve(
     if data is not None:
         name = json.loads(_C.train.resolve_config(text, source, given))["dataset"]["name"]
         if name == "simulator":
-            raise ValueError(f"--data: the simulator makes its rows, it reads no folder {os.fspath(data)}; name a data set by dataset.name")
+            raise ValueError(
+                f"--data: the simulator makes its rows, it reads no folder {os.fspath(data)}; "
+                "name a data set by dataset.name"
+            )
         given.append(f"dataset.root={json.dumps(os.fspath(data))}")
     return json.loads(_C.train.resolve_config(text, source, given))
 
@@ -94,7 +97,9 @@ def _read_config(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: wanted JSON in UTF-8, byte {error.start + 1} is not; save the file as UTF-8") from error
+        raise ValueError(
+            f"{path}: wanted JSON in UTF-8, byte {error.start + 1} is not; save the file as UTF-8"
+        ) from error
 
 
 def _fresh_sections(overrides: Sequence[str]) -> list[str]:
@@ -285,14 +290,16 @@ def _below(root: Path, block: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Result:
-    """Metrics of the test rows, with those of the validation rows beside them; the threshold tuned on the latter if wanted."""
+    """Metrics of the test rows, those of the validation rows beside them; the threshold is tuned on these if wanted."""
     threshold = options["threshold"]
     metrics = options["metrics"] or None
     if options["tune_threshold"] and data.valid is not None and data.schema.task == "ctr":
         logits = _C.eval.predict_logits(model._native(), data.valid)
         best, reason = _C.eval.best_threshold(logits, data.valid.labels())
         if reason or not 0 < best < 1:
-            _log.warning("evaluate.tune_threshold: %s on validation rows, the threshold stays %g", reason or best, threshold)
+            _log.warning(
+                "evaluate.tune_threshold: %s on validation rows, the threshold stays %g", reason or best, threshold
+            )
         else:
             threshold = best
     result = evaluate(model, data.test, metrics, threshold=threshold)
@@ -302,7 +309,13 @@ def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Resu
 
 
 def execute_seeds(
-    config: dict[str, Any], folder: Path, seeds: int, *, split_seeds: bool = False, resume: bool = False, callbacks: Any = None
+    config: dict[str, Any],
+    folder: Path,
+    seeds: int,
+    *,
+    split_seeds: bool = False,
+    resume: bool = False,
+    callbacks: Any = None,
 ) -> list[Run]:
     """One run a seed, each in a sub-folder, and a summary report.
 

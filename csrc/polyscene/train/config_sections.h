@@ -20,7 +20,8 @@ struct SplitOptions {
     visit("by", self.by(), "random, user, scene, time, leave_one_out, cold_user or files");
     visit("ratios", self.ratios(), "shares of training, validation and test rows");
     visit("seed", self.seed(), "seed of the split");
-    visit("within", self.within(), "'user' or 'scene': random, time and leave_one_out apply to each; empty: to all rows");
+    visit("within", self.within(),
+          "'user' or 'scene': random, time and leave_one_out apply to each; empty: to all rows");
   }
 };
 
@@ -57,7 +58,8 @@ struct TransferOptions {
     visit("mechanism", self.mechanism(), "'migrate' for migration and fusion; empty: no transfer");
     visit("sources", self.sources(), "scenes to learn from; empty: all but the target");
     visit("target", self.target(), "scene to migrate to; empty: the smallest");
-    visit("fusion", self.fusion(), "how source models are fused: rows (by their training rows), uniform, fisher or greedy");
+    visit("fusion", self.fusion(),
+          "how source models are fused: rows (by their training rows), uniform, fisher or greedy");
     visit("strength", self.strength(), "weight of the migration loss that ties the target to what was migrated");
     visit("lr_scale", self.lr_scale(), "times train.lr for what is migrated, on the target's rows");
     visit("frozen", self.frozen(), "prefixes of parameter names that stay as they were migrated");

@@ -100,8 +100,8 @@ torch::Tensor balance(const data::Table& table, bool classes, bool scenes) {
 }
 
 void check_choice(const char* option, const std::string& given, const std::vector<std::string>& known) {
-  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), "Trainer: ", option, " must be one of ",
-                    join(known), ", got '", given, "'", suggestion(given, known));
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), "Trainer: ", option,
+                    " must be one of ", join(known), ", got '", given, "'", suggestion(given, known));
 }
 
 bool has_prefix(const std::string& name, const std::vector<std::string>& prefixes) {
@@ -125,7 +125,8 @@ class Loop {
   std::optional<double> epoch(Optimizer& optimizer, int64_t number) {
     torch::manual_seed(static_cast<uint64_t>(RandomStream(options_.seed(), "dropout", number).bits(0) >> 1));
     model_.begin_epoch(number);
-    data::Batches batches(train_, options_.batch_size(), /*shuffle=*/true, options_.seed(), number, model_.history_length());
+    data::Batches batches(train_, options_.batch_size(), /*shuffle=*/true, options_.seed(), number,
+                          model_.history_length());
     double sum = 0;
     int64_t rows = 0, step = 0;
     while (auto batch = batches.next()) {
@@ -138,7 +139,7 @@ class Loop {
       const double value = loss.item<double>();
       ++step;
       TORCH_CHECK(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ", value, " in epoch ", number,
-                        ", step ", step, "; a smaller lr than ", options_.optimizer.lr, " or clip_norm may help");
+                  ", step ", step, "; a smaller lr than ", options_.optimizer.lr, " or clip_norm may help");
       loss.backward();
       optimizer.step();
       sum += value * static_cast<double>(batch->size());
@@ -203,18 +204,21 @@ void Trainer::check_monitor(const models::Model& model) const {
   const auto& schema = model.schema();
   const auto known = eval::default_metrics(schema.task, schema.user >= 0, /*items=*/false);
   const auto watched = monitor(schema.task);
-  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), watched) != known.end(), "Trainer: monitor must be a metric of task ",
-                    schema.task, ", got '", watched, "'; known metrics: ", join(known), suggestion(watched, known));
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), watched) != known.end(),
+                    "Trainer: monitor must be a metric of task ", schema.task, ", got '", watched,
+                    "'; known metrics: ", join(known), suggestion(watched, known));
 }
 
-FitResult Trainer::fit(models::Model& model, const data::Table& train, const data::Table* valid, const Callbacks& callbacks,
-                       const std::string& checkpoint, bool resume) const {
+FitResult Trainer::fit(models::Model& model, const data::Table& train, const data::Table* valid,
+                       const Callbacks& callbacks, const std::string& checkpoint, bool resume) const {
   TORCH_CHECK_VALUE(torch::GradMode::is_enabled() && !c10::InferenceMode::is_enabled(),
                     "Trainer: fit needs gradients; call it outside torch.no_grad() and torch.inference_mode()");
-  TORCH_CHECK_VALUE(getpid() == kProcess, "Trainer: this process was forked after polyscene was loaded, where torch's threads "
+  TORCH_CHECK_VALUE(getpid() == kProcess,
+                    "Trainer: this process was forked after polyscene was loaded, where torch's threads "
                     "do not work; start it with the 'spawn' method");
   TORCH_CHECK_VALUE(train.size() > 0, "Trainer: the training table has no rows");
-  TORCH_CHECK_VALUE(train.schema().digest() == model.schema().digest(), "Trainer: the training table belongs to another schema "
+  TORCH_CHECK_VALUE(train.schema().digest() == model.schema().digest(),
+                    "Trainer: the training table belongs to another schema "
                     "than the model");
   if (valid && valid->size() == 0) valid = nullptr;
   if (valid) check_monitor(model);

@@ -49,15 +49,16 @@ Anchored::Anchored(std::shared_ptr<models::Model> inner, const std::vector<State
                         item.tensor.sizes(), ", but an anchor has ", tensor.sizes());
     }
     auto mean = found.front().to(torch::kFloat64).clone();
-    for (size_t i = 1; i < found.size(); ++i) mean += (found[i].to(torch::kFloat64) - mean) / static_cast<double>(i + 1);
+    for (size_t i = 1; i < found.size(); ++i)
+      mean += (found[i].to(torch::kFloat64) - mean) / static_cast<double>(i + 1);
     double spread = 0;
     for (const auto& tensor : found) spread += (tensor.to(torch::kFloat64) - mean).square().sum().item<double>();
     const auto entries = options.per_entry() ? static_cast<double>(std::max<int64_t>(mean.numel(), 1)) : 1.0;
     spread_ += spread / static_cast<double>(found.size()) / entries;
     anchor_.emplace_back(item.name, mean.to(item.tensor.scalar_type()));
   }
-  TORCH_CHECK_VALUE(!anchor_.empty(), "Anchored: the anchors share no parameter with ", inner_->name(), ", which has: ",
-                    join(known));
+  TORCH_CHECK_VALUE(!anchor_.empty(), "Anchored: the anchors share no parameter with ", inner_->name(),
+                    ", which has: ", join(known));
   for (const auto& anchor : anchors) {
     for (const auto& entry : anchor) {
       const bool held = std::find(all.begin(), all.end(), entry.first) != all.end();
@@ -67,8 +68,8 @@ Anchored::Anchored(std::shared_ptr<models::Model> inner, const std::vector<State
   }
   for (const auto& prefix : options.frozen()) {
     TORCH_CHECK_VALUE(std::any_of(known.begin(), known.end(), [&](const auto& name) { return below(name, prefix); }),
-                      "Anchored: frozen must be names or prefixes of parameters, got '", prefix, "'; parameters: ",
-                      join(known), suggestion(prefix, known));
+                      "Anchored: frozen must be names or prefixes of parameters, got '", prefix,
+                      "'; parameters: ", join(known), suggestion(prefix, known));
   }
   train(inner_->is_training());
 }

@@ -39,8 +39,8 @@ struct AnchoredOptions {
 /// must outlive no one: it is held.
 class Anchored : public models::Model {
  public:
-  /// Throws ValueError for a negative strength, an anchor of another shape, no name in common, or a frozen prefix that no
-  /// parameter has.
+  /// Throws ValueError for a negative strength, an anchor of another shape, no name in common, or a frozen prefix that
+  /// no parameter has.
   Anchored(std::shared_ptr<models::Model> inner, const std::vector<State>& anchors, AnchoredOptions options = {});
 
   torch::Tensor forward(const data::Batch& batch) override { return inner_->forward(batch); }

@@ -48,8 +48,8 @@ State fisher(models::Model& model, const data::Table& table, const FisherOptions
                     options.batch_size());
   TORCH_CHECK_VALUE(table.size() > 0, "fisher: the table has no rows");
   const auto& task = model.schema().task;
-  TORCH_CHECK_VALUE(task == "ctr" || task == "ranking" || task == "rating", "fisher: there are no probabilities for task '",
-                    task, "'");
+  TORCH_CHECK_VALUE(task == "ctr" || task == "ranking" || task == "rating",
+                    "fisher: there are no probabilities for task '", task, "'");
   const Evaluating mode(model);
   State out;
   for (const auto& entry : model.named_parameters()) out[entry.key()] = torch::zeros_like(entry.value());
@@ -60,7 +60,8 @@ State fisher(models::Model& model, const data::Table& table, const FisherOptions
     auto batch = table.batch(order.slice(0, b * size, (b + 1) * size), /*grouped=*/true, model.history_length());
     model.zero_grad();
     const auto logits = model.forward(batch);
-    batch.label = draw_labels(logits, task, {static_cast<uint64_t>(options.seed()), "fisher labels", static_cast<uint64_t>(b)});
+    batch.label =
+        draw_labels(logits, task, {static_cast<uint64_t>(options.seed()), "fisher labels", static_cast<uint64_t>(b)});
     batch.weight = torch::Tensor();
     // Half the squared error is the negative log density of a normal with variance 1.
     (model.task_loss(logits, batch) * (task == "rating" ? 0.5 : 1.0)).backward();

@@ -22,9 +22,9 @@ void check_states(const State& initial, const std::vector<Migrated>& models) {
     for (const auto& [name, tensor] : model.state) {
       const auto found = initial.find(name);
       TORCH_CHECK_VALUE(found != initial.end(), "fuse: model ", i, " has '", name, "', which the initial state lacks");
-      TORCH_CHECK_VALUE(tensor.sizes() == found->second.sizes() && tensor.dtype() == found->second.dtype(),
-                        "fuse: '", name, "' is ", found->second.dtype(), " ", found->second.sizes(),
-                        " in the initial state, but ", tensor.dtype(), " ", tensor.sizes(), " in model ", i);
+      TORCH_CHECK_VALUE(tensor.sizes() == found->second.sizes() && tensor.dtype() == found->second.dtype(), "fuse: '",
+                        name, "' is ", found->second.dtype(), " ", found->second.sizes(), " in the initial state, but ",
+                        tensor.dtype(), " ", tensor.sizes(), " in model ", i);
     }
     for (const auto& entry : initial) {
       TORCH_CHECK_VALUE(model.state.count(entry.first), "fuse: model ", i, " lacks '", entry.first, "'");
@@ -47,8 +47,8 @@ torch::Tensor row_shares(const std::string& name, const torch::Tensor& initial, 
   torch::Tensor share;
   if (const auto given = model.rows.find(name); given != model.rows.end()) {
     share = given->second.to(torch::kFloat64);
-    TORCH_CHECK_VALUE(share.dim() == 1 && share.size(0) == table.size(0), "fuse: rows of '", name, "' in model ", number,
-                      " must be [", table.size(0), "], got ", share.sizes());
+    TORCH_CHECK_VALUE(share.dim() == 1 && share.size(0) == table.size(0), "fuse: rows of '", name, "' in model ",
+                      number, " must be [", table.size(0), "], got ", share.sizes());
     check_numbers(share, "rows", name, number);
   } else {
     share = table.ne(initial).flatten(1).any(1).to(torch::kFloat64);
@@ -58,8 +58,8 @@ torch::Tensor row_shares(const std::string& name, const torch::Tensor& initial, 
   return share.view(shape);
 }
 
-// theta_1 + sum_i s_i (theta_i - theta_1) / sum_i s_i, so that equal models give exactly themselves; `otherwise` where all
-// shares are 0.
+// theta_1 + sum_i s_i (theta_i - theta_1) / sum_i s_i, so that equal models give exactly themselves; `otherwise` where
+// all shares are 0.
 torch::Tensor mean(const std::vector<torch::Tensor>& values, const std::vector<torch::Tensor>& shares,
                    const torch::Tensor& otherwise) {
   const auto& first = values.front();

@@ -26,12 +26,13 @@ struct Migrated {
 /// w_i is the weight of model i. r_ip is 1 but for the rows of lookup tables: there it is the row's number in
 /// `Migrated::rows`, or, for a table that is not listed there, 1 if the row moved away from the initial one and 0 if
 /// training never looked it up. A row that counts in no model keeps its initial value. F_ip is the importance divided
-/// by its L2 norm over the whole model (Matena and Raffel, NeurIPS 2022), 1 without importance; an entry whose F is 0 in
-/// all models takes the mean without F. Uniform weights without importance are the uniform soup (Wortsman et al., ICML
-/// 2022). Tensors that are not floating point are copied from the first model. Equal models fuse to themselves, exactly.
+/// by its L2 norm over the whole model (Matena and Raffel, NeurIPS 2022), 1 without importance; an entry whose F is 0
+/// in all models takes the mean without F. Uniform weights without importance are the uniform soup (Wortsman et al.,
+/// ICML 2022). Tensors that are not floating point are copied from the first model. Equal models fuse to themselves,
+/// exactly.
 ///
-/// `tables` names the lookup tables [V, D]. Throws ValueError for no models, for names, shapes or types that differ, and
-/// for weights, rows or importance that are negative, not finite or misshapen.
+/// `tables` names the lookup tables [V, D]. Throws ValueError for no models, for names, shapes or types that differ,
+/// and for weights, rows or importance that are negative, not finite or misshapen.
 State fuse(const State& initial, const std::vector<Migrated>& models, const std::vector<std::string>& tables = {});
 
 }  // namespace polyscene::transfer

@@ -31,9 +31,8 @@ std::pair<std::vector<int64_t>, std::vector<int64_t>> pair_rows(const TableLayou
                                                                 const data::Schema& from_schema) {
   std::vector<int64_t> into, out;
   for (const auto& range : to.fields) {
-    const auto other = std::find_if(from.fields.begin(), from.fields.end(), [&](const auto& x) {
-      return x.field == range.field && x.list == range.list;
-    });
+    const auto other = std::find_if(from.fields.begin(), from.fields.end(),
+                                    [&](const auto& x) { return x.field == range.field && x.list == range.list; });
     if (other == from.fields.end()) continue;
     const auto *mine = ids_of(to_schema, range), *theirs = ids_of(from_schema, *other);
     if (!mine || !theirs) continue;

@@ -22,7 +22,9 @@ def test_models(cli: Any) -> None:
 def test_model_that_is_not_there(cli: Any) -> None:
     done = cli("models", "show", "interest_migratoin")
     assert done.code == 2 and done.err.endswith("did you mean 'interest_migration'?\n")
-    assert done.err.startswith("polyscene: models: unknown model 'interest_migratoin'; known models: interest_migration")
+    assert done.err.startswith(
+        "polyscene: models: unknown model 'interest_migratoin'; known models: interest_migration"
+    )
     wrong = cli("models", "list", "--task", "crt")
     assert wrong.code == 2
     assert wrong.err.startswith("polyscene: models: unknown task 'crt'") and "did you mean 'ctr'?" in wrong.err

@@ -19,8 +19,8 @@ struct SpecialistOptions {
   }
 };
 
-/// Two models of one kind in one: a general one, and a special one that answers for some scenes. What a transfer leaves:
-/// the special one is the target's, and nothing that was done for the target can harm the other scenes.
+/// Two models of one kind in one: a general one, and a special one that answers for some scenes. What a transfer
+/// leaves: the special one is the target's, and nothing that was done for the target can harm the other scenes.
 ///
 ///   out(x) = special(x) if scene(x) in scenes, else general(x)
 ///
