@@ -99,7 +99,8 @@ class SceneBranch(Model):
         \text{logit} = \mu + b_s + \sum_f b_f + w \cdot x + \sum_{f < g} v_f \cdot v_g, \qquad
         c = \sum_t \text{softmax}_t(\text{score}(q + t_s, k_t + u_{s_t})) k_t
 
-    The plain branch is a factorisation machine over ids and features; in the attention branch its slots :math:`v` get the
+    The plain branch is a factorisation machine over ids and features; with
+    attention its slots :math:`v` get the
     attended interest :math:`c` and the scene :math:`t_s`. The branch follows from the schema unless it is named. Data
     without a user or an item column have no events: the attention then runs over the row's own fields. Tasks: ctr.
 
