@@ -1,9 +1,9 @@
 """Does the model learn the transitions that made the data? The simulator knows the true matrices.
 
 Settings (the tests and the documentation name the same): 4 scenes, 20 interests, 20,000 users with 30 events on
-average, half of them in several scenes, transition rows from Dirichlet(0.3), 10 % noise. Prints the correlation of learned and
-true matrices over all ordered pairs of scenes, and the top-1 accuracy of the next interest on 10,000 test transitions
-into the target scene beside the Bayes rate of the same transitions.
+average, half of them in several scenes, transition rows from Dirichlet(0.3), 10 % noise. Prints the correlation of
+learned and true matrices over all ordered pairs of scenes, and the top-1 accuracy of the next interest on 10,000 test
+transitions into the target scene beside the Bayes rate of the same transitions.
 
     python experiments/migration/truth.py [--seed 2022] [--epochs 4]
 """
