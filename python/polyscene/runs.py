@@ -137,7 +137,7 @@ def execute(
     model = models.create(config["model"]["name"], data.schema, **options)
     checkpoint = folder / "last.safetensors"
     watched = _Recorder(folder / "history.jsonl", callbacks, resume)
-    resume = resume and checkpoint.exists()
+    resume = resume and (checkpoint.exists() or (folder / "stages").is_dir())
     transfer = None
     if config["transfer"]["mechanism"]:
         from polyscene.transfer import migrate

@@ -66,7 +66,9 @@ class _SpecialistForm(nn.Module):
             chosen = [model.schema.scenes[int(model.schema.scene_rows.argmin())]]
         self.register_buffer("scenes", torch.tensor([model.schema.scene(name) for name in chosen]))
 
-    def forward(self, categorical: torch.Tensor, numeric: torch.Tensor, scene: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def forward(
+        self, categorical: torch.Tensor, numeric: torch.Tensor, scene: torch.Tensor, *rest: Any
+    ) -> torch.Tensor:
         mine = (scene.unsqueeze(1) == self.scenes).any(1)  # [B]
         given = (categorical, numeric, scene, *rest)
         return torch.where(mine, self.special(*given), self.general(*given))
