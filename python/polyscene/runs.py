@@ -176,7 +176,7 @@ def execute(
     seed_everything(train["seed"])
     options = {key: value for key, value in config["model"].items() if key != "name"}
     model = models.create(config["model"]["name"], data.schema, **options)
-    resume = resume and checkpoint.exists()
+    resume = resume and (checkpoint.exists() or (folder / "stages").is_dir())
     watched = _Recorder(folder / "history.jsonl", callbacks, resume)
     transfer = None
     if config["transfer"]["mechanism"]:

@@ -51,7 +51,7 @@ torch::Tensor row_shares(const std::string& name, const torch::Tensor& initial, 
                       number, " must be [", table.size(0), "], got ", share.sizes());
     check_numbers(share, "rows", name, number);
   } else {
-    share = table.ne(initial).flatten(1).any(1).to(torch::kFloat64);
+    share = table.ne(initial).reshape({table.size(0), table.numel() / table.size(0)}).any(1).to(torch::kFloat64);
   }
   std::vector<int64_t> shape(table.dim(), 1);
   shape[0] = table.size(0);
@@ -89,7 +89,8 @@ State fuse(const State& initial, const std::vector<Migrated>& models, const std:
       out[name] = models.front().state.at(name).clone();
       continue;
     }
-    const bool table = start.dim() > 0 && std::find(tables.begin(), tables.end(), name) != tables.end();
+    const bool table =
+        start.dim() > 0 && start.numel() > 0 && std::find(tables.begin(), tables.end(), name) != tables.end();
     std::vector<torch::Tensor> values, shares, important;
     for (size_t i = 0; i < models.size(); ++i) {
       const auto& model = models[i];

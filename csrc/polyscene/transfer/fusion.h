@@ -31,8 +31,8 @@ struct Migrated {
 /// ICML 2022). Tensors that are not floating point are copied from the first model. Equal models fuse to themselves,
 /// exactly.
 ///
-/// `tables` names the lookup tables [V, D]. Throws ValueError for no models, for names, shapes or types that differ,
-/// and for weights, rows or importance that are negative, not finite or misshapen.
+/// `tables` names the tensors [V, ...] whose rows may go unseen. Throws ValueError for no models, for names, shapes or
+/// types that differ, and for weights, rows or importance that are negative, not finite or misshapen.
 State fuse(const State& initial, const std::vector<Migrated>& models, const std::vector<std::string>& tables = {});
 
 }  // namespace polyscene::transfer
