@@ -49,8 +49,8 @@ void print(const std::string& name, const std::map<std::string, double>& metrics
 
 int run(const std::string& path) {
   std::cout << "polyscene " << core::version() << " on torch " << core::torch_version() << std::endl;
-  const auto simulation = data::simulate(
-      data::SimulatorOptions().scenes(3).users(4'000).events(30).interests(8).items(400));
+  const auto simulation =
+      data::simulate(data::SimulatorOptions().scenes(3).users(4'000).events(30).interests(8).items(400));
   const auto data = split(simulation.columns, 2022);
 
   torch::manual_seed(2022);

@@ -11,7 +11,6 @@ import sys
 import numpy as np
 import pytest
 from fake_runs import AGES, history, make_run
-
 from polyscene.display import TrainingProgress, epoch_line, print_result
 from polyscene.results import Predictions, Result, main_metric, metric_order, metric_title
 

@@ -176,7 +176,8 @@ def transfer(run: RunFolder) -> dict[str, Any] | None:
     content = run.result.transfer
     if not content:
         return None
-    candidates = {str(k): v for k, v in (content.get("candidates") or {}).items() if v is not None and math.isfinite(v)}
+    scores = {k: v.get("score") if isinstance(v, dict) else v for k, v in (content.get("candidates") or {}).items()}
+    candidates = {str(k): v for k, v in scores.items() if v is not None and math.isfinite(v)}
     lower = run.monitor.partition("@")[0] in LOWER_IS_BETTER
     ranked = sorted(candidates.items(), key=lambda item: item[1] if lower else -item[1])
     low, high = min(candidates.values(), default=0.0), max(candidates.values(), default=0.0)
