@@ -288,7 +288,9 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
     for number, event in enumerate(events, 1):
         _check_event(schema, number, event)
     offsets = torch.tensor([0, *np.cumsum([len(each) for each in mine])], dtype=torch.int64)
-    scene = torch.tensor([schema.scene(e["scene"]) if e.get("scene") is not None else 0 for e in flat], dtype=torch.int64)
+    scene = torch.tensor(
+        [schema.scene(e["scene"]) if e.get("scene") is not None else 0 for e in flat], dtype=torch.int64
+    )
     ragged = None
     if names := schema.interests:
         lists = [_interests(names, event.get("interest")) for event in flat]

@@ -169,7 +169,8 @@ class Migration:
             if candidate.stage is None:
                 out[candidate.name] = self.score(candidate.state, held)
                 continue
-            self.stages.refit(candidate.start, rest, candidate.stage.best_epoch, len(self.rows), candidate.tie)
+            start = candidate.start or {}
+            self.stages.refit(start, rest, candidate.stage.best_epoch, len(self.rows), candidate.tie)
             out[candidate.name] = scores(self.model, held)
         return held.labels().numpy(), out
 
