@@ -235,7 +235,8 @@ class Model(Module):
     def _check_batch(self, method: str, batch: Any) -> None:
         if not isinstance(batch, _C.data.Batch):
             raise TypeError(
-                f"{self.name}: {method} wants a polyscene.Batch, got {type(batch).__name__}; table.batch(rows) makes one"
+                f"{self.name}: {method} wants a polyscene.Batch, got {type(batch).__name__}; "
+                "table.batch(rows) makes one"
             )
 
     def _is_cpp(self) -> bool:

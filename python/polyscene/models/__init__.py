@@ -85,12 +85,10 @@ def create(name: str, schema: Any, **options: Any) -> Model:
     """
     if cls := Model._cpp_classes.get(name):
         return cls(schema, **options)
-    tasks: Sequence[str] = _C.models.tasks(name)  # type: ignore[assignment]  # an unknown name raises here
+    tasks: Sequence[str] = _C.models.tasks(name)  # an unknown name raises here
     if cls := _python_classes.get(name):
         if schema.task not in tasks:
-            raise ValueError(
-                f"{name}: made for task {' or '.join(map(str, tasks))}, the data's task is '{schema.task}'"
-            )
+            raise ValueError(f"{name}: made for task {' or '.join(tasks)}, the data's task is '{schema.task}'")
         return cls(schema, **options)
     return _Plain(name, schema, **options)
 
