@@ -73,20 +73,22 @@ void bind_trainer(py::module_& m) {
       .def_property_readonly("options", [](const Trainer& self) { return bindings::to_python(to_map(self.options())); })
       .def("monitor", &Trainer::monitor, py::arg("task"))
       .def("fit", wrap_pybind_function(fit), py::arg("model"), py::arg("train"), py::arg("valid") = nullptr,
-           py::arg("progress") = py::none(), py::arg("epoch") = py::none(), py::arg("checkpoint") = "", py::arg("resume") = false,
-           "Returns (history, best epoch, whether it was interrupted).");
+           py::arg("progress") = py::none(), py::arg("epoch") = py::none(), py::arg("checkpoint") = "",
+           py::arg("resume") = false, "Returns (history, best epoch, whether it was interrupted).");
 }
 
 void bind_checkpoint(py::module_& m) {
   const auto write = [](const std::string& path, const std::string& model, const py::dict& options,
                         std::shared_ptr<data::Schema> schema, std::shared_ptr<data::History> history,
-                        const std::map<std::string, torch::Tensor>& state, const std::map<std::string, std::string>& metadata) {
+                        const std::map<std::string, torch::Tensor>& state,
+                        const std::map<std::string, std::string>& metadata) {
     const auto values = to_options(model, options);
     const py::gil_scoped_release no_gil;
     write_checkpoint(path, {model, values, schema, history, state, {}, metadata});
   };
-  m.def("write_checkpoint", wrap_pybind_function(write), py::arg("path"), py::kw_only(), py::arg("model"), py::arg("options"),
-        py::arg("schema"), py::arg("history"), py::arg("state"), py::arg("metadata"), "Writes one safetensors file, atomically.");
+  m.def("write_checkpoint", wrap_pybind_function(write), py::arg("path"), py::kw_only(), py::arg("model"),
+        py::arg("options"), py::arg("schema"), py::arg("history"), py::arg("state"), py::arg("metadata"),
+        "Writes one safetensors file, atomically.");
   const auto read = [](const std::string& path) {
     auto checkpoint = read_checkpoint(path);
     py::dict out;
@@ -110,7 +112,8 @@ void bind_train(py::module_& parent) {
   bind_checkpoint(m);
   m.def("resolve_config", wrap_pybind_function(&resolve_config), py::arg("text"), py::arg("source") = "config",
         py::arg("overrides") = std::vector<std::string>(), "Checks a config and fills in every default; JSON text.");
-  m.def("section_fields", wrap_pybind_function([](const std::string& section) { return bindings::to_python(section_fields(section)); }),
+  m.def("section_fields",
+        wrap_pybind_function([](const std::string& section) { return bindings::to_python(section_fields(section)); }),
         py::arg("section"), "Fields of a config section as (name, type, default, doc).");
 }
 

@@ -199,8 +199,8 @@ def recommend(
     if not bool(known.all()):
         strangers = [each for each, is_known in zip(ids, known.tolist(), strict=True) if not is_known]
         warnings.warn(
-            f"recommend: nothing is known of {len(strangers)} users ({', '.join(strangers[:3])}...), served by popularity; "
-            "give events or profile",
+            f"recommend: nothing is known of {len(strangers)} users ({', '.join(strangers[:3])}...), "
+            "served by popularity; give events or profile",
             stacklevel=2,
         )
     names = np.asarray([None, None, *schema.categorical[schema.field(schema.item)].ids, None], dtype=object)
@@ -241,9 +241,13 @@ def _profile(model: Model, rows: _Rows, user: torch.Tensor, given: Mapping[str, 
         index = schema.field(name)
         if sides[name] != "user":
             known = [each for each, side in sides.items() if side == "user"]
-            raise ValueError(f"recommend: profile field '{name}' does not belong to users; those that do: {', '.join(known)}")
+            raise ValueError(
+                f"recommend: profile field '{name}' does not belong to users; those that do: {', '.join(known)}"
+            )
         if len(values) != len(user):
-            raise ValueError(f"recommend: profile field '{name}' must have a value a user, {len(user)}, got {len(values)}")
+            raise ValueError(
+                f"recommend: profile field '{name}' must have a value a user, {len(user)}, got {len(values)}"
+            )
         out[:, index] = torch.tensor([rows.of(name, each) for each in values], dtype=torch.int32)
     return out
 
@@ -254,11 +258,14 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
     for number, event in enumerate(events, 1):
         for key in ("user", "item"):
             if key not in event:
-                raise ValueError(f"recommend: event {number} must have '{key}', got {', '.join(map(str, event)) or 'nothing'}")
+                raise ValueError(
+                    f"recommend: event {number} must have '{key}', got {', '.join(map(str, event)) or 'nothing'}"
+                )
         unknown = [key for key in event if key not in ("user", "item", "scene", "label", "time", "interest")]
         if unknown:
             raise ValueError(
-                f"recommend: event {number} has an unknown key '{unknown[0]}'; known: user, item, scene, label, time, interest"
+                f"recommend: event {number} has an unknown key '{unknown[0]}'; "
+                "known: user, item, scene, label, time, interest"
                 + _C.core.suggestion(unknown[0], ["user", "item", "scene", "label", "time", "interest"])
             )
         if (text := _text(event["user"])) in place:

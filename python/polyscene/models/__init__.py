@@ -9,17 +9,21 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
-from polyscene.models.interest import InterestMigration
+from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
+from polyscene.models.multi import Specialist
 from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
     "MF",
+    "AttentionTransfer",
     "InterestMigration",
     "Logistic",
     "Model",
     "Option",
     "Phase",
     "Popularity",
+    "SceneBranch",
+    "Specialist",
     "create",
     "list",
     "options",

@@ -218,7 +218,7 @@ def test_sparse_gradients_with_sparse_adam(name: str, data: Any) -> None:
     assert tables <= dict(model.named_parameters()).keys()
     if not tables:
         pytest.fail(f"{name} names no lookup table")
-    batch = draw(model, data, 6)
+    batch = draw(model, data, 24)  # rows of every scene
     model.loss(batch).backward()
     dense = {path: p.grad.clone() for path, p in model.named_parameters() if path in tables}
     model.zero_grad()
