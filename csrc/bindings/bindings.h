@@ -10,6 +10,7 @@ void bind_core(py::module_& m);
 void bind_data(py::module_& m);
 void bind_simulator(py::module_& m);
 void bind_nn(py::module_& m);
+void bind_feature_embedding(py::module_& m);
 void bind_models(py::module_& m);
 void bind_transfer(py::module_& m);
 void bind_eval(py::module_& m);

@@ -133,6 +133,7 @@ void bind_nn(py::module_& parent) {
   bind_attentions(m);
   bind_encoders(m);
   bind_layers(m);
+  bind_feature_embedding(m);
 }
 
 }  // namespace polyscene::bindings

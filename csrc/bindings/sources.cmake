@@ -6,6 +6,7 @@ list(APPEND POLYSCENE_BINDING_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/models.cpp
   ${CMAKE_CURRENT_LIST_DIR}/module.cpp
   ${CMAKE_CURRENT_LIST_DIR}/nn.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/nn_embedding.cpp
   ${CMAKE_CURRENT_LIST_DIR}/options.cpp
   ${CMAKE_CURRENT_LIST_DIR}/py_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/simulator.cpp

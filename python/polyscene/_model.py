@@ -13,6 +13,7 @@ from torch import nn
 
 from polyscene._extension import _C
 from polyscene._module import Module
+from polyscene.nn.embedding import FeatureEmbedding
 
 _CALLED_BY_CPP = ("forward", "loss", "explain", "prepare", "fit_closed_form", "phases", "begin_epoch")
 
@@ -165,7 +166,7 @@ class Model(Module):
         for _, child in self._children_with_tables():
             if isinstance(child, Model):
                 child.sparse_gradients(on)
-            elif isinstance(child, nn.Embedding | nn.EmbeddingBag):
+            elif isinstance(child, nn.Embedding | nn.EmbeddingBag | FeatureEmbedding):
                 child.sparse = on
 
     def predict(self, source: Any) -> Any:
@@ -251,7 +252,7 @@ class Model(Module):
         stack = list(self.named_children())
         while stack:
             path, child = stack.pop(0)
-            if isinstance(child, (Model, nn.Embedding, nn.EmbeddingBag)):
+            if isinstance(child, (Model, nn.Embedding, nn.EmbeddingBag, FeatureEmbedding)):
                 found.append((path, child))
             else:
                 stack = [(f"{path}.{name}", grandchild) for name, grandchild in child.named_children()] + stack

@@ -17,6 +17,14 @@ struct FeatureEmbeddingOptions {
   int64_t dim = 16;        ///< width of every row (D); 1 makes a table of biases
   double init_std = 1e-2;  ///< standard deviation of the initial rows; 0 starts all at zero
   bool sparse = false;     ///< sparse gradients from the start, see `set_sparse`
+
+  /// Names every field once; bindings and repr walk this list.
+  template <typename Self, typename Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("dim", self.dim, "width of every row");
+    visit("init_std", self.init_std, "standard deviation of the initial rows; 0 starts all at zero");
+    visit("sparse", self.sparse, "sparse gradients: of the rows that a batch looks up alone");
+  }
 };
 
 /// Every categorical field in one fused table, so that a batch is one gather:

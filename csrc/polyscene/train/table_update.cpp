@@ -3,6 +3,10 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/variable.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 
@@ -41,6 +45,42 @@ double at_or_last(const std::vector<double>& values, int64_t t) {
   return t < static_cast<int64_t>(values.size()) ? values[t] : 1;
 }
 
+// out = sqrt(x). Compilers leave a plain loop scalar, because std::sqrt may set errno.
+template <typename scalar_t>
+void square_roots(const scalar_t* x, scalar_t* out, int64_t count) {
+  int64_t i = 0;
+#if defined(__SSE2__)
+  if constexpr (std::is_same_v<scalar_t, float>) {
+    for (; i + 4 <= count; i += 4) _mm_storeu_ps(out + i, _mm_sqrt_ps(_mm_loadu_ps(x + i)));
+  } else {
+    for (; i + 2 <= count; i += 2) _mm_storeu_pd(out + i, _mm_sqrt_pd(_mm_loadu_pd(x + i)));
+  }
+#endif
+  for (; i < count; ++i) out[i] = std::sqrt(x[i]);
+}
+
+// One row of Adam; see `RowAdam`.
+template <typename scalar_t>
+struct AdamRow {
+  scalar_t rate, spread, keep, new1, new2, small, decay;
+
+  void step(const scalar_t* __restrict g, scalar_t* __restrict w, scalar_t* __restrict m, scalar_t* __restrict v,
+            int64_t width) const {
+    constexpr int64_t kPiece = 64;
+    scalar_t roots[kPiece];
+    for (int64_t begin = 0; begin < width; begin += kPiece) {
+      const int64_t end = std::min(width, begin + kPiece);
+      for (int64_t d = begin; d < end; ++d) {
+        const scalar_t slope = g[d] + decay * w[d];
+        m[d] += new1 * (slope - m[d]);
+        v[d] = keep * v[d] + new2 * slope * slope;
+      }
+      square_roots(v + begin, roots, end - begin);
+      for (int64_t d = begin; d < end; ++d) w[d] -= rate * m[d] / (roots[d - begin] * spread + small);
+    }
+  }
+};
+
 }  // namespace
 
 RowGradient row_gradient(const Tensor& gradient) {
@@ -60,21 +100,18 @@ void RowAdam::operator()(const RowGradient& gradient, const RowStep& step, const
   AT_DISPATCH_FLOATING_TYPES(weight.scalar_type(), "row_adam", [&] {
     auto* means = mean.data_ptr<scalar_t>();
     auto* squares = square.data_ptr<scalar_t>();
-    const auto keep = static_cast<scalar_t>(beta2_), decay = static_cast<scalar_t>(step.weight_decay);
-    const auto new1 = static_cast<scalar_t>(1 - beta1_), new2 = static_cast<scalar_t>(1 - beta2_);
-    const auto small = static_cast<scalar_t>(eps_);
+    AdamRow<scalar_t> adam{};
+    adam.keep = static_cast<scalar_t>(beta2_);
+    adam.new1 = static_cast<scalar_t>(1 - beta1_);
+    adam.new2 = static_cast<scalar_t>(1 - beta2_);
+    adam.small = static_cast<scalar_t>(eps_);
+    adam.decay = static_cast<scalar_t>(step.weight_decay);
     for_rows<scalar_t>(gradient, weight, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
       const int64_t t = counts ? ++counts[row] : global_step;
-      const auto rate = static_cast<scalar_t>(step.lr * at_or_last(first_, t));
-      const auto spread = static_cast<scalar_t>(at_or_last(second_, t));
-      auto* m = means + row * width;
-      auto* v = squares + row * width;
-      for (int64_t d = 0; d < width; ++d) {
-        const scalar_t slope = g[d] + decay * w[d];
-        m[d] += new1 * (slope - m[d]);
-        v[d] = keep * v[d] + new2 * slope * slope;
-        w[d] -= rate * m[d] / (std::sqrt(v[d]) * spread + small);
-      }
+      auto mine = adam;
+      mine.rate = static_cast<scalar_t>(step.lr * at_or_last(first_, t));
+      mine.spread = static_cast<scalar_t>(at_or_last(second_, t));
+      mine.step(g, w, means + row * width, squares + row * width, width);
     });
   });
 }

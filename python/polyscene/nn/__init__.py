@@ -1,5 +1,7 @@
 """Neural blocks: attentions, sequence encoders, interest points, the MLP, masks and losses, on plain tensors.
 
+:class:`FeatureEmbedding` alone takes a batch.
+
 Letters: B batch, T time, D input width, H hidden width, P points. Masks are true for what takes part; sequences are
 padded on the right.
 """
@@ -21,6 +23,7 @@ from polyscene.nn.attention import (
     dot_scores,
     scaled_dot_scores,
 )
+from polyscene.nn.embedding import FeatureEmbedding
 from polyscene.nn.functional import (
     attention_mask,
     bce_with_logits,
@@ -45,6 +48,7 @@ __all__ = [
     "Block",
     "ConvEncoder",
     "DenseAttentionHead",
+    "FeatureEmbedding",
     "Gating",
     "InterestPoints",
     "MultiHeadAttention",

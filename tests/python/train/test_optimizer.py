@@ -12,6 +12,7 @@ import torch
 
 Optimizer = polyscene._C.train.Optimizer
 STEPS = 7
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled")
 
 
 def parameters(seed: int, dtype: torch.dtype) -> list[torch.Tensor]:
@@ -66,7 +67,8 @@ def sparse_gradients(rows: int, width: int) -> list[torch.Tensor]:
     out = []
     for _ in range(STEPS):
         index = torch.randint(rows, (1, 6), generator=generator)
-        out.append(torch.sparse_coo_tensor(index, torch.randn(6, width, generator=generator).double(), (rows, width)))
+        values = torch.randn(6, width, generator=generator).double()
+        out.append(torch.sparse_coo_tensor(index, values, (rows, width)))
     return out
 
 
