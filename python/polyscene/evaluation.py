@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.data._errors import listed
 from polyscene.results import Predictions, Result
 
 Table = _C.data.Table
@@ -26,7 +27,7 @@ def table_for(model: Model, source: Any) -> Any:
     if isinstance(source, Table):
         table = source
     elif hasattr(source, "tables"):
-        table = source.test or source.table
+        table = source.test if source.test is not None else source.table
     else:
         from polyscene.data import encode
 
@@ -50,6 +51,7 @@ def predict(model: Model, source: Any) -> np.ndarray:
     Raises:
         ValueError: the source does not fit the model's schema.
     """
+    _check_model("predict", model)
     return scores(model, table_for(model, source))
 
 
@@ -86,8 +88,11 @@ def evaluate(
         >>> sorted(ps.evaluate(model, data.test, metrics=["auc", "f1"]).overall)
         ['auc', 'f1']
     """
-    if not 0 < threshold < 1:
-        raise ValueError(f"evaluate: threshold must be in (0, 1), got {threshold}")
+    _check_model("evaluate", model)
+    if isinstance(threshold, str) or not 0 < threshold < 1:
+        raise ValueError(f"evaluate: threshold must be in (0, 1), got {threshold!r}")
+    if isinstance(metrics, str):
+        raise TypeError(f"evaluate: metrics must be a list of names, got {metrics!r}; write metrics=[{metrics!r}]")
     table = table_for(model, table)
     label = table.labels()
     if label is None:
@@ -113,6 +118,11 @@ def evaluate(
     )
     out.predictions = values
     return out
+
+
+def _check_model(owner: str, model: Any) -> None:
+    if not isinstance(model, Model):
+        raise TypeError(f"{owner}: wanted a polyscene.Model, got {type(model).__name__}")
 
 
 def predict_arrays(model: Model, table: Any, logits: torch.Tensor) -> Predictions:
@@ -183,13 +193,18 @@ def recommend(
     Raises:
         ValueError: an unknown scene or field, an event without a user or an item, a model that was not trained.
     """
+    _check_model("recommend", model)
     schema = model.schema
     if schema.user is None or schema.item is None:
         raise ValueError("recommend: the data must name a user and an item column")
-    ids = [_text(user) for user in users]
+    if isinstance(users, (str, bytes)) or not isinstance(users, Iterable):
+        raise TypeError(f"recommend: users must be a list of ids, got {users!r}; write [{users!r}]")
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"recommend: k must be a whole number of at least 1, got {k!r}")
+    ids = [_text(user) for user in (users.tolist() if hasattr(users, "tolist") else users)]
     rows = _Rows(schema)
     user = torch.tensor([rows.of(schema.user, each) for each in ids], dtype=torch.int64)
-    code = -1 if scene is None else schema.scene(scene)
+    code = -1 if scene is None else _scene("recommend", schema, scene)
     fields = None if profile is None else _profile(model, rows, user, profile)
     given = None if not events else _events(schema, rows, ids, events)
     item, where, score, known = _C.eval.recommend(model._native(), user, fields, given, code, k, exclude_seen)
@@ -234,10 +249,13 @@ def _profile(model: Model, rows: _Rows, user: torch.Tensor, given: Mapping[str, 
     if "user_fields" not in tensors:
         raise ValueError(f"recommend: {model.name} was not trained yet, it knows no users")
     out = tensors["user_fields"][user].clone()
+    known = [each for each, side in sides.items() if side == "user"]
     for name, values in given.items():
+        if name not in sides:
+            near = _C.core.suggestion(str(name), known)
+            raise ValueError(f"recommend: profile: unknown field {name!r}; those of users: {', '.join(known)}{near}")
         index = schema.field(name)
         if sides[name] != "user":
-            known = [each for each, side in sides.items() if side == "user"]
             raise ValueError(f"recommend: profile field '{name}' does not belong to users; those that do: {', '.join(known)}")
         if len(values) != len(user):
             raise ValueError(f"recommend: profile field '{name}' must have a value a user, {len(user)}, got {len(values)}")
@@ -249,6 +267,8 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
     place = {each: i for i, each in enumerate(users)}
     mine: list[list[Mapping[str, Any]]] = [[] for _ in users]
     for number, event in enumerate(events, 1):
+        if not isinstance(event, Mapping):
+            raise TypeError(f"recommend: event {number} must be a dict, got {type(event).__name__}")
         for key in ("user", "item"):
             if key not in event:
                 raise ValueError(f"recommend: event {number} must have '{key}', got {', '.join(map(str, event)) or 'nothing'}")
@@ -261,8 +281,10 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
         if (text := _text(event["user"])) in place:
             mine[place[text]].append(event)
     flat = [event for each in mine for event in each]
+    for number, event in enumerate(events, 1):
+        _check_event(schema, number, event)
     offsets = torch.tensor([0, *np.cumsum([len(each) for each in mine])], dtype=torch.int64)
-    scene = torch.tensor([schema.scene(e["scene"]) if "scene" in e else 0 for e in flat], dtype=torch.int64)
+    scene = torch.tensor([schema.scene(e["scene"]) if e.get("scene") is not None else 0 for e in flat], dtype=torch.int64)
     ragged = None
     if names := schema.interests:
         lists = [_interests(names, event.get("interest")) for event in flat]
@@ -278,9 +300,31 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
     )
 
 
+def _scene(where: str, schema: Any, name: str) -> int:
+    names = list(schema.scenes)
+    if name not in names:
+        near = _C.core.suggestion(str(name), names)
+        raise ValueError(f"{where}: unknown scene {name!r}; known scenes: {listed(names)}{near}")
+    return int(schema.scene(name))
+
+
+def _check_event(schema: Any, number: int, event: Mapping[str, Any]) -> None:
+    where = f"recommend: event {number}"
+    if event.get("scene") is not None:
+        _scene(where, schema, event["scene"])
+    if names := schema.interests:
+        given = event.get("interest")
+        for name in [given] if isinstance(given, str) else given or []:
+            if name not in names:
+                near = _C.core.suggestion(str(name), names)
+                raise ValueError(f"{where}: unknown interest {name!r}; known interests: {listed(names)}{near}")
+    label, time = event.get("label", 1.0), event.get("time", 0)
+    if isinstance(label, str) or not isinstance(label, (int, float, np.number)) or not np.isfinite(label):
+        raise ValueError(f"{where}: label must be a number, got {label!r}")
+    if isinstance(time, (bool, str)) or not isinstance(time, (int, np.integer)) or not -(2**62) <= time <= 2**62:
+        raise ValueError(f"{where}: time must be a whole number, got {time!r}")
+
+
 def _interests(names: list[str], given: Any) -> list[int]:
     wanted = [] if given is None else [given] if isinstance(given, str) else list(given)
-    for name in wanted:
-        if name not in names:
-            raise ValueError(f"recommend: unknown interest '{name}'" + _C.core.suggestion(name, names))
     return [names.index(name) for name in wanted]

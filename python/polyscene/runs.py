@@ -82,7 +82,14 @@ def resolve(
         if name == "simulator":
             raise ValueError(f"--data: the simulator makes its rows, it reads no folder {os.fspath(data)}; name a data set by dataset.name")
         given.append(f"dataset.root={json.dumps(os.fspath(data))}")
-    return json.loads(_C.train.resolve_config(text, source, given))
+    resolved = json.loads(_C.train.resolve_config(text, source, given))
+    from polyscene import datasets
+
+    name, known = resolved["dataset"]["name"], ["table", *datasets.list()]
+    if name not in known:
+        near = _C.core.suggestion(name, known)
+        raise ValueError(f"{source}: dataset.name: unknown data set {name!r}; known data sets: {', '.join(known)}{near}")
+    return resolved
 
 
 def _read_config(path: Path) -> str:

@@ -214,6 +214,8 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
   TORCH_CHECK_VALUE(train.size() > 0, "Trainer: the training table has no rows");
   TORCH_CHECK_VALUE(train.schema().digest() == model.schema().digest(), "Trainer: the training table belongs to another schema "
                     "than the model");
+  TORCH_CHECK_VALUE(!valid || valid->schema().digest() == model.schema().digest(), "Trainer: the validation table belongs to "
+                    "another schema than the model");
   if (valid && valid->size() == 0) valid = nullptr;
   if (valid) check_monitor(model);
   const ProcessState process(options_.threads());

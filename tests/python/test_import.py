@@ -1,0 +1,31 @@
+"""What ``import polyscene`` costs beyond ``import torch``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+_CODE = """
+import json, sys, time
+import torch
+before, start = set(sys.modules), time.process_time()
+import polyscene
+seconds = time.process_time() - start
+print(json.dumps({"seconds": seconds, "modules": sorted({name.partition(".")[0] for name in set(sys.modules) - before})}))
+"""
+
+
+def imported() -> dict:
+    done = subprocess.run([sys.executable, "-c", _CODE], text=True, capture_output=True, check=True)
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def test_import_is_light() -> None:
+    """torch, numpy and pyarrow alone are loaded, in at most 0.3 s of processor time."""
+    found = imported()
+    allowed = {"polyscene", "torch", "numpy", "pyarrow", *sys.stdlib_module_names}
+    assert [name for name in found["modules"] if name not in allowed] == []
+    seconds = min([found["seconds"], *(imported()["seconds"] for _ in range(2) if found["seconds"] > 0.3)])
+    assert seconds <= 0.3
