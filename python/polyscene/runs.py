@@ -257,6 +257,9 @@ def _write_predictions(result: Result, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+_ROLES = ("label", "scene", "user", "item")
+
+
 def load_data(config: dict[str, Any]) -> Dataset:
     """The data set of a resolved config.
 
@@ -266,7 +269,9 @@ def load_data(config: dict[str, Any]) -> Dataset:
     """
     from polyscene import datasets
 
-    block = {key: value for key, value in config["dataset"].items() if value is not None}
+    given = config["dataset"]
+    bare = _ROLES if given["name"] == "table" else ()  # null: no such column, in the place of the default
+    block = {key: value for key, value in given.items() if value is not None or key in bare}
     if block["name"] == "table" and "root" in block:
         block = _below(Path(block.pop("root")), block)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -26,6 +27,8 @@ def test_import_is_light() -> None:
     """torch, numpy and pyarrow alone are loaded, in at most 0.3 s of processor time."""
     found = imported()
     allowed = {"polyscene", "torch", "numpy", "pyarrow", *sys.stdlib_module_names}
-    assert [name for name in found["modules"] if name not in allowed] == []
+    # What pyarrow runs on, and would use if it is installed; and what the standard library makes for itself.
+    own = [name for name in found["modules"] if not re.match("_?cython_|cloudpickle$|_sysconfigdata_", name)]
+    assert [name for name in own if name not in allowed] == []
     seconds = min([found["seconds"], *(imported()["seconds"] for _ in range(2) if found["seconds"] > 0.3)])
     assert seconds <= 0.3

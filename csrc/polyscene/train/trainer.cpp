@@ -136,7 +136,7 @@ class Loop {
       const auto loss = model_.loss(*batch);
       const double value = loss.item<double>();
       ++step;
-      TORCH_CHECK(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ", value, " in epoch ", number,
+      TORCH_CHECK(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ", std::isnan(value) ? "nan" : "infinite", " in epoch ", number,
                         ", step ", step, "; a smaller lr than ", options_.optimizer.lr, " or clip_norm may help");
       loss.backward();
       optimizer.step();

@@ -38,8 +38,9 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def timeless(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key not in ("seconds", "rows_per_s")} for row in history]
+def timeless(history: list[dict[str, Any]]) -> list[str]:
+    """Texts, for a nan is as good as another."""
+    return [repr({key: value for key, value in row.items() if key not in ("seconds", "rows_per_s")}) for row in history]
 
 
 class Phased(ps.Model):
@@ -271,7 +272,7 @@ def test_loss_that_is_not_finite(data: Any) -> None:
 
 
 def test_large_learning_rate_of_a_cpp_model(data: Any) -> None:
-    with pytest.raises((RuntimeError, ValueError), match="not finite|became (nan|inf)") as caught:
+    with pytest.raises((RuntimeError, ValueError), match="not finite|became (nan|infinite)") as caught:
         trainer(lr=1e38, optimizer="sgd", epochs=20).fit(made(data), data)
     assert "\n" not in str(caught.value)
 
