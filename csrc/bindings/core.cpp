@@ -18,7 +18,8 @@ namespace polyscene::bindings {
 
 namespace {
 
-// Messages of threads that Python does not know. Such a thread must not wait for the GIL: its owner may be waiting for it.
+// Messages of threads that Python does not know. Such a thread must not wait for the GIL: its owner may be waiting for
+// it.
 struct Waiting {
   std::mutex mutex;
   std::deque<std::pair<int, std::string>> messages;
@@ -89,8 +90,9 @@ void bind_safetensors(py::module_& m) {
   };
   m.def("read_safetensors", torch::wrap_pybind_function_no_gil(read), py::arg("path"),
         "(tensors by name, memory-mapped; texts by name) of a safetensors file.");
-  m.def("write_safetensors", torch::wrap_pybind_function_no_gil(&write_safetensors), py::arg("path"), py::arg("tensors"),
-        py::arg("metadata") = std::map<std::string, std::string>(), "Writes a safetensors file, whole or not at all.");
+  m.def("write_safetensors", torch::wrap_pybind_function_no_gil(&write_safetensors), py::arg("path"),
+        py::arg("tensors"), py::arg("metadata") = std::map<std::string, std::string>(),
+        "Writes a safetensors file, whole or not at all.");
 }
 
 void bind_log(py::module_& m) {
@@ -140,8 +142,10 @@ void bind_core(py::module_& parent) {
       "Uniform numbers in [0, 1), float64 [n]: number `index` of the stream (seed, name).");
   bind_log(m);
   bind_safetensors(m);
-  m.def("nearest", &nearest, py::arg("name"), py::arg("known"), "The known name nearest to `name`, '' when none is near.");
-  m.def("suggestion", &suggestion, py::arg("name"), py::arg("known"), "'; did you mean ...?' for a near name, else ''.");
+  m.def("nearest", &nearest, py::arg("name"), py::arg("known"),
+        "The known name nearest to `name`, '' when none is near.");
+  m.def("suggestion", &suggestion, py::arg("name"), py::arg("known"),
+        "'; did you mean ...?' for a near name, else ''.");
 }
 
 }  // namespace polyscene::bindings

@@ -1,7 +1,7 @@
 """Anonymous memory that a compiled data set takes: opening it, and one epoch of batches without a model.
 
-Columns are memory-mapped: what they take of memory belongs to the page cache and is given back when others need it. What
-is measured is RssAnon of /proc/self/status, in a process of its own, beyond what `import polyscene` took.
+Columns are memory-mapped: what they take of memory belongs to the page cache and is given back when others need it.
+What is measured is RssAnon of /proc/self/status, in a process of its own, beyond what `import polyscene` took.
 
     python experiments/speed/open_compiled.py --rows 10000000
 """
@@ -18,10 +18,9 @@ from pathlib import Path
 
 
 def make(folder: Path, rows: int, fields: int = 8, seed: int = 0) -> None:
-    """Writes a compiled data set: ``fields`` categorical columns (user_id and item_id among them), two numbers, time."""
+    """Writes a compiled data set: ``fields`` categorical columns (user_id and item_id too), two numbers, time."""
     import numpy as np
     import torch
-
     from polyscene._extension import _C
     from polyscene.data.dataset import assemble
     from polyscene.data.roles import LabelRole, NumericRole, Roles, TimeRole

@@ -39,7 +39,8 @@ def table_for(model: Model, source: Any) -> Any:
 
 def scores(model: Model, table: Any) -> np.ndarray:
     """Probabilities (ctr) or ratings of all rows in table order, float [n]."""
-    logits = _C.eval.predict_logits(model._native(), table)
+    with model._running() as native:
+        logits = _C.eval.predict_logits(native, table)
     if model.schema.task == "rating":
         return logits.numpy()
     return logits.double().sigmoid().numpy()
@@ -97,7 +98,8 @@ def evaluate(
     label = table.labels()
     if label is None:
         raise ValueError("evaluate: the table has no label column")
-    measured = _C.eval.evaluate(model._native(), table, list(metrics or ()), threshold)
+    with model._running() as native:
+        measured = _C.eval.evaluate(native, table, list(metrics or ()), threshold)
     values = predict_arrays(model, table, measured.pop("logits"))
     positive = label.numpy() > 0.5
     counts = {}
@@ -207,12 +209,13 @@ def recommend(
     code = -1 if scene is None else _scene("recommend", schema, scene)
     fields = None if profile is None else _profile(model, rows, user, profile)
     given = None if not events else _events(schema, rows, ids, events)
-    item, where, score, known = _C.eval.recommend(model._native(), user, fields, given, code, k, exclude_seen)
+    with model._running() as native:
+        item, where, score, known = _C.eval.recommend(native, user, fields, given, code, k, exclude_seen)
     if not bool(known.all()):
         strangers = [each for each, is_known in zip(ids, known.tolist(), strict=True) if not is_known]
         warnings.warn(
-            f"recommend: nothing is known of {len(strangers)} users ({', '.join(strangers[:3])}...), served by popularity; "
-            "give events or profile",
+            f"recommend: nothing is known of {len(strangers)} users ({', '.join(strangers[:3])}...), "
+            "served by popularity; give events or profile",
             stacklevel=2,
         )
     names = np.asarray([None, None, *schema.categorical[schema.field(schema.item)].ids, None], dtype=object)
@@ -256,9 +259,13 @@ def _profile(model: Model, rows: _Rows, user: torch.Tensor, given: Mapping[str, 
             raise ValueError(f"recommend: profile: unknown field {name!r}; those of users: {', '.join(known)}{near}")
         index = schema.field(name)
         if sides[name] != "user":
-            raise ValueError(f"recommend: profile field '{name}' does not belong to users; those that do: {', '.join(known)}")
+            raise ValueError(
+                f"recommend: profile field '{name}' does not belong to users; those that do: {', '.join(known)}"
+            )
         if len(values) != len(user):
-            raise ValueError(f"recommend: profile field '{name}' must have a value a user, {len(user)}, got {len(values)}")
+            raise ValueError(
+                f"recommend: profile field '{name}' must have a value a user, {len(user)}, got {len(values)}"
+            )
         out[:, index] = torch.tensor([rows.of(name, each) for each in values], dtype=torch.int32)
     return out
 
@@ -271,11 +278,14 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
             raise TypeError(f"recommend: event {number} must be a dict, got {type(event).__name__}")
         for key in ("user", "item"):
             if key not in event:
-                raise ValueError(f"recommend: event {number} must have '{key}', got {', '.join(map(str, event)) or 'nothing'}")
+                raise ValueError(
+                    f"recommend: event {number} must have '{key}', got {', '.join(map(str, event)) or 'nothing'}"
+                )
         unknown = [key for key in event if key not in ("user", "item", "scene", "label", "time", "interest")]
         if unknown:
             raise ValueError(
-                f"recommend: event {number} has an unknown key '{unknown[0]}'; known: user, item, scene, label, time, interest"
+                f"recommend: event {number} has an unknown key '{unknown[0]}'; "
+                "known: user, item, scene, label, time, interest"
                 + _C.core.suggestion(unknown[0], ["user", "item", "scene", "label", "time", "interest"])
             )
         if (text := _text(event["user"])) in place:
@@ -284,7 +294,9 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
     for number, event in enumerate(events, 1):
         _check_event(schema, number, event)
     offsets = torch.tensor([0, *np.cumsum([len(each) for each in mine])], dtype=torch.int64)
-    scene = torch.tensor([schema.scene(e["scene"]) if e.get("scene") is not None else 0 for e in flat], dtype=torch.int64)
+    scene = torch.tensor(
+        [schema.scene(e["scene"]) if e.get("scene") is not None else 0 for e in flat], dtype=torch.int64
+    )
     ragged = None
     if names := schema.interests:
         lists = [_interests(names, event.get("interest")) for event in flat]

@@ -23,10 +23,10 @@ from polyscene.saving import save
 from polyscene.training import Trainer, seed_everything
 
 QUICKSTART = """{
-  // the embedded simulator: users whose interests move between four scenes
-  "dataset": {"name": "simulator", "users": 3000, "events": 20, "interests": 12, "items": 400},
-  "model": {"name": "interest_migration", "max_length": 10},
-  "train": {"optimizer": "lazy_adam", "lr": 5e-3, "batch_size": 2048, "epochs": 12, "patience": 3}
+  // the embedded simulator: users whose interests move between three scenes
+  "dataset": {"name": "simulator", "scenes": 3, "users": 4000, "events": 30, "interests": 8, "items": 400},
+  "model": {"name": "interest_migration", "max_length": 6, "transition_weight": 1.0, "interest_weight": 0.5},
+  "train": {"optimizer": "lazy_adam", "lr": 1e-2, "batch_size": 512, "epochs": 8, "patience": 2, "threads": 1}
 }"""
 
 
@@ -80,7 +80,10 @@ def resolve(
     if data is not None:
         name = json.loads(_C.train.resolve_config(text, source, given))["dataset"]["name"]
         if name == "simulator":
-            raise ValueError(f"--data: the simulator makes its rows, it reads no folder {os.fspath(data)}; name a data set by dataset.name")
+            raise ValueError(
+                f"--data: the simulator makes its rows, it reads no folder {os.fspath(data)}; "
+                "name a data set by dataset.name"
+            )
         given.append(f"dataset.root={json.dumps(os.fspath(data))}")
     resolved = json.loads(_C.train.resolve_config(text, source, given))
     from polyscene import datasets
@@ -88,7 +91,9 @@ def resolve(
     name, known = resolved["dataset"]["name"], ["table", *datasets.list()]
     if name not in known:
         near = _C.core.suggestion(name, known)
-        raise ValueError(f"{source}: dataset.name: unknown data set {name!r}; known data sets: {', '.join(known)}{near}")
+        raise ValueError(
+            f"{source}: dataset.name: unknown data set {name!r}; known data sets: {', '.join(known)}{near}"
+        )
     return resolved
 
 
@@ -101,7 +106,9 @@ def _read_config(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: wanted JSON in UTF-8, byte {error.start + 1} is not; save the file as UTF-8") from error
+        raise ValueError(
+            f"{path}: wanted JSON in UTF-8, byte {error.start + 1} is not; save the file as UTF-8"
+        ) from error
 
 
 def _fresh_sections(overrides: Sequence[str]) -> list[str]:
@@ -169,7 +176,8 @@ def execute(
         raise ValueError(f"dataset: a run needs training and test rows, got {', '.join(data.tables)}")
     environment = facts(config, data)
     checkpoint = folder / "last.safetensors"
-    if resume and checkpoint.exists():
+    resume = resume and (checkpoint.exists() or (folder / "stages").is_dir())
+    if resume:
         _check_resumable(folder, config, environment)
     write_json(folder / "config.json", config)
     write_json(folder / "environment.json", environment)
@@ -178,7 +186,6 @@ def execute(
     seed_everything(train["seed"])
     options = {key: value for key, value in config["model"].items() if key != "name"}
     model = models.create(config["model"]["name"], data.schema, **options)
-    resume = resume and checkpoint.exists()
     watched = _Recorder(folder / "history.jsonl", callbacks, resume)
     transfer = None
     if config["transfer"]["mechanism"]:
@@ -297,14 +304,17 @@ def _below(root: Path, block: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Result:
-    """Metrics of the test rows, with those of the validation rows beside them; the threshold tuned on the latter if wanted."""
+    """Metrics of the test rows, those of the validation rows beside them; the threshold is tuned on these if wanted."""
     threshold = options["threshold"]
     metrics = options["metrics"] or None
     if options["tune_threshold"] and data.valid is not None and data.schema.task == "ctr":
-        logits = _C.eval.predict_logits(model._native(), data.valid)
-        best, reason = _C.eval.best_threshold(logits, data.valid.labels())
+        with model._running() as native:
+            logits = _C.eval.predict_logits(native, data.valid)
+        best, reason = _C.eval.best_threshold(logits, data.valid.labels())  # type: ignore[arg-type]
         if reason or not 0 < best < 1:
-            _log.warning("evaluate.tune_threshold: %s on validation rows, the threshold stays %g", reason or best, threshold)
+            _log.warning(
+                "evaluate.tune_threshold: %s on validation rows, the threshold stays %g", reason or best, threshold
+            )
         else:
             threshold = best
     result = evaluate(model, data.test, metrics, threshold=threshold)
@@ -314,7 +324,13 @@ def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Resu
 
 
 def execute_seeds(
-    config: dict[str, Any], folder: Path, seeds: int, *, split_seeds: bool = False, resume: bool = False, callbacks: Any = None
+    config: dict[str, Any],
+    folder: Path,
+    seeds: int,
+    *,
+    split_seeds: bool = False,
+    resume: bool = False,
+    callbacks: Any = None,
 ) -> list[Run]:
     """One run a seed, each in a sub-folder, and a summary report.
 
@@ -361,9 +377,9 @@ def summary(results: Sequence[Result]) -> dict[str, dict[str, tuple[float, float
     out: dict[str, dict[str, tuple[float, float]]] = {}
     for name, rows in parts.items():
         for metric in dict.fromkeys(key for row in rows for key in row):
-            values = [row[metric] for row in rows if math.isfinite(row.get(metric, math.nan))]
-            mean = statistics.fmean(values) if values else math.nan
-            deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+            known = [row[metric] for row in rows if math.isfinite(row.get(metric, math.nan))]
+            mean = statistics.fmean(known) if known else math.nan
+            deviation = statistics.stdev(known) if len(known) > 1 else 0.0
             out.setdefault(name, {})[metric] = (mean, deviation)
     return out
 

@@ -1,6 +1,6 @@
-"""Writes the samples of file formats that later versions must go on reading. Run it only when a format gets a new number.
+"""Writes the samples of file formats that later versions must go on reading; only when a format gets a new number.
 
-    python tests/data/make_samples.py
+python tests/data/make_samples.py
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def rows(n: int = 120) -> str:
         tags = " ".join(draw.choice(["new", "café", "old"], draw.integers(0, 3), replace=False))
         clicked = " ".join(str(each) for each in draw.integers(0, 10, draw.integers(0, 5)))
         cells = [f"{user:03d}", item, draw.choice(["web", "app"]), draw.integers(0, 2), 1_700_000_000 + 60 * i]
-        cells += [draw.choice(["", "Köln", "Oslo"]), draw.choice(["", "31", "47"]), round(draw.random() * 9, 2), tags, clicked]
+        cells += [draw.choice(["", "Köln", "Oslo"]), draw.choice(["", "31", "47"]), round(draw.random() * 9, 2)]
+        cells += [tags, clicked]
         lines.append(",".join(map(str, cells)))
     return "\n".join(lines) + "\n"
 

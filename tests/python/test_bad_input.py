@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (messages stand as they are given)
+# ruff: noqa: E501, PT011  (messages stand as they are given, and are compared whole)
 """Bad input of every other kind than files of rows, each with the message it must give: where, what was wanted, what was given.
 
 Files of rows, roles and splits: tests/python/data/test_bad_input.py; checkpoints of runs: tests/python/train/test_resume.py.
@@ -130,7 +130,9 @@ def test_config_files(tmp_path: Path) -> None:
 
 # Data of a config that is right as a text.
 
-GOOD = "user_id,item_id,scene,label,age\n" + "".join(f"u{i % 5},i{i % 3},{'ab'[i % 2]},{i % 2},{i}\n" for i in range(40))
+GOOD = "user_id,item_id,scene,label,age\n" + "".join(
+    f"u{i % 5},i{i % 3},{'ab'[i % 2]},{i % 2},{i}\n" for i in range(40)
+)
 # fmt: off
 DATASETS = {
     "unknown data set": ({"name": "ml-100"}, ValueError, "{dir}/c.json: dataset.name: unknown data set 'ml-100'; known data sets: table, simulator, ml-100k, *; did you mean 'ml-100k'?"),
@@ -322,7 +324,9 @@ def nan_model(given: Given) -> ps.Model:
 
 
 def trained(given: Given) -> ps.Model:
-    rows = pa.table({"user_id": [1, 2] * 20, "item_id": [1, 2, 3, 4] * 10, "scene": ["a", "b"] * 20, "label": [0, 1] * 20})
+    rows = pa.table(
+        {"user_id": [1, 2] * 20, "item_id": [1, 2, 3, 4] * 10, "scene": ["a", "b"] * 20, "label": [0, 1] * 20}
+    )
     return ps.models.Logistic(ps.read_table(rows).schema)
 
 
@@ -369,7 +373,9 @@ def test_one_training_row() -> None:
 
 def test_scene_without_rows() -> None:
     """A scene that only training rows know is no line of the result; an empty table has no values."""
-    train = pa.table({"user_id": [1, 2, 3] * 9, "item_id": [1, 2, 3] * 9, "scene": ["a", "b", "c"] * 9, "label": [0, 1, 1] * 9})
+    train = pa.table(
+        {"user_id": [1, 2, 3] * 9, "item_id": [1, 2, 3] * 9, "scene": ["a", "b", "c"] * 9, "label": [0, 1, 1] * 9}
+    )
     test = train.slice(0, 2)
     data = ps.read_table(train=train, test=test)
     model = ps.models.Logistic(data.schema)
@@ -382,7 +388,9 @@ def test_scene_without_rows() -> None:
 
 def test_ids_that_nobody_knows() -> None:
     """Unknown and empty ids have rows of their own, and numbers that are missing are filled."""
-    rows = pa.table({"user_id": ["1", "2"] * 20, "item_id": ["a", "b", "c", "d"] * 10, "label": [0, 1] * 20, "age": [1.0, 3.0] * 20})
+    rows = pa.table(
+        {"user_id": ["1", "2"] * 20, "item_id": ["a", "b", "c", "d"] * 10, "label": [0, 1] * 20, "age": [1.0, 3.0] * 20}
+    )
     data = ps.read_table(rows, numeric=["age"])
     model = ps.models.Logistic(data.schema)
     new = pa.table({"user_id": ["9", None], "item_id": [None, "z"], "age": [None, float("nan")]})

@@ -13,7 +13,8 @@ import torch
 before, start = set(sys.modules), time.process_time()
 import polyscene
 seconds = time.process_time() - start
-print(json.dumps({"seconds": seconds, "modules": sorted({name.partition(".")[0] for name in set(sys.modules) - before})}))
+names = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps({"seconds": seconds, "modules": sorted(names)}))
 """
 
 

@@ -18,7 +18,14 @@ TINY = {
     "train": {"optimizer": "lazy_adam", "lr": 0.02, "batch_size": 64, "epochs": 3, "seed": 3, "threads": 1},
     "report": {"html": False},
 }
-CONTENT = {"config.json", "environment.json", "history.jsonl", "metrics.json", "predictions.parquet", "model.safetensors"}
+CONTENT = {
+    "config.json",
+    "environment.json",
+    "history.jsonl",
+    "metrics.json",
+    "predictions.parquet",
+    "model.safetensors",
+}
 _START = "from polyscene.cli import main; raise SystemExit(main())"
 
 
@@ -44,7 +51,9 @@ def command(capsys: Any, *arguments: Any) -> Outcome:
     return Outcome(code, said.out, said.err)
 
 
-def start(*arguments: Any, cwd: Path, before: Callable[[], None] | None = None, **environment: str) -> subprocess.Popen[str]:
+def start(
+    *arguments: Any, cwd: Path, before: Callable[[], None] | None = None, **environment: str
+) -> subprocess.Popen[str]:
     """Starts a command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-c", _START, *map(str, arguments)],

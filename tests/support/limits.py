@@ -17,10 +17,10 @@ def no_capabilities() -> None:
     """Permissions of files count for root, too."""
 
     class Header(ctypes.Structure):
-        _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+        _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
     class Data(ctypes.Structure):
-        _fields_ = [("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32)]
+        _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
     # The bounding set first: a program that root starts would get all of it back.
     libc = ctypes.CDLL(None, use_errno=True)

@@ -4,7 +4,10 @@
 #include <deque>
 #include <mutex>
 
+#include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
+#include "polyscene/models/interest/scene_branch.h"
+#include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"
@@ -16,9 +19,12 @@ namespace {
 std::deque<Entry>& table() {
   static std::deque<Entry> entries = {
       entry<InterestMigrationImpl, InterestMigrationOptions>("interest_migration", "InterestMigration", {"ctr"}),
+      entry<AttentionTransferImpl, AttentionTransferOptions>("attention_transfer", "AttentionTransfer", {"ctr"}),
+      entry<SceneBranchImpl, SceneBranchOptions>("scene_branch", "SceneBranch", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
+      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };
   return entries;
 }

@@ -12,7 +12,8 @@ namespace {
 
 constexpr const char* kFormat = "1";
 
-std::map<std::string, torch::Tensor> with_prefix(const std::map<std::string, torch::Tensor>& tensors, const std::string& prefix) {
+std::map<std::string, torch::Tensor> with_prefix(const std::map<std::string, torch::Tensor>& tensors,
+                                                 const std::string& prefix) {
   std::map<std::string, torch::Tensor> out;
   for (const auto& [name, tensor] : tensors) {
     if (name.starts_with(prefix)) out[name.substr(prefix.size())] = tensor;
@@ -20,7 +21,8 @@ std::map<std::string, torch::Tensor> with_prefix(const std::map<std::string, tor
   return out;
 }
 
-std::string text_of(const std::map<std::string, std::string>& metadata, const std::string& key, const std::string& path) {
+std::string text_of(const std::map<std::string, std::string>& metadata, const std::string& key,
+                    const std::string& path) {
   const auto found = metadata.find(key);
   TORCH_CHECK_VALUE(found != metadata.end(), path, ": not a polyscene model, its metadata has no '", key, "'");
   return found->second;
@@ -102,7 +104,8 @@ std::map<std::string, torch::Tensor> state_of(const torch::nn::Module& module) {
   return out;
 }
 
-void load_state(torch::nn::Module& module, const std::map<std::string, torch::Tensor>& state, const std::string& owner) {
+void load_state(torch::nn::Module& module, const std::map<std::string, torch::Tensor>& state,
+                const std::string& owner) {
   const auto own = state_of(module);
   std::vector<std::string> wrong;
   for (const auto& [name, tensor] : own) {
@@ -110,7 +113,8 @@ void load_state(torch::nn::Module& module, const std::map<std::string, torch::Te
     if (found == state.end()) {
       wrong.push_back("'" + name + "' is missing");
     } else if (found->second.sizes() != tensor.sizes()) {
-      wrong.push_back("'" + name + "' has shape " + c10::str(found->second.sizes()) + ", wanted " + c10::str(tensor.sizes()));
+      wrong.push_back("'" + name + "' has shape " + c10::str(found->second.sizes()) + ", wanted " +
+                      c10::str(tensor.sizes()));
     }
   }
   for (const auto& [name, tensor] : state) {

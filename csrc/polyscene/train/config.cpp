@@ -62,8 +62,9 @@ void check_choice(const Json& value, const Place& place, const std::vector<std::
 
 const std::vector<std::string>& roles() {
   static const std::vector<std::string> kRoles = {
-      "data",   "train", "valid",       "test",    "task", "delimiter", "clean",     "scene",    "user", "item",  "time",      "weight",
-      "interest", "categorical", "numeric", "multi_hot", "sequence", "text", "image", "min_count", "unseen_scene"};
+      "data",    "train",     "valid",    "test", "task",   "delimiter", "clean",
+      "scene",   "user",      "item",     "time", "weight", "interest",  "categorical",
+      "numeric", "multi_hot", "sequence", "text", "image",  "min_count", "unseen_scene"};
   return kRoles;
 }
 
@@ -71,9 +72,10 @@ Json resolve_label(const Json& label, const Place& place) {
   if (label.is_string() || label.is_null()) return label;
   check_object(label, place);
   for (const auto& [key, value] : label.items()) check_key(key, {"column", "at_least", "mapping"}, place);
-  TORCH_CHECK_VALUE(label.contains("column"), place.text(), " must name its column: {\"column\": \"rating\", \"at_least\": 4}");
-  TORCH_CHECK_VALUE(label["column"].is_string(), place.at("column").text(), " must be str, got ", label["column"].dump(), " (",
-                    json_kind(label["column"]), ")");
+  TORCH_CHECK_VALUE(label.contains("column"), place.text(),
+                    " must name its column: {\"column\": \"rating\", \"at_least\": 4}");
+  TORCH_CHECK_VALUE(label["column"].is_string(), place.at("column").text(), " must be str, got ",
+                    label["column"].dump(), " (", json_kind(label["column"]), ")");
   if (label.contains("at_least")) {
     TORCH_CHECK_VALUE(label["at_least"].is_number(), place.at("at_least").text(), " must be float, got ",
                       label["at_least"].dump(), " (", json_kind(label["at_least"]), ")");
@@ -112,8 +114,8 @@ Json resolve_split(Json given, const Place& place) {
 Json resolve_dataset(Json given, const Place& place) {
   check_object(given, place);
   if (!given.contains("name")) given["name"] = "simulator";
-  TORCH_CHECK_VALUE(given["name"].is_string(), place.at("name").text(), " must be str, got ", given["name"].dump(), " (",
-                    json_kind(given["name"]), ")");
+  TORCH_CHECK_VALUE(given["name"].is_string(), place.at("name").text(), " must be str, got ", given["name"].dump(),
+                    " (", json_kind(given["name"]), ")");
   const auto name = given["name"].get<std::string>();
   std::vector<std::string> free = {"name", "split"};
   std::vector<OptionField> fields;
@@ -140,12 +142,13 @@ Json resolve_dataset(Json given, const Place& place) {
 
 Json resolve_model(const Json& given, const Place& place) {
   check_object(given, place);
-  const std::string name = given.contains("name") && given["name"].is_string() ? given["name"] : Json("interest_migration");
+  const std::string name =
+      given.contains("name") && given["name"].is_string() ? given["name"] : Json("interest_migration");
   TORCH_CHECK_VALUE(!given.contains("name") || given["name"].is_string(), place.at("name").text(), " must be str, got ",
                     json_kind(given.value("name", Json())));
   const auto known = models::list();
-  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), name) != known.end(), place.at("name").text(), ": unknown model '",
-                    name, "'; known models: ", join(known), suggestion(name, known));
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), name) != known.end(), place.at("name").text(),
+                    ": unknown model '", name, "'; known models: ", join(known), suggestion(name, known));
   Json named = {{"name", name}};
   named.update(given);
   return resolve_fields(models::find(name).options(), named, place, {"name"});
@@ -214,10 +217,12 @@ std::vector<OptionField> section_fields(const std::string& section) {
   if (section == "report") return option_fields<ReportOptions>();
   if (section == "simulator") return option_fields<data::SimulatorOptions>();
   const std::vector<std::string> known = {"train", "evaluate", "split", "scenes", "transfer", "report", "simulator"};
-  TORCH_CHECK_VALUE(false, "unknown section '", section, "'; known sections: ", join(known), suggestion(section, known));
+  TORCH_CHECK_VALUE(false, "unknown section '", section, "'; known sections: ", join(known),
+                    suggestion(section, known));
 }
 
-std::string resolve_config(const std::string& text, const std::string& source, const std::vector<std::string>& overrides) {
+std::string resolve_config(const std::string& text, const std::string& source,
+                           const std::vector<std::string>& overrides) {
   auto config = parse_json(text, source);
   TORCH_CHECK_VALUE(config.is_object(), source, ": a config must be an object, got ", json_kind(config));
   for (const auto& override : overrides) apply_override(config, override, source);
@@ -234,6 +239,7 @@ std::string resolve_config(const std::string& text, const std::string& source, c
     out[section] = resolve_fields(section_fields(section), config[section], top.at(section));
   }
   check_choice(out["transfer"]["mechanism"], top.at("transfer").at("mechanism"), {"", "migrate"});
+  check_choice(out["transfer"]["fusion"], top.at("transfer").at("fusion"), {"rows", "uniform", "fisher", "greedy"});
   const double threshold = out["evaluate"]["threshold"];
   TORCH_CHECK_VALUE(threshold > 0 && threshold < 1, source, ": evaluate.threshold must be in (0, 1), got ", threshold);
   check_metrics(out, source);

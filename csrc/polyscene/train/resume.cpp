@@ -9,17 +9,22 @@
 namespace polyscene::train {
 namespace {
 
-bool smaller_is_better(const std::string& metric) { return metric == "log_loss" || metric == "rmse" || metric == "mae"; }
+bool smaller_is_better(const std::string& metric) {
+  return metric == "log_loss" || metric == "rmse" || metric == "mae";
+}
 
 // JSON has no NaN.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-double number(const Json& value) { return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>(); }
+double number(const Json& value) {
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
 
 Json to_json(const Epoch& line) {
   Json valid = Json::object();
   for (const auto& [name, value] : line.valid) valid[name] = number(value);
-  return {{"epoch", line.epoch},     {"phase", line.phase},           {"train_loss", number(line.train_loss)}, {"valid", valid},
-          {"seconds", line.seconds}, {"rows_per_s", line.rows_per_s}, {"best", line.best}};
+  return {{"epoch", line.epoch}, {"phase", line.phase},     {"train_loss", number(line.train_loss)},
+          {"valid", valid},      {"seconds", line.seconds}, {"rows_per_s", line.rows_per_s},
+          {"best", line.best}};
 }
 
 Epoch epoch_from(const Json& json) {
@@ -35,7 +40,8 @@ Epoch epoch_from(const Json& json) {
 void compare(const Json& before, const Json& now, const std::string& path, std::vector<std::string>& differ) {
   if (before == now) return;
   if (before.is_object() && now.is_object()) {
-    for (const auto& [key, value] : now.items()) compare(before.value(key, Json()), value, json_path(path, key), differ);
+    for (const auto& [key, value] : now.items())
+      compare(before.value(key, Json()), value, json_path(path, key), differ);
     for (const auto& [key, value] : before.items()) {
       if (!now.contains(key)) compare(value, Json(), json_path(path, key), differ);
     }
@@ -112,10 +118,12 @@ std::string identity_of(const models::Model& model, const data::Table& train, co
               {"options", polyscene::to_json(model.options_map())},
               {"train", train.digest()},
               {"valid", valid ? valid->digest() : ""}};
-  // More epochs, more patience or more threads of the same run are no other run, unless the learning rate runs over all epochs.
+  // More epochs, more patience or more threads of the same run are no other run, unless the learning rate runs over all
+  // epochs.
   const bool fixed = options.optimizer.schedule.needs_total();
   for (const auto& [name, value] : to_map(options)) {
-    if ((name != "epochs" || fixed) && name != "patience" && name != "threads") out["train_options"][name] = polyscene::to_json(value);
+    if ((name != "epochs" || fixed) && name != "patience" && name != "threads")
+      out["train_options"][name] = polyscene::to_json(value);
   }
   return out.dump();
 }
@@ -128,19 +136,19 @@ void save_progress(const std::string& path, const std::string& identity, const m
   Json history = Json::array();
   for (const auto& line : progress.result.history) history.push_back(to_json(line));
   out.metadata["identity"] = identity;
-  out.metadata["progress"] = Json{{"phase", progress.phase},
-                                  {"epoch", progress.epoch},
-                                  {"total", progress.total},
-                                  {"waited", progress.waited},
-                                  {"best_value", number(progress.best_value)},
-                                  {"best_epoch", progress.result.best_epoch},
-                                  {"history", history}}
-                                 .dump();
+  out.metadata["progress"] = Json{
+      {"phase", progress.phase},
+      {"epoch", progress.epoch},
+      {"total", progress.total},
+      {"waited", progress.waited},
+      {"best_value", number(progress.best_value)},
+      {"best_epoch", progress.result.best_epoch},
+      {"history", history}}.dump();
   write_checkpoint(path, out);
 }
 
-std::map<std::string, torch::Tensor> load_progress(const std::string& path, const std::string& identity, models::Model& model,
-                                                   Progress& progress) {
+std::map<std::string, torch::Tensor> load_progress(const std::string& path, const std::string& identity,
+                                                   models::Model& model, Progress& progress) {
   const auto checkpoint = read_checkpoint(path);
   const auto written = checkpoint.metadata.find("identity");
   const auto position = checkpoint.metadata.find("progress");

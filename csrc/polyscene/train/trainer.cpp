@@ -10,6 +10,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/core/log.h"
+#include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/train/resume.h"
@@ -99,8 +100,8 @@ torch::Tensor balance(const data::Table& table, bool classes, bool scenes) {
 }
 
 void check_choice(const char* option, const std::string& given, const std::vector<std::string>& known) {
-  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), "Trainer: ", option, " must be one of ",
-                    join(known), ", got '", given, "'", suggestion(given, known));
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), "Trainer: ", option,
+                    " must be one of ", join(known), ", got '", given, "'", suggestion(given, known));
 }
 
 bool has_prefix(const std::string& name, const std::vector<std::string>& prefixes) {
@@ -124,7 +125,8 @@ class Loop {
   std::optional<double> epoch(Optimizer& optimizer, int64_t number) {
     torch::manual_seed(static_cast<uint64_t>(RandomStream(options_.seed(), "dropout", number).bits(0) >> 1));
     model_.begin_epoch(number);
-    data::Batches batches(train_, options_.batch_size(), /*shuffle=*/true, options_.seed(), number, model_.history_length());
+    data::Batches batches(train_, options_.batch_size(), /*shuffle=*/true, options_.seed(), number,
+                          model_.history_length());
     double sum = 0;
     int64_t rows = 0, step = 0;
     while (auto batch = batches.next()) {
@@ -136,8 +138,9 @@ class Loop {
       const auto loss = model_.loss(*batch);
       const double value = loss.item<double>();
       ++step;
-      TORCH_CHECK(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ", std::isnan(value) ? "nan" : "infinite", " in epoch ", number,
-                        ", step ", step, "; a smaller lr than ", options_.optimizer.lr, " or clip_norm may help");
+      TORCH_CHECK(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ",
+                  std::isnan(value) ? "nan" : "infinite", " in epoch ", number, ", step ", step, "; a smaller lr than ",
+                  options_.optimizer.lr, " or clip_norm may help");
       loss.backward();
       optimizer.step();
       sum += value * static_cast<double>(batch->size());
@@ -182,10 +185,11 @@ Trainer::Trainer(TrainOptions options) : options_(std::move(options)) {
 Optimizer Trainer::make_optimizer(const models::Model& model, const models::Phase& phase) const {
   const auto names = model.table_parameters();
   NamedTensors dense, tables;
-  for (const auto& entry : model.named_parameters()) {
-    if (!entry.value().requires_grad() || has_prefix(entry.key(), phase.frozen)) continue;
-    const bool table = std::find(names.begin(), names.end(), entry.key()) != names.end();
-    (table ? tables : dense).emplace_back(entry.key(), entry.value());
+  // Shared tensors once, or they would step twice.
+  for (const auto& entry : named_tensors(model)) {
+    if (entry.is_buffer || !entry.tensor.requires_grad() || has_prefix(entry.name, phase.frozen)) continue;
+    const bool table = std::find(names.begin(), names.end(), entry.name) != names.end();
+    (table ? tables : dense).emplace_back(entry.name, entry.tensor);
   }
   Optimizer out(options_.optimizer, dense, tables);
   out.set_phase({}, phase.lr_scale);
@@ -201,20 +205,24 @@ void Trainer::check_monitor(const models::Model& model) const {
   const auto& schema = model.schema();
   const auto known = eval::default_metrics(schema.task, schema.user >= 0, /*items=*/false);
   const auto watched = monitor(schema.task);
-  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), watched) != known.end(), "Trainer: monitor must be a metric of task ",
-                    schema.task, ", got '", watched, "'; known metrics: ", join(known), suggestion(watched, known));
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), watched) != known.end(),
+                    "Trainer: monitor must be a metric of task ", schema.task, ", got '", watched,
+                    "'; known metrics: ", join(known), suggestion(watched, known));
 }
 
-FitResult Trainer::fit(models::Model& model, const data::Table& train, const data::Table* valid, const Callbacks& callbacks,
-                       const std::string& checkpoint, bool resume) const {
+FitResult Trainer::fit(models::Model& model, const data::Table& train, const data::Table* valid,
+                       const Callbacks& callbacks, const std::string& checkpoint, bool resume) const {
   TORCH_CHECK_VALUE(torch::GradMode::is_enabled() && !c10::InferenceMode::is_enabled(),
                     "Trainer: fit needs gradients; call it outside torch.no_grad() and torch.inference_mode()");
-  TORCH_CHECK_VALUE(getpid() == kProcess, "Trainer: this process was forked after polyscene was loaded, where torch's threads "
+  TORCH_CHECK_VALUE(getpid() == kProcess,
+                    "Trainer: this process was forked after polyscene was loaded, where torch's threads "
                     "do not work; start it with the 'spawn' method");
   TORCH_CHECK_VALUE(train.size() > 0, "Trainer: the training table has no rows");
-  TORCH_CHECK_VALUE(train.schema().digest() == model.schema().digest(), "Trainer: the training table belongs to another schema "
+  TORCH_CHECK_VALUE(train.schema().digest() == model.schema().digest(),
+                    "Trainer: the training table belongs to another schema "
                     "than the model");
-  TORCH_CHECK_VALUE(!valid || valid->schema().digest() == model.schema().digest(), "Trainer: the validation table belongs to "
+  TORCH_CHECK_VALUE(!valid || valid->schema().digest() == model.schema().digest(),
+                    "Trainer: the validation table belongs to "
                     "another schema than the model");
   if (valid && valid->size() == 0) valid = nullptr;
   if (valid) check_monitor(model);
@@ -250,7 +258,9 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
       const auto& phase = phases[state.phase];
       const auto rows = rows_of(train, phase.scenes);
       TORCH_CHECK_VALUE(rows.size() > 0, "Trainer: phase '", phase.name, "' has no training rows");
-      Loop loop(model, rows, valid, options_, callbacks);
+      // The best epoch of a phase is the best one for its scenes.
+      const auto judged = valid ? std::make_optional(rows_of(*valid, phase.scenes)) : std::nullopt;
+      Loop loop(model, rows, judged && judged->size() > 0 ? &*judged : valid, options_, callbacks);
       const auto epochs = phase.epochs > 0 ? phase.epochs : options_.epochs();
       const auto batches = (rows.size() + options_.batch_size() - 1) / options_.batch_size();
       auto optimizer = make_optimizer(model, phase);

@@ -74,8 +74,8 @@ class Trainer {
   /// epoch, from which a call with `resume` goes on to the same bits as a run that was never stopped.
   /// Throws ValueError under no_grad or inference mode, in a forked process, for an empty table or an unknown monitor,
   /// RuntimeError when the loss is no longer finite.
-  FitResult fit(models::Model& model, const data::Table& train, const data::Table* valid, const Callbacks& callbacks = {},
-                const std::string& checkpoint = "", bool resume = false) const;
+  FitResult fit(models::Model& model, const data::Table& train, const data::Table* valid,
+                const Callbacks& callbacks = {}, const std::string& checkpoint = "", bool resume = false) const;
 
   const TrainOptions& options() const { return options_; }
   /// The monitored metric for a task, defaults filled in.

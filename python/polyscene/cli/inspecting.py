@@ -62,7 +62,9 @@ def show_dataset(name: Name) -> None:
 @datasets_app.command("get")
 def get_dataset(
     name: Name,
-    root: Annotated[Path | None, typer.Option("--root", help="Folder of all data sets; the user's cache by default.")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Folder of all data sets; the user's cache by default.")
+    ] = None,
     from_file: Annotated[Path | None, typer.Option("--from-file", help="An archive that is there already.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
 ) -> None:
@@ -109,7 +111,12 @@ def doctor() -> None:
     typer.echo(f"{'cpu':<14} {cpu()}")
     typer.echo(f"{'threads':<14} {torch.get_num_threads()}")
     typer.echo(f"{'cmake':<14} {polyscene.cmake_prefix_path}")
-    for extra, module in (("tracking", "tensorboard"), ("notebook", "nbclient"), ("test", "pytest"), ("export", "onnx")):
+    for extra, module in (
+        ("tracking", "tensorboard"),
+        ("notebook", "nbclient"),
+        ("test", "pytest"),
+        ("export", "onnx"),
+    ):
         typer.echo(f"{'extra ' + extra:<14} {'installed' if importlib.util.find_spec(module) else 'not installed'}")
     data = polyscene.testing.tiny_data()
     model = polyscene.models.Logistic(data.schema)

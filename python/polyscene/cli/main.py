@@ -11,7 +11,7 @@ import typer
 from polyscene.cli import inspecting, running, using
 from polyscene.runs import RunExistsError
 
-# Click's own exceptions, whether typer brings its copy of click or depends on it: BadParameter, UsageError, ClickException.
+# Click's ClickException, whether typer brings its copy of click or depends on it: above BadParameter and UsageError.
 _CommandLineError = typer.BadParameter.__mro__[2]
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 
@@ -31,13 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0 done, 1 failed, 2 wrong usage or config, 130 interrupted."""
     command = typer.main.get_command(app)
     try:
-        result = command.main(args=list(arguments) if arguments is not None else None, prog_name="polyscene", standalone_mode=False)
+        result = command.main(
+            args=list(arguments) if arguments is not None else None, prog_name="polyscene", standalone_mode=False
+        )
         return int(result or 0)
     except typer.Exit as error:
         return int(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         return _say("interrupted", INTERRUPTED)
-    except _CommandLineError as error:
+    except _CommandLineError as error:  # type: ignore[misc]
         error.show()
         return USAGE
     except SystemExit as error:  # typer's own answer to a reader of its output that went away

@@ -1,4 +1,4 @@
-"""``run`` and ``reproduce``."""
+"""``run``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
-Config = Annotated[Path | None, typer.Argument(help="JSON config, comments allowed; without it, the quickstart on the simulator.")]
+Config = Annotated[
+    Path | None, typer.Argument(help="JSON config, comments allowed; without it, the quickstart on the simulator.")
+]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the data set, in the place of dataset.root.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A value of the config, such as model.dim=8; may be repeated.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="A value of the config, such as model.dim=8; may be repeated.")
+]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Runs with seeds one after another, and a summary.")]
 Splits = Annotated[bool, typer.Option("--split-seeds", help="With --seeds: the split's seed moves, too.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; runs/<model>-<data>-<n> by default.")]
@@ -40,7 +44,9 @@ def run(
             done = runs.execute(resolved, folder, resume=resume, callbacks=progress)
             print_result(done.result)
         else:
-            several = runs.execute_seeds(resolved, folder, seeds, split_seeds=split_seeds, resume=resume, callbacks=progress)
+            several = runs.execute_seeds(
+                resolved, folder, seeds, split_seeds=split_seeds, resume=resume, callbacks=progress
+            )
             _print_summary(runs.summary([each.result for each in several]), seeds)
     except KeyboardInterrupt:
         typer.echo(f"polyscene: interrupted; the same command with --resume --out {folder} goes on with it", err=True)
@@ -69,27 +75,6 @@ def _print_summary(summary: dict[str, dict[str, tuple[float, float]]], seeds: in
     (console if console.is_terminal else Console(width=10_000)).print(table)
 
 
-def reproduce(
-    table: Annotated[str, typer.Argument(help="Name of a table; `polyscene reproduce list` names them.")],
-    data: Data = None,
-    out: Out = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each model.")] = 3,
-    set_: Set = None,
-    resume: Resume = False,
-) -> None:
-    """Runs every config of a table and prints it."""
-    from polyscene import reproducing
-
-    if table == "list":
-        for name in reproducing.tables():
-            typer.echo(name)
-        return
-    outcome = reproducing.reproduce(table, data=data, out=out, seeds=seeds, overrides=set_ or (), resume=resume)
-    typer.echo(outcome.text())
-    typer.echo(f"table: {outcome.folder / 'table.md'}")
-
-
 def add(app: typer.Typer) -> None:
-    """Registers the commands."""
+    """Registers the command."""
     app.command()(run)
-    app.command()(reproduce)

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder, or a model file.")]
-Rows = Annotated[Path, typer.Argument(help="CSV, Parquet or Arrow file with the columns that the model was trained on.")]
+Rows = Annotated[
+    Path, typer.Argument(help="CSV, Parquet or Arrow file with the columns that the model was trained on.")
+]
 
 
 def _model(run: Path) -> Any:
@@ -24,8 +26,12 @@ def _model(run: Path) -> Any:
 def evaluate(
     run: RunFolder,
     rows: Rows,
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="May be repeated; all of the task by default.")] = None,
-    threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a row counts as positive.")] = 0.5,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="May be repeated; all of the task by default.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Probability from which a row counts as positive.")
+    ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measures a trained model on a file."""
@@ -84,7 +90,8 @@ def recommend(
     k: Annotated[int, typer.Option("-k", min=1, help="Items for each user.")] = 10,
     scene: Annotated[str | None, typer.Option("--scene", help="Scene of the recommendation; all by default.")] = None,
     events: Annotated[
-        Path | None, typer.Option("--events", help="JSON list of events since training: user, item, scene, label, time.")
+        Path | None,
+        typer.Option("--events", help="JSON list of events since training: user, item, scene, label, time."),
     ] = None,
     keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Also items that the user has seen.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="CSV or Parquet file; standard output by default.")] = None,
@@ -128,7 +135,9 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder, or a folder of 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more run folders, or folders of seeds.")],
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="May be repeated; the main one by default.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="May be repeated; the main one by default.")
+    ] = None,
     confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals, in (0, 1).")] = 0.95,
 ) -> None:
     """Compares runs on the same rows: differences, intervals, Holm-corrected p-values, per scene."""

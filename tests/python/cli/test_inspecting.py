@@ -22,7 +22,9 @@ def test_models(cli: Any) -> None:
 def test_model_that_is_not_there(cli: Any) -> None:
     done = cli("models", "show", "interest_migratoin")
     assert done.code == 2 and done.err.endswith("did you mean 'interest_migration'?\n")
-    assert done.err.startswith("polyscene: models: unknown model 'interest_migratoin'; known models: interest_migration")
+    assert done.err.startswith(
+        "polyscene: models: unknown model 'interest_migratoin'; known models: interest_migration"
+    )
     wrong = cli("models", "list", "--task", "crt")
     assert wrong.code == 2
     known = "ctr, ranking, rating, sequence, text, image"
@@ -64,7 +66,7 @@ def test_doctor(cli: Any) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "run", "evaluate", "predict", "recommend", "report", "compare", "reproduce", "models", "datasets", "doctor"],
+    ["", "run", "evaluate", "predict", "recommend", "report", "compare", "models", "datasets", "doctor"],
 )
 def test_help(cli: Any, command: str) -> None:
     done = cli(*command.split(), "--help")

@@ -90,7 +90,13 @@ def test_the_same_seed_gives_the_same_bits(cli: Any, run: Path, tmp_path: Path) 
 
 def test_sets_values(cli: Any, tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.json")
-    given = ["model.dim=6", "train.optimizer=adam", "train.betas=[0.8, 0.99]", "dataset.split.seed=7", "train.epochs=1.0"]
+    given = [
+        "model.dim=6",
+        "train.optimizer=adam",
+        "train.betas=[0.8, 0.99]",
+        "dataset.split.seed=7",
+        "train.epochs=1.0",
+    ]
     sets = [part for each in given for part in ("--set", each)]
     assert cli("run", config, *sets, "--out", tmp_path / "out").code == 0
     resolved = read(tmp_path / "out" / "config.json")
@@ -166,7 +172,7 @@ def test_tuned_threshold(cli: Any, run: Path, tmp_path: Path) -> None:
     metrics = read(out / "metrics.json")
     threshold = metrics["threshold"]
     config = read(out / "config.json")
-    data = ps.datasets.from_config({k: v for k, v in config["dataset"].items()})
+    data = ps.datasets.from_config(dict(config["dataset"]))
     model = ps.load(out / "model.safetensors")
     score, label = model.predict(data.valid), data.valid.labels().numpy()
     every = [oracle.f1_score(label, score >= t) for t in np.unique(score)]

@@ -34,7 +34,9 @@ def test_evaluate_repeats_the_run(cli: Any, own: Path, tables: Path) -> None:
 
 
 def test_evaluate_some_metrics(cli: Any, own: Path, tables: Path) -> None:
-    done = cli("evaluate", own, tables / "test.csv", "--metric", "f1", "--metric", "auc", "--threshold", "0.3", "--json")
+    done = cli(
+        "evaluate", own, tables / "test.csv", "--metric", "f1", "--metric", "auc", "--threshold", "0.3", "--json"
+    )
     found = json.loads(done.out)
     rows = ps.Predictions.read(own / "predictions.parquet")
     assert sorted(found["overall"]) == ["auc", "f1"] and found["threshold"] == 0.3
@@ -99,14 +101,17 @@ def test_recommend_to_a_stranger(cli: Any, own: Path) -> None:
     ("text", "message"),
     [
         ('[{"user": "003"', "{path}: line 1, column 16: Expecting ',' delimiter"),
-        ('{"user": "003"}', "{path}: wanted a JSON list of objects, such as [{{\"user\": \"1\", \"item\": \"2\"}}]"),
+        ('{"user": "003"}', '{path}: wanted a JSON list of objects, such as [{{"user": "1", "item": "2"}}]'),
         ('[{"user": "003"}]', "recommend: event 1 must have 'item', got user"),
         (
             '[{"user": "003", "item": "1", "scen": "NA"}]',
             "recommend: event 1 has an unknown key 'scen'; known: user, item, scene, label, time, interest; "
             "did you mean 'scene'?",
         ),
-        ('[{"user": "003", "item": "1", "scene": "na"}]', "recommend: event 1: unknown scene 'na'; known scenes: 1.0, NA"),
+        (
+            '[{"user": "003", "item": "1", "scene": "na"}]',
+            "recommend: event 1: unknown scene 'na'; known scenes: 1.0, NA",
+        ),
         (
             '[{"user": "003", "item": "1", "label": "yes"}]',
             "recommend: event 1: label must be a number, got 'yes'",
@@ -129,7 +134,9 @@ def test_report(cli: Any, run: Path, tmp_path: Path) -> None:
     (run / "report.html").unlink()
     missing = cli("report", tmp_path / "none")
     assert missing.code == 2
-    assert missing.err == f"polyscene: {tmp_path / 'none'}: wanted the folder of a finished run, found no metrics.json\n"
+    assert (
+        missing.err == f"polyscene: {tmp_path / 'none'}: wanted the folder of a finished run, found no metrics.json\n"
+    )
 
 
 def test_compare(cli: Any, run: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def model(data: Any) -> ps.Model:
 
 
 def test_python_reads_what_cpp_wrote(model: ps.Model, tmp_path: Path) -> None:
-    ps.save(model, tmp_path / "m.safetensors", {"note": "grüße \"x\" \\ \n"})
+    ps.save(model, tmp_path / "m.safetensors", {"note": 'grüße "x" \\ \n'})
     tensors = safetensors.torch.load_file(tmp_path / "m.safetensors")
     mine = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     assert mine.keys() == model.state_dict().keys()
@@ -42,7 +42,7 @@ def test_python_reads_what_cpp_wrote(model: ps.Model, tmp_path: Path) -> None:
     with safetensors.safe_open(tmp_path / "m.safetensors", "pt") as file:
         metadata = file.metadata()
     assert metadata["format"] == "pt" and metadata["model"] == "interest_migration"
-    assert metadata["note"] == "grüße \"x\" \\ \n"
+    assert metadata["note"] == 'grüße "x" \\ \n'
     assert json.loads(metadata["options"]) == model.options
     assert metadata["polyscene_format"] == "1" and metadata["polyscene_version"] == ps.__version__
     assert not any(ident in json.dumps(metadata) for ident in ("u17", "i29"))  # vocabularies are tensors

@@ -218,7 +218,7 @@ def test_sparse_gradients_with_sparse_adam(name: str, data: Any) -> None:
     assert tables <= dict(model.named_parameters()).keys()
     if not tables:
         pytest.fail(f"{name} names no lookup table")
-    batch = draw(model, data, 6)
+    batch = draw(model, data, 24)  # rows of every scene
     model.loss(batch).backward()
     dense = {path: p.grad.clone() for path, p in model.named_parameters() if path in tables}
     model.zero_grad()
@@ -572,6 +572,28 @@ def test_names_are_free_in_nn_module(name: str, data: Any) -> None:
 
 
 @every_model
+def test_modes_and_sparse_gradients_survive_cpp(name: str, data: Any) -> None:
+    model = make(name, data)
+    model.sparse_gradients(True)
+    paths = [path for path, _, _ in model._impl.children()]
+    for path in paths[::2]:
+        model.get_submodule(path).eval()
+    before = {path: training for path, _, training in model._impl.children()}
+    ps.evaluate(model, data.valid)
+    ps.Trainer(epochs=1, patience=0).fit(model, data)
+    assert {path: training for path, _, training in model._impl.children()} == before
+    assert {path: module.training for path, module in model.named_modules() if path} == before
+    assert model.training
+    assert model._impl.training
+    if name not in WITHOUT_PARAMETERS:
+        model.loss(draw(model, data, 8)).backward()
+        named = dict(model.named_parameters())
+        gradients = [named[path].grad for path in model.table_parameters()]  # None for tables of another phase or scene
+        assert any(gradient is not None for gradient in gradients)
+        assert all(gradient.is_sparse for gradient in gradients if gradient is not None)
+
+
+@every_model
 def test_tied_tensors_are_mirrored_once(name: str, data: Any) -> None:
     model = make(name, data)
     state = model.state_dict(keep_vars=True)
@@ -585,6 +607,8 @@ def test_tied_tensors_are_mirrored_once(name: str, data: Any) -> None:
 @every_model
 def test_export_form_equals_forward(name: str) -> None:
     data = ps.testing.tiny_data(bare=True)
+    if make(name, data).history_length > 0:
+        data = ps.testing.tiny_data()  # with behaviour
     model = scramble(make(name, data)).eval()
     if type(model).export_form is ps.Model.export_form:
         with pytest.raises(TypeError, match="has no export form"):

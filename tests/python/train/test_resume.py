@@ -151,7 +151,9 @@ def test_seeds(cli: Any, short: Path, tmp_path: Path) -> None:
         (["train.seed=4"], "train.seed was 3, is 4"),
     ],
 )
-def test_another_run_is_refused(cli: Any, short: Path, copy: Path, settings: list[str], differences: str | None) -> None:
+def test_another_run_is_refused(
+    cli: Any, short: Path, copy: Path, settings: list[str], differences: str | None
+) -> None:
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     done = cli("run", short / "c.json", "--out", copy, "--resume", *(x for each in settings for x in ("--set", each)))
     assert done.code == 2 and done.out == "" and done.err.count("\n") == 1

@@ -82,7 +82,11 @@ class StopAfter:
 @pytest.mark.parametrize("kind", ["phases", "cosine", "sgd"])
 def test_resume_after_any_epoch(data: Any, tmp_path: Path, kind: str, epoch: int) -> None:
     """Also at the end of a phase, whose best epoch the next one starts from."""
-    options = {"phases": {}, "cosine": {"schedule": "cosine", "warmup_steps": 9}, "sgd": {"optimizer": "sgd", "momentum": 0.9}}
+    options = {
+        "phases": {},
+        "cosine": {"schedule": "cosine", "warmup_steps": 9},
+        "sgd": {"optimizer": "sgd", "momentum": 0.9},
+    }
     fit = trainer(epochs=6 if kind != "phases" else 4, **options[kind]).fit
 
     def model() -> ps.Model:
@@ -202,7 +206,7 @@ def test_other_threads_run_while_it_trains(data: Any) -> None:
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_needs_gradients(data: Any, mode: Callable[[], Any]) -> None:
-    with mode(), pytest.raises(ValueError) as caught:
+    with mode(), pytest.raises(ValueError, match="fit needs gradients") as caught:
         trainer().fit(made(data), data)
     wanted = "Trainer: fit needs gradients; call it outside torch.no_grad() and torch.inference_mode()"
     assert str(caught.value) == wanted
@@ -240,7 +244,7 @@ def distributed(data: Any, tmp_path: Path) -> Iterator[nn.Module]:
 
 def test_refuses_a_wrapped_model(data: Any, distributed: nn.Module) -> None:
     for wrapped in (distributed, nn.DataParallel(made(data))):
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match="takes the model itself") as caught:
             trainer().fit(wrapped, data)  # type: ignore[arg-type]
         assert str(caught.value) == (
             "Trainer.fit: takes the model itself, got it wrapped for parallel training; call fit(model.module, ...), "
@@ -287,7 +291,9 @@ def test_validation_decides(data: Any) -> None:
     best = max(history, key=lambda row: row["valid"]["auc"])["epoch"]
     assert history[-1]["epoch"] == best + 3 and equal(weights(model), seen[best])
     alone = made(data)
-    history = trainer(epochs=2).fit(alone, data.train, callbacks=lambda row: seen.__setitem__(row["epoch"], weights(alone)))
+    history = trainer(epochs=2).fit(
+        alone, data.train, callbacks=lambda row: seen.__setitem__(row["epoch"], weights(alone))
+    )
     assert [row["best"] for row in history] == [True, True] and equal(weights(alone), seen[2])
     assert history[0]["valid"] == {}
 
