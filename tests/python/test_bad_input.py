@@ -20,7 +20,7 @@ import torch
 from polyscene import runs
 from polyscene._extension import _C
 
-MODELS = "interest_migration, logistic, popularity, mf"
+MODELS = "interest_migration, *, logistic, popularity, mf"
 
 
 def check(error: BaseException, wanted: str) -> None:

@@ -120,8 +120,8 @@ def test_exception_leaves_the_best_epoch(data: Any) -> None:
 
     before = torch.get_rng_state(), torch.get_num_threads()
     with pytest.raises(Stop):
-        trainer(epochs=9, lr=0.3, threads=2).fit(model, data, callbacks=on_epoch)
-    best = max(rows, key=lambda row: row["valid"]["auc"])["epoch"]
+        trainer(epochs=9, lr=0.5, threads=2, monitor="log_loss").fit(model, data, callbacks=on_epoch)
+    best = min(rows, key=lambda row: row["valid"]["log_loss"])["epoch"]
     assert best < 5 and equal(weights(model), seen[best])
     assert torch.equal(torch.get_rng_state(), before[0]) and torch.get_num_threads() == before[1]
     assert model.training and all(p.grad is None for p in model.parameters())
