@@ -11,6 +11,7 @@
 #include "polyscene/core/errors.h"
 #include "polyscene/core/log.h"
 #include "polyscene/core/random.h"
+#include "polyscene/core/safetensors.h"
 #include "polyscene/core/version.h"
 
 namespace polyscene::bindings {
@@ -82,6 +83,18 @@ void log_from(int level, const std::string& message, int64_t threads) {
   for (auto& thread : started) thread.join();
 }
 
+void bind_safetensors(py::module_& m) {
+  const auto read = [](const std::string& path) {
+    auto file = read_safetensors(path);
+    return std::make_pair(std::move(file.tensors), std::move(file.metadata));
+  };
+  m.def("read_safetensors", torch::wrap_pybind_function_no_gil(read), py::arg("path"),
+        "(tensors by name, memory-mapped; texts by name) of a safetensors file.");
+  m.def("write_safetensors", torch::wrap_pybind_function_no_gil(&write_safetensors), py::arg("path"),
+        py::arg("tensors"), py::arg("metadata") = std::map<std::string, std::string>(),
+        "Writes a safetensors file, whole or not at all.");
+}
+
 void bind_log(py::module_& m) {
   set_log_sink(sink);
   py::module_::import("atexit").attr("register")(py::cpp_function([] {
@@ -128,6 +141,7 @@ void bind_core(py::module_& parent) {
       py::arg("n"), py::arg("seed"), py::arg("name"), py::arg("index") = 0,
       "Uniform numbers in [0, 1), float64 [n]: number `index` of the stream (seed, name).");
   bind_log(m);
+  bind_safetensors(m);
   m.def("nearest", &nearest, py::arg("name"), py::arg("known"),
         "The known name nearest to `name`, '' when none is near.");
   m.def("suggestion", &suggestion, py::arg("name"), py::arg("known"),

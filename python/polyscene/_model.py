@@ -76,6 +76,9 @@ class Model(Module):
 
     def __init__(self, schema: Any, **options: Any) -> None:
         super().__init__()
+        if not isinstance(schema, _C.data.Schema):
+            hint = "; give data.schema" if isinstance(getattr(schema, "schema", None), _C.data.Schema) else ""
+            raise TypeError(f"{type(self).__name__}: wanted a polyscene.Schema, got {type(schema).__name__}{hint}")
         self.schema = schema
         if self._cpp_name:
             self._mirror(_C.models.create(self._cpp_name, schema, options))

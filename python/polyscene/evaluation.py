@@ -12,6 +12,7 @@ import torch
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.data._errors import listed
 from polyscene.results import Predictions, Result
 
 Table = _C.data.Table
@@ -205,7 +206,7 @@ def recommend(
     ids = [_text(user) for user in (users.tolist() if hasattr(users, "tolist") else users)]
     rows = _Rows(schema)
     user = torch.tensor([rows.of(schema.user, each) for each in ids], dtype=torch.int64)
-    code = -1 if scene is None else schema.scene(scene)
+    code = -1 if scene is None else _scene("recommend", schema, scene)
     fields = None if profile is None else _profile(model, rows, user, profile)
     given = None if not events else _events(schema, rows, ids, events)
     with model._running() as native:
@@ -251,10 +252,13 @@ def _profile(model: Model, rows: _Rows, user: torch.Tensor, given: Mapping[str, 
     if "user_fields" not in tensors:
         raise ValueError(f"recommend: {model.name} was not trained yet, it knows no users")
     out = tensors["user_fields"][user].clone()
+    known = [each for each, side in sides.items() if side == "user"]
     for name, values in given.items():
+        if name not in sides:
+            near = _C.core.suggestion(str(name), known)
+            raise ValueError(f"recommend: profile: unknown field {name!r}; those of users: {', '.join(known)}{near}")
         index = schema.field(name)
         if sides[name] != "user":
-            known = [each for each, side in sides.items() if side == "user"]
             raise ValueError(
                 f"recommend: profile field '{name}' does not belong to users; those that do: {', '.join(known)}"
             )
@@ -270,6 +274,8 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
     place = {each: i for i, each in enumerate(users)}
     mine: list[list[Mapping[str, Any]]] = [[] for _ in users]
     for number, event in enumerate(events, 1):
+        if not isinstance(event, Mapping):
+            raise TypeError(f"recommend: event {number} must be a dict, got {type(event).__name__}")
         for key in ("user", "item"):
             if key not in event:
                 raise ValueError(
@@ -306,13 +312,24 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
     )
 
 
+def _scene(where: str, schema: Any, name: str) -> int:
+    names = list(schema.scenes)
+    if name not in names:
+        near = _C.core.suggestion(str(name), names)
+        raise ValueError(f"{where}: unknown scene {name!r}; known scenes: {listed(names)}{near}")
+    return int(schema.scene(name))
+
+
 def _check_event(schema: Any, number: int, event: Mapping[str, Any]) -> None:
     where = f"recommend: event {number}"
-    if event.get("scene") is not None and event["scene"] not in schema.scenes:
-        raise ValueError(
-            f"{where}: unknown scene {event['scene']!r}; known scenes: {', '.join(schema.scenes)}"
-            + _C.core.suggestion(str(event["scene"]), list(schema.scenes))
-        )
+    if event.get("scene") is not None:
+        _scene(where, schema, event["scene"])
+    if names := schema.interests:
+        given = event.get("interest")
+        for name in [given] if isinstance(given, str) else given or []:
+            if name not in names:
+                near = _C.core.suggestion(str(name), names)
+                raise ValueError(f"{where}: unknown interest {name!r}; known interests: {listed(names)}{near}")
     label, time = event.get("label", 1.0), event.get("time", 0)
     if isinstance(label, str) or not isinstance(label, (int, float, np.number)) or not np.isfinite(label):
         raise ValueError(f"{where}: label must be a number, got {label!r}")
@@ -322,7 +339,4 @@ def _check_event(schema: Any, number: int, event: Mapping[str, Any]) -> None:
 
 def _interests(names: list[str], given: Any) -> list[int]:
     wanted = [] if given is None else [given] if isinstance(given, str) else list(given)
-    for name in wanted:
-        if name not in names:
-            raise ValueError(f"recommend: unknown interest '{name}'" + _C.core.suggestion(name, names))
     return [names.index(name) for name in wanted]

@@ -85,7 +85,16 @@ def resolve(
                 "name a data set by dataset.name"
             )
         given.append(f"dataset.root={json.dumps(os.fspath(data))}")
-    return json.loads(_C.train.resolve_config(text, source, given))
+    resolved = json.loads(_C.train.resolve_config(text, source, given))
+    from polyscene import datasets
+
+    name, known = resolved["dataset"]["name"], ["table", *datasets.list()]
+    if name not in known:
+        near = _C.core.suggestion(name, known)
+        raise ValueError(
+            f"{source}: dataset.name: unknown data set {name!r}; known data sets: {', '.join(known)}{near}"
+        )
+    return resolved
 
 
 def _read_config(path: Path) -> str:
@@ -167,7 +176,8 @@ def execute(
         raise ValueError(f"dataset: a run needs training and test rows, got {', '.join(data.tables)}")
     environment = facts(config, data)
     checkpoint = folder / "last.safetensors"
-    if resume and checkpoint.exists():
+    resume = resume and (checkpoint.exists() or (folder / "stages").is_dir())
+    if resume:
         _check_resumable(folder, config, environment)
     write_json(folder / "config.json", config)
     write_json(folder / "environment.json", environment)
@@ -176,7 +186,6 @@ def execute(
     seed_everything(train["seed"])
     options = {key: value for key, value in config["model"].items() if key != "name"}
     model = models.create(config["model"]["name"], data.schema, **options)
-    resume = resume and (checkpoint.exists() or (folder / "stages").is_dir())
     watched = _Recorder(folder / "history.jsonl", callbacks, resume)
     transfer = None
     if config["transfer"]["mechanism"]:
@@ -255,6 +264,9 @@ def _write_predictions(result: Result, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+_ROLES = ("label", "scene", "user", "item")
+
+
 def load_data(config: dict[str, Any]) -> Dataset:
     """The data set of a resolved config.
 
@@ -264,7 +276,9 @@ def load_data(config: dict[str, Any]) -> Dataset:
     """
     from polyscene import datasets
 
-    block = {key: value for key, value in config["dataset"].items() if value is not None}
+    given = config["dataset"]
+    bare = _ROLES if given["name"] == "table" else ()  # null: no such column, in the place of the default
+    block = {key: value for key, value in given.items() if value is not None or key in bare}
     if block["name"] == "table" and "root" in block:
         block = _below(Path(block.pop("root")), block)
     try:
@@ -294,7 +308,8 @@ def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Resu
     threshold = options["threshold"]
     metrics = options["metrics"] or None
     if options["tune_threshold"] and data.valid is not None and data.schema.task == "ctr":
-        logits = _C.eval.predict_logits(model._native(), data.valid)
+        with model._running() as native:
+            logits = _C.eval.predict_logits(native, data.valid)
         best, reason = _C.eval.best_threshold(logits, data.valid.labels())  # type: ignore[arg-type]
         if reason or not 0 < best < 1:
             _log.warning(

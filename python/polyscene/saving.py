@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from polyscene._extension import _C
 from polyscene._model import Model
@@ -51,7 +54,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         >>> ps.load(path).name
         'logistic'
     """
-    return from_checkpoint(read(path))
+    return from_checkpoint(read(path), os.fspath(path))
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -61,11 +64,25 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _C.train.read_checkpoint(os.fspath(path))
 
 
-def from_checkpoint(found: dict[str, Any]) -> Model:
-    """The model of what `read` returned."""
+def from_checkpoint(found: dict[str, Any], path: str = "load") -> Model:
+    """The model of what `read` returned; ``path`` opens the messages.
+
+    Raises:
+        ValueError: its model is not registered, or its options or tensors do not fit.
+    """
     from polyscene import models
 
-    model = models.create(found["model"], found["schema"], **found["options"])
+    name, known = found["model"], models.list()
+    if name not in known:
+        raise ValueError(
+            f"{path}: unknown model {name!r}; known models: {', '.join(known)}{_C.core.suggestion(name, known)}; "
+            "a model written in Python must be registered under this name first"
+        )
+    try:
+        model = models.create(name, found["schema"], **found["options"])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    _check_tensors(f"{path}: the tensors of {name} do not fit", model.state_dict(), found["state"])
     floating = [tensor.dtype for tensor in found["state"].values() if tensor.is_floating_point()]
     if floating:
         model = model.to(floating[0])
@@ -73,3 +90,15 @@ def from_checkpoint(found: dict[str, Any]) -> Model:
     if found["history"] is not None:
         model._impl.history = found["history"]
     return model.eval()
+
+
+def _check_tensors(what: str, own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> None:
+    wrong = [f"{name!r} is missing" for name in own if name not in given]
+    wrong += [f"{name!r} is unexpected" for name in given if name not in own]
+    wrong += [
+        f"{name!r} has shape {list(given[name].shape)}, wanted {list(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    if wrong:
+        raise ValueError(f"{what}: {'; '.join(wrong[:10])}{'; ...' if len(wrong) > 10 else ''}")

@@ -90,9 +90,10 @@ class Trainer:
             The history: a row an epoch.
 
         Raises:
-            ValueError: empty or foreign tables, a non-finite loss, training under ``no_grad`` or after a fork, a
+            ValueError: empty or foreign tables, an unknown monitor, training under ``no_grad`` or after a fork, a
                 checkpoint of another run.
-            KeyboardInterrupt: after Ctrl-C, with the best epoch so far restored.
+            RuntimeError: the loss is no longer finite, or the checkpoint cannot be written.
+            KeyboardInterrupt: after Ctrl-C. As after every error, the best epoch so far is what remains.
         """
         if type(model).__name__ in ("DistributedDataParallel", "DataParallel"):
             raise ValueError(
@@ -105,11 +106,14 @@ class Trainer:
         if train is None:
             raise ValueError("Trainer.fit: the data set has no training rows")
         valid = valid if valid is not None else getattr(data, "valid", None)
-        told = _Callbacks(callbacks)
-        told.start(self.options["epochs"], len(train))
+        for what, table in (("a data set or a training table", train), ("a validation table", valid)):
+            if table is not None and not isinstance(table, _C.data.Table):
+                raise TypeError(f"Trainer.fit: wanted {what}, got {type(table).__name__}")
         if resume and checkpoint is None:
             raise ValueError("Trainer.fit: resume needs the checkpoint to resume from")
+        told = _Callbacks(callbacks)
         try:
+            told.start(self.options["epochs"], len(train))
             with model._running() as native:
                 history, best, interrupted = self._trainer.fit(
                     native,

@@ -97,6 +97,12 @@ std::string json_path(const std::string& parent, const std::string& name) {
   return parent.empty() ? name : parent + "." + name;
 }
 
+std::string json_reason(const Json::exception& error) {
+  const std::string text = error.what();  // "[json.exception.out_of_range.403] key 'epoch' not found"
+  const auto end = text.find("] ");
+  return end == std::string::npos ? text : text.substr(end + 2);
+}
+
 std::string json_kind(const Json& value) {
   switch (value.type()) {
     case Json::value_t::null:
@@ -124,7 +130,7 @@ Json parse_json(std::string_view text, const std::string& file) {
   } catch (const Json::parse_error& error) {
     TORCH_CHECK_VALUE(false, file, ": ", place_in_text(text, error.byte), ": ", parser_message(error));
   } catch (const Json::exception& error) {
-    TORCH_CHECK_VALUE(false, file, ": ", error.what());
+    TORCH_CHECK_VALUE(false, file, ": ", json_reason(error));
   }
 }
 

@@ -33,6 +33,9 @@ OptionMap option_map(const Json& object, const std::string& path);
 Json to_json(const OptionValue& value);
 Json to_json(const OptionMap& values);
 
+/// What the JSON library says, without its own name and number: "key 'epoch' not found".
+std::string json_reason(const Json::exception& error);
+
 /// "model" and "experts" -> "model.experts"; "" and "model" -> "model".
 std::string json_path(const std::string& parent, const std::string& name);
 

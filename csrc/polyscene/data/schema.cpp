@@ -145,7 +145,7 @@ std::shared_ptr<const Schema> Schema::from(const std::string& text,
       out->lists.push_back({entry["name"], entry["kind"], entry["shares"], entry["max_length"], ids});
     }
   } catch (const Json::exception& error) {
-    TORCH_CHECK_VALUE(false, "Schema: the file's schema is damaged: ", std::string(error.what()));
+    TORCH_CHECK_VALUE(false, "Schema: the file's schema is damaged: ", json_reason(error));
   }
   out->interests = get_strings(tensors, "interests");
   out->scenes = get_strings(tensors, "scenes").list();

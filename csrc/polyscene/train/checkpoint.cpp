@@ -93,7 +93,7 @@ Checkpoint read_checkpoint(const std::string& path) {
     const std::string why = error.what_without_backtrace();
     TORCH_CHECK_VALUE(false, why.starts_with(path) ? "" : path + ": not a readable model: ", why);
   } catch (const Json::exception& error) {
-    TORCH_CHECK_VALUE(false, path, ": not a readable model: ", error.what());
+    TORCH_CHECK_VALUE(false, path, ": not a readable model: ", json_reason(error));
   }
 }
 

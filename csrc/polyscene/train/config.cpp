@@ -47,7 +47,7 @@ Json resolve_fields(const std::vector<OptionField>& fields, const Json& given, c
     OptionValue slot = field.value;
     if (given.contains(field.name) && !given[field.name].is_null()) {
       const auto here = place.at(field.name);
-      assign_option(slot, option_value(given[field.name], here.path), here.text());
+      assign_option(slot, option_value(given[field.name], here.text()), here.text());
     }
     out[field.name] = to_json(slot);
   }
@@ -69,7 +69,7 @@ const std::vector<std::string>& roles() {
 }
 
 Json resolve_label(const Json& label, const Place& place) {
-  if (label.is_string()) return label;
+  if (label.is_string() || label.is_null()) return label;
   check_object(label, place);
   for (const auto& [key, value] : label.items()) check_key(key, {"column", "at_least", "mapping"}, place);
   TORCH_CHECK_VALUE(label.contains("column"), place.text(),
@@ -86,7 +86,7 @@ Json resolve_label(const Json& label, const Place& place) {
 Json resolve_scenes(const Json& scenes, const Place& place) {
   if (scenes.is_string() || scenes.is_null()) return scenes;
   if (scenes.is_array()) {
-    option_value(scenes, place.path);
+    option_value(scenes, place.text());
     return scenes;
   }
   check_object(scenes, place);
@@ -199,8 +199,10 @@ void check_train(const Json& train, const std::string& source) {
     Trainer(options_from<TrainOptions>("train", option_map(train, "train")));
   } catch (const c10::ValueError& error) {
     const std::string text = error.what_without_backtrace();
-    const auto owner = text.find(": ");  // "Optimizer: lr must be ..."
-    TORCH_CHECK_VALUE(false, source, ": train.", owner == std::string::npos ? text : text.substr(owner + 2));
+    const auto owner = text.find(": ");  // "Optimizer: lr must be ...", "Optimizer: unknown optimizer ..."
+    const auto rest = owner == std::string::npos ? text : text.substr(owner + 2);
+    const bool named = train.contains(rest.substr(0, rest.find(' ')));
+    TORCH_CHECK_VALUE(false, source, named ? ": train." : ": train: ", rest);
   }
 }
 

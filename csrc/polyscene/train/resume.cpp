@@ -118,9 +118,11 @@ std::string identity_of(const models::Model& model, const data::Table& train, co
               {"options", polyscene::to_json(model.options_map())},
               {"train", train.digest()},
               {"valid", valid ? valid->digest() : ""}};
-  // More epochs, more patience or more threads of the same run are no other run.
+  // More epochs, more patience or more threads of the same run are no other run, unless the learning rate runs over all
+  // epochs.
+  const bool fixed = options.optimizer.schedule.needs_total();
   for (const auto& [name, value] : to_map(options)) {
-    if (name != "epochs" && name != "patience" && name != "threads")
+    if ((name != "epochs" || fixed) && name != "patience" && name != "threads")
       out["train_options"][name] = polyscene::to_json(value);
   }
   return out.dump();
@@ -157,7 +159,7 @@ std::map<std::string, torch::Tensor> load_progress(const std::string& path, cons
     TORCH_CHECK_VALUE(differ.empty(), path, ": cannot resume, it was written by another run: ", join(differ, "; "));
     read_progress(parse_json(position->second, path), progress);
   } catch (const Json::exception& error) {
-    TORCH_CHECK_VALUE(false, path, ": cannot resume, its record of the run is damaged (", error.what(), ")");
+    TORCH_CHECK_VALUE(false, path, ": cannot resume, its record of the run is damaged (", json_reason(error), ")");
   }
   load_state(model, checkpoint.state, model.name());
   std::map<std::string, torch::Tensor> optimizer;

@@ -138,8 +138,9 @@ class Loop {
       const auto loss = model_.loss(*batch);
       const double value = loss.item<double>();
       ++step;
-      TORCH_CHECK(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ", value, " in epoch ", number,
-                  ", step ", step, "; a smaller lr than ", options_.optimizer.lr, " or clip_norm may help");
+      TORCH_CHECK(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ",
+                  std::isnan(value) ? "nan" : "infinite", " in epoch ", number, ", step ", step, "; a smaller lr than ",
+                  options_.optimizer.lr, " or clip_norm may help");
       loss.backward();
       optimizer.step();
       sum += value * static_cast<double>(batch->size());
@@ -220,6 +221,9 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
   TORCH_CHECK_VALUE(train.schema().digest() == model.schema().digest(),
                     "Trainer: the training table belongs to another schema "
                     "than the model");
+  TORCH_CHECK_VALUE(!valid || valid->schema().digest() == model.schema().digest(),
+                    "Trainer: the validation table belongs to "
+                    "another schema than the model");
   if (valid && valid->size() == 0) valid = nullptr;
   if (valid) check_monitor(model);
   const ProcessState process(options_.threads());

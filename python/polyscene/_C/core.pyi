@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['log', 'nearest', 'permutation', 'suggestion', 'uniform']
+__all__: list[str] = ['log', 'nearest', 'permutation', 'read_safetensors', 'suggestion', 'uniform', 'write_safetensors']
 def log(level: typing.SupportsInt | typing.SupportsIndex, message: str, threads: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
     """
     Logs as C++ code does; with `threads`, from that many threads that Python does not know.
@@ -18,6 +18,10 @@ def permutation(n: typing.SupportsInt | typing.SupportsIndex, seed: typing.Suppo
     """
     A uniform permutation of 0..n-1, int64 [n]: number `index` of the stream (seed, name).
     """
+def read_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """
+    (tensors by name, memory-mapped; texts by name) of a safetensors file.
+    """
 def suggestion(name: str, known: collections.abc.Sequence[str]) -> str:
     """
     '; did you mean ...?' for a near name, else ''.
@@ -25,4 +29,8 @@ def suggestion(name: str, known: collections.abc.Sequence[str]) -> str:
 def uniform(n: typing.SupportsInt | typing.SupportsIndex, seed: typing.SupportsInt | typing.SupportsIndex, name: str, index: typing.SupportsInt | typing.SupportsIndex = 0) -> torch.Tensor:
     """
     Uniform numbers in [0, 1), float64 [n]: number `index` of the stream (seed, name).
+    """
+def write_safetensors(path: str, tensors: collections.abc.Mapping[str, torch.Tensor], metadata: collections.abc.Mapping[str, str] = {}) -> None:
+    """
+    Writes a safetensors file, whole or not at all.
     """

@@ -28,7 +28,7 @@ def test_model_that_is_not_there(cli: Any) -> None:
     wrong = cli("models", "list", "--task", "crt")
     assert wrong.code == 2
     known = "ctr, ranking, rating, sequence, text, image"
-    assert wrong.err == f"polyscene: models list: --task must be one of {known}, got 'crt'\n"
+    assert wrong.err == f"polyscene: models list: --task must be one of {known}, got 'crt'; did you mean 'ctr'?\n"
 
 
 def test_datasets(cli: Any) -> None:
