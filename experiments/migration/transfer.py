@@ -49,13 +49,13 @@ def measure(model: ps.Model, valid: Any, test: Any) -> dict[str, float]:
     return {"auc": tuned["auc"], "f1": tuned["f1"], "f1_at_half": half, "threshold": threshold}
 
 
-def run(seed: int, related: bool, threads: int = 1, **settings: Any) -> dict[str, Any]:
+def run(seed: int, related: bool, threads: int = 1, share: float = SHARE, **settings: Any) -> dict[str, Any]:
     """One seed of one condition: the target's own model and what the transfer kept, on the same test rows."""
     start = time.time()
     torch.set_num_threads(threads)
     split = {"by": "random", "ratios": [7, 1, 2], "seed": seed}
     data = ps.datasets.load("simulator", split=split, seed=seed, related=related, **SETTINGS | settings)
-    data = data.thin(TARGET, SHARE, seed=seed)
+    data = data.thin(TARGET, share, seed=seed)
     test = ps.transfer.rows_of(data.test, [TARGET])
     chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:TEST_ROWS].sort().values
     test, valid = test.take(chosen), ps.transfer.rows_of(data.valid, [TARGET])

@@ -148,7 +148,7 @@ def execute(
     Args:
         config: as `resolve` returns it.
         folder: the run folder, as `folder_for` returns it.
-        resume: go on from ``last.safetensors`` where it is there.
+        resume: go on from ``last.safetensors``, or the ``stages`` of a transfer, where they are there.
         callbacks: what shows the progress, see :meth:`Trainer.fit`.
         data: the data set of the config where it is loaded already.
 
@@ -167,7 +167,8 @@ def execute(
         raise ValueError(f"dataset: a run needs training and test rows, got {', '.join(data.tables)}")
     environment = facts(config, data)
     checkpoint = folder / "last.safetensors"
-    if resume and checkpoint.exists():
+    resume = resume and (checkpoint.exists() or (folder / "stages").is_dir())
+    if resume:
         _check_resumable(folder, config, environment)
     write_json(folder / "config.json", config)
     write_json(folder / "environment.json", environment)
@@ -176,7 +177,6 @@ def execute(
     seed_everything(train["seed"])
     options = {key: value for key, value in config["model"].items() if key != "name"}
     model = models.create(config["model"]["name"], data.schema, **options)
-    resume = resume and (checkpoint.exists() or (folder / "stages").is_dir())
     watched = _Recorder(folder / "history.jsonl", callbacks, resume)
     transfer = None
     if config["transfer"]["mechanism"]:
