@@ -85,10 +85,8 @@ def test_what_does_not_fit_is_told(data: Any) -> None:
     model = make("cpp", data)
     with pytest.raises(ValueError, match="Anchored: the anchors share no parameter with mf"):
         Anchored(model, {"x": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"Anchored: frozen must be .* got 'users'.*did you mean"):
-        Anchored(model, state_of(model), frozen=["users"])
+    with pytest.raises(ValueError, match=r"Anchored: frozen must be .* got 'usr'; parameters: mean, user.weight"):
+        Anchored(model, state_of(model), frozen=["usr"])
     tied = Anchored(model, {"mean": torch.zeros(()), "no.such": torch.zeros(1)})
-    assert set(
-        tied.unmatched
-    ) == {"user.weight", "item.weight", "user_bias.weight", "item_bias.weight"}
+    assert set(tied.unmatched) == {"user.weight", "item.weight", "user_bias.weight", "item_bias.weight"}
     assert tied.unused == ["no.such"]

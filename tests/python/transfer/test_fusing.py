@@ -70,10 +70,12 @@ def trained(data: Any) -> tuple[ps.Model, dict[str, torch.Tensor], dict[str, tup
     torch.manual_seed(0)
     model = ps.models.MF(data.schema, dim=3)
     initial, out = state_of(model), {}
-    for scene in ("phone", "tablet"):
+    for scene in ("phone", "television"):
         rows = rows_of(data.train, [scene])
         model.load_state_dict(initial)
-        ps.Trainer(epochs=3, lr=0.05, batch_size=32, optimizer="lazy_adam").fit(model, rows, rows_of(data.valid, [scene]))
+        ps.Trainer(epochs=3, lr=0.05, batch_size=32, optimizer="lazy_adam").fit(
+            model, rows, rows_of(data.valid, [scene])
+        )
         out[scene] = (state_of(model), rows)
     return model, initial, out
 
@@ -82,7 +84,9 @@ def test_lookups_count_rows(data: Any, trained: Any) -> None:
     model = trained[0]
     counts = lookups(model, data.train)
     users = data.train.users().numpy()
-    np.testing.assert_array_equal(counts["user.weight"].numpy(), np.bincount(users, minlength=model.user.weight.shape[0]))
+    np.testing.assert_array_equal(
+        counts["user.weight"].numpy(), np.bincount(users, minlength=model.user.weight.shape[0])
+    )
     sequential = ps.models.InterestMigration(data.schema, max_length=2)
     found = lookups(sequential, data.train)["embedding.weight"]
     field = data.schema.field(data.schema.item)
@@ -103,12 +107,12 @@ def test_fuse_sources(method: str, trained: Any) -> None:
     fused, weights = fuse_sources(method, model, initial, sources, score, seed=1)
     states = {scene: state for scene, (state, _) in sources.items()}
     if method == "greedy":
-        assert weights == {"phone": 0.0, "tablet": 1.0}
-        assert all(torch.equal(fused[name], states["tablet"][name]) for name in fused)
+        assert weights == {"phone": 0.0, "television": 1.0}
+        assert all(torch.equal(fused[name], states["television"][name]) for name in fused)
         return
     sizes = {scene: float(len(rows)) for scene, (_, rows) in sources.items()}
-    assert weights == (sizes if method == "rows" else {"phone": 1.0, "tablet": 1.0})
-    a, b = states["phone"]["user.weight"], states["tablet"]["user.weight"]
+    assert weights == (sizes if method == "rows" else {"phone": 1.0, "television": 1.0})
+    a, b = states["phone"]["user.weight"], states["television"]["user.weight"]
     seen = [(x != initial["user.weight"]).any(1) for x in (a, b)]
     fusion, nobody = fused["user.weight"], ~(seen[0] | seen[1])
     assert nobody[:2].all() and (seen[0] & ~seen[1]).any() and (seen[0] & seen[1]).any()
@@ -117,12 +121,12 @@ def test_fuse_sources(method: str, trained: Any) -> None:
     both = seen[0] & seen[1]
     if method == "uniform":
         torch.testing.assert_close(fusion[both], (a[both] + b[both]) / 2)
-        torch.testing.assert_close(fused["mean"], (states["phone"]["mean"] + states["tablet"]["mean"]) / 2)
+        torch.testing.assert_close(fused["mean"], (states["phone"]["mean"] + states["television"]["mean"]) / 2)
     if method == "rows":
         n, m = (lookups(model, rows)["user.weight"].unsqueeze(1) for _, rows in sources.values())
         torch.testing.assert_close(fusion[both], ((n * a + m * b) / (n + m))[both])
-        share = sizes["phone"] / (sizes["phone"] + sizes["tablet"])
-        expected = share * states["phone"]["mean"] + (1 - share) * states["tablet"]["mean"]
+        share = sizes["phone"] / (sizes["phone"] + sizes["television"])
+        expected = share * states["phone"]["mean"] + (1 - share) * states["television"]["mean"]
         torch.testing.assert_close(fused["mean"], expected)
 
 

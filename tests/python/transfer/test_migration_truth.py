@@ -41,7 +41,7 @@ def test_related_scenes_help(experiment: Any) -> None:
     assert found["helped"] == len(SEEDS)
     assert all("helped: AUC" in run["message"] for run in runs)
     assert found["auc"]["worst_gain"] > 0.01
-    assert found["f1_at_half"]["gain"] > 0
+    assert found["f1_half"]["gain"] > 0
     for run in runs:  # the migrated model starts above where the target's own ends
         assert run["steps_to_target_score"][run["kept_name"].partition(",")[0] + ", continued"]["epochs"] == 0
 

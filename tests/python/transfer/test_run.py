@@ -13,9 +13,8 @@ import polyscene as ps
 import pytest
 from polyscene.cli import main
 
-DATA = {
-    "name": "simulator", "users": 500, "events": 16, "items": 60, "interests": 5, "scenes": 3, "sparse_scene": 2, "sparsity": 0.1,
-}  # fmt: skip
+DATA = {"name": "simulator", "users": 500, "events": 16, "items": 60, "interests": 5, "scenes": 3}
+DATA |= {"sparse_scene": 2, "sparsity": 0.1}
 TRANSFER = {"mechanism": "migrate", "target": "scene_2"}
 
 
