@@ -157,7 +157,7 @@ def execute(
     Args:
         config: as `resolve` returns it.
         folder: the run folder, as `folder_for` returns it.
-        resume: go on from ``last.safetensors`` where it is there.
+        resume: go on from ``last.safetensors``, or the ``stages`` of a transfer, where they are there.
         callbacks: what shows the progress, see :meth:`Trainer.fit`.
         data: the data set of the config where it is loaded already.
 

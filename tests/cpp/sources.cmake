@@ -11,6 +11,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   data/simulator_test.cpp
   eval/metrics_test.cpp
   eval/scene_metrics_test.cpp
+  models/multi/specialist_test.cpp
   models/registry_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
@@ -32,4 +33,8 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/transformer_encoder_test.cpp
   train/optimizer_test.cpp
   train/schedule_test.cpp
+  transfer/anchored_test.cpp
+  transfer/fisher_test.cpp
+  transfer/fusion_test.cpp
+  transfer/match_test.cpp
 )

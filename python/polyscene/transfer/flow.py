@@ -83,6 +83,7 @@ class Migration:
         self.weights: dict[str, float] = {}
         self.candidates: list[Candidate] = []
         self.folds = self.evidence = 0
+        self.groups: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
 
     def run(self) -> tuple[Model, list[dict[str, Any]], dict[str, Any]]:
         """Runs the flow; what it returns stands at :func:`polyscene.transfer.migrate`."""
@@ -127,6 +128,18 @@ class Migration:
         self.model.load_state_dict(state)
         return scores(self.model, table)
 
+    def held_out(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and scores of all rows that chose: what a threshold can be tuned on.
+
+        Validation rows are scored by the candidate itself, folds of the training rows by models that were trained like
+        it without them.
+
+        Args:
+            name: of a candidate.
+        """
+        label = np.concatenate([label for label, _ in self.groups])
+        return label, np.concatenate([by[name] for _, by in self.groups])
+
     def validation_score(self, state: State) -> float:
         """Of a state on the target's validation rows (training rows without any), higher is better."""
         table = self.valid if self.valid is not None else self.rows
@@ -136,7 +149,7 @@ class Migration:
 
     def compare(self, candidates: list[Candidate]) -> dict[str, dict[str, Any]]:
         """Each candidate against the first, on validation rows and, if they are few, on folds of the training rows."""
-        groups: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        groups = self.groups
         if self.valid is not None:
             groups.append((self.valid.labels().numpy(), {c.name: self.score(c.state, self.valid) for c in candidates}))
         if self.valid is None or len(self.valid) < ENOUGH:

@@ -128,6 +128,8 @@ class Stages:
         self.done: list[Stage] = []
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for old in () if resume else self.folder.glob("*.safetensors"):
+                old.unlink()  # of another transfer, which a later resume must not find
 
     def fit(
         self, name: str, start: State, train: Any, valid: Any, tie: dict[str, Any] | None = None, epochs: int = 0
