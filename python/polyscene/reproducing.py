@@ -186,22 +186,18 @@ def _configs() -> Path:
 def _chosen(table: str, data: Any, overrides: Sequence[str]) -> tuple[list[tuple[str, str, dict[str, Any]]], list[str]]:
     """Part, run and config of each file, and notes on those left out."""
     top = _configs() / table
-    out, simulated, missing = [], False, []
-    for path in sorted(top.rglob("*.json")):
-        part = path.parent.relative_to(top).as_posix().replace(".", "")
-        config = runs.resolve(path, overrides)
-        made = config["dataset"]["name"] == _MADE_ON_THE_SPOT
-        simulated |= made
-        if not made and data is not None:
-            config = runs.resolve(path, overrides, data)
-        if not made and data is None:
-            missing.append(config["dataset"]["name"])
-        out.append((part, path.stem, config))
-    if not simulated or not missing:
-        return out, []
-    names = ", ".join(dict.fromkeys(missing))
-    note = f"{names}: left out, since no folder of the data was given; add --data DIR for that part."
-    return [each for each in out if each[2]["dataset"]["name"] == _MADE_ON_THE_SPOT], [note]
+    paths = {path: runs.resolve(path)["dataset"]["name"] for path in sorted(top.rglob("*.json"))}
+    notes = []
+    read = [name for name in dict.fromkeys(paths.values()) if name != _MADE_ON_THE_SPOT]
+    if data is None and read and _MADE_ON_THE_SPOT in paths.values():
+        paths = {path: name for path, name in paths.items() if name == _MADE_ON_THE_SPOT}
+        left_out = ", ".join(read)
+        notes = [f"{left_out}: left out, since no folder of the data was given; add --data DIR for that part."]
+    out = []
+    for path, name in paths.items():
+        config = runs.resolve(path, overrides, None if name == _MADE_ON_THE_SPOT else data)
+        out.append((path.parent.relative_to(top).as_posix().replace(".", ""), path.stem, config))
+    return out, notes
 
 
 def _figures(part: str, run: str, seed: int, done: runs.Run, folder: Path) -> dict[str, Any]:
