@@ -23,10 +23,26 @@ file(STRINGS ${TORCH_DIR}/version.py torch_version_line REGEX "^__version__")
 string(REGEX REPLACE ".*'([^']+)'.*" "\\1" POLYSCENE_TORCH_VERSION "${torch_version_line}")
 message(STATUS "polyscene ${PROJECT_VERSION} on torch ${POLYSCENE_TORCH_VERSION} in ${TORCH_DIR}")
 
+# Sources see the headers of torch and JSON under the build folder, so that the compiler cache knows them again in
+# another environment or checkout.
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/headers)
+file(CREATE_LINK ${TORCH_DIR}/include ${PROJECT_BINARY_DIR}/headers/torch SYMBOLIC)
+file(CREATE_LINK ${JSON_INCLUDE} ${PROJECT_BINARY_DIR}/headers/json SYMBOLIC)
+
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # Precompiled headers are only cached when these differences are declared harmless.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
-      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}
-      ${CCACHE_PROGRAM})
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_PCH_EXTSUM=1 ${CCACHE_PROGRAM})
 endif()
+
+# Precompiles `header` for `target`. The cache compares the sum written here, not the compiled header, whose bytes
+# differ from build to build.
+function(polyscene_precompile target header)
+  target_precompile_headers(${target} PRIVATE ${header})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
+  file(SHA256 ${header} sum)
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/CMakeFiles/${target}.dir/cmake_pch.hxx.gch.sum
+       CONTENT "${sum} torch ${POLYSCENE_TORCH_VERSION} ${EXT_SUFFIX} ${CMAKE_CXX_COMPILER_VERSION} ${POLYSCENE_NATIVE}\n")
+endfunction()

@@ -1,9 +1,12 @@
 # Target polyscene::torch from the wheel in TORCH_DIR. find_package(Torch) is not used: with a CUDA wheel it stops on
 # machines without the CUDA toolkit.
 if(NOT TARGET polyscene::torch)
+  if(NOT TORCH_INCLUDE)
+    set(TORCH_INCLUDE ${TORCH_DIR}/include)
+  endif()
   add_library(polyscene::torch INTERFACE IMPORTED)
   target_include_directories(polyscene::torch SYSTEM INTERFACE
-    ${TORCH_DIR}/include ${TORCH_DIR}/include/torch/csrc/api/include)
+    ${TORCH_INCLUDE} ${TORCH_INCLUDE}/torch/csrc/api/include)
   target_compile_features(polyscene::torch INTERFACE cxx_std_20)
   # torch ships its own fmt headers; a linked libfmt of another version would clash with them.
   target_compile_definitions(polyscene::torch INTERFACE FMT_HEADER_ONLY=1 _GLIBCXX_USE_CXX11_ABI=1)

@@ -51,8 +51,10 @@ void bind_columns(py::module_& m) {
       .def("list", &Strings::list)
       .def("__len__", &Strings::size);
   py::class_<Ragged>(m, "Ragged", "Lists of different length: list i is values[offsets[i]:offsets[i + 1]].")
-      .def(py::init([](torch::Tensor values, torch::Tensor offsets) { return Ragged{values, offsets}; }), py::arg("values"),
-           py::arg("offsets"))
+      .def(py::init([](torch::Tensor values, torch::Tensor offsets) {
+             return Ragged{values, offsets};
+           }),
+           py::arg("values"), py::arg("offsets"))
       .def_readonly("values", &Ragged::values)
       .def_readonly("offsets", &Ragged::offsets)
       .def("take", &Ragged::take, py::arg("rows"))
@@ -83,11 +85,12 @@ void bind_columns(py::module_& m) {
     out->check();
     return out;
   };
-  py::class_<Columns, std::shared_ptr<Columns>>(m, "Columns", "One source in columns, as stored: codes of all its ids and raw numbers.")
+  py::class_<Columns, std::shared_ptr<Columns>>(
+      m, "Columns", "One source in columns, as stored: codes of all its ids and raw numbers.")
       .def(py::init(make), py::kw_only(), py::arg("categorical"), py::arg("codes"), py::arg("ids"), py::arg("numeric"),
            py::arg("numbers"), py::arg("lists"), py::arg("list_codes"), py::arg("list_ids"), py::arg("scene"),
-           py::arg("scene_names"), py::arg("label") = py::none(), py::arg("weight") = py::none(), py::arg("time") = py::none(),
-           py::arg("interest") = py::none(), py::arg("interest_ids") = py::none())
+           py::arg("scene_names"), py::arg("label") = py::none(), py::arg("weight") = py::none(),
+           py::arg("time") = py::none(), py::arg("interest") = py::none(), py::arg("interest_ids") = py::none())
       .def_readonly("rows", &Columns::rows)
       .def_readonly("categorical", &Columns::categorical)
       .def_readonly("codes", &Columns::codes)
@@ -106,19 +109,22 @@ void bind_columns(py::module_& m) {
       .def_readonly("interest_ids", &Columns::interest_ids)
       .def("digest", torch::wrap_pybind_function_no_gil(&Columns::digest))
       .def("save", torch::wrap_pybind_function_no_gil(&Columns::save), py::arg("path"))
-      .def_static("open", [](const std::string& path) { return std::const_pointer_cast<Columns>(Columns::open(path)); },
-                  py::arg("path"))
+      .def_static(
+          "open", [](const std::string& path) { return std::const_pointer_cast<Columns>(Columns::open(path)); },
+          py::arg("path"))
       .def("__len__", [](const Columns& self) { return self.rows; });
 }
 
 void bind_schema(py::module_& m) {
-  py::class_<CategoricalField>(m, "CategoricalField", "A categorical field: row 0 unknown, row 1 missing, row r >= 2 is ids[r - 2].")
+  py::class_<CategoricalField>(m, "CategoricalField",
+                               "A categorical field: row 0 unknown, row 1 missing, row r >= 2 is ids[r - 2].")
       .def_readonly("name", &CategoricalField::name)
       .def_readonly("min_count", &CategoricalField::min_count)
       .def_readonly("side", &CategoricalField::side)
       .def_property_readonly("ids", [](const CategoricalField& self) { return self.ids.list(); })
       .def_property_readonly("rows", &CategoricalField::rows);
-  py::class_<NumericField>(m, "NumericField", "A numeric field: x -> (clip(fill(x)) - shift) / scale, fitted on training rows.")
+  py::class_<NumericField>(m, "NumericField",
+                           "A numeric field: x -> (clip(fill(x)) - shift) / scale, fitted on training rows.")
       .def_readonly("name", &NumericField::name)
       .def_readonly("scaling", &NumericField::scaling)
       .def_readonly("missing", &NumericField::missing)
@@ -136,7 +142,8 @@ void bind_schema(py::module_& m) {
       .def_readonly("max_length", &ListField::max_length)
       .def_property_readonly("ids", [](const ListField& self) { return self.ids.list(); })
       .def_property_readonly("rows", &ListField::rows);
-  py::class_<Schema, std::shared_ptr<Schema>>(m, "Schema", "What a model knows of the data; fitted on training rows only.")
+  py::class_<Schema, std::shared_ptr<Schema>>(m, "Schema",
+                                              "What a model knows of the data; fitted on training rows only.")
       .def_readonly("task", &Schema::task)
       .def_readonly("label", &Schema::label)
       .def_readonly("categorical", &Schema::categorical)
@@ -150,14 +157,17 @@ void bind_schema(py::module_& m) {
       .def_readonly("label_mean", &Schema::label_mean)
       .def_readonly("label_low", &Schema::label_low)
       .def_readonly("label_high", &Schema::label_high)
-      .def_readonly("reader", &Schema::reader, "JSON text: which column of a file is what, as the training data were read.")
+      .def_readonly("reader", &Schema::reader,
+                    "JSON text: which column of a file is what, as the training data were read.")
       .def_property_readonly("interests", [](const Schema& self) { return self.interests.list(); })
-      .def_property_readonly("user", [](const Schema& self) -> std::optional<std::string> {
-        return self.user < 0 ? std::nullopt : std::optional(self.categorical[self.user].name);
-      })
-      .def_property_readonly("item", [](const Schema& self) -> std::optional<std::string> {
-        return self.item < 0 ? std::nullopt : std::optional(self.categorical[self.item].name);
-      })
+      .def_property_readonly("user",
+                             [](const Schema& self) -> std::optional<std::string> {
+                               return self.user < 0 ? std::nullopt : std::optional(self.categorical[self.user].name);
+                             })
+      .def_property_readonly("item",
+                             [](const Schema& self) -> std::optional<std::string> {
+                               return self.item < 0 ? std::nullopt : std::optional(self.categorical[self.item].name);
+                             })
       .def_property_readonly("num_scenes", &Schema::num_scenes)
       .def_property_readonly("num_fields", &Schema::num_fields)
       .def_property_readonly("numeric_width", &Schema::numeric_width)
@@ -166,24 +176,33 @@ void bind_schema(py::module_& m) {
       .def("scene", torch::wrap_pybind_function(&Schema::scene), py::arg("name"), "Index of a scene.")
       .def("json", &Schema::json)
       .def("tensors", &Schema::tensors)
-      .def_static("from_json", [](const std::string& json, const std::map<std::string, torch::Tensor>& tensors) {
-        return std::const_pointer_cast<Schema>(Schema::from(json, tensors));
-      }, py::arg("json"), py::arg("tensors"))
+      .def_static(
+          "from_json",
+          [](const std::string& json, const std::map<std::string, torch::Tensor>& tensors) {
+            return std::const_pointer_cast<Schema>(Schema::from(json, tensors));
+          },
+          py::arg("json"), py::arg("tensors"))
       .def("__eq__", [](const Schema& self, const Schema& other) { return self.digest() == other.digest(); })
       .def("__hash__", [](const Schema& self) { return py::hash(py::str(self.digest())); })
-      .def(py::pickle(
-          [](const Schema& self) { return py::make_tuple(self.json(), self.tensors()); },
-          [](const py::tuple& state) {
-            return std::const_pointer_cast<Schema>(
-                Schema::from(state[0].cast<std::string>(), state[1].cast<std::map<std::string, torch::Tensor>>()));
-          }));
+      .def(py::pickle([](const Schema& self) { return py::make_tuple(self.json(), self.tensors()); },
+                      [](const py::tuple& state) {
+                        return std::const_pointer_cast<Schema>(Schema::from(
+                            state[0].cast<std::string>(), state[1].cast<std::map<std::string, torch::Tensor>>()));
+                      }));
   m.def(
       "fit_schema",
       [](const Columns& columns, const torch::Tensor& train_rows, const std::string& task, const std::string& label,
          const std::string& user, const std::string& item, int64_t min_count, const std::string& unseen_scene,
          const std::vector<py::dict>& numeric, const std::vector<py::dict>& lists, const std::string& reader) {
-        const FitOptions options{task, label, user, item, min_count, unseen_scene, map_list(numeric, numeric_field),
-                                 map_list(lists, list_field), reader};
+        const FitOptions options{task,
+                                 label,
+                                 user,
+                                 item,
+                                 min_count,
+                                 unseen_scene,
+                                 map_list(numeric, numeric_field),
+                                 map_list(lists, list_field),
+                                 reader};
         py::gil_scoped_release release;
         return std::const_pointer_cast<Schema>(fit_schema(columns, train_rows, options));
       },
@@ -194,8 +213,8 @@ void bind_schema(py::module_& m) {
 
 void bind_batch(py::module_& m) {
   py::class_<Events>(m, "Events", "What users did before each row of a batch, oldest first.")
-      .def(py::init([](torch::Tensor offsets, torch::Tensor item, torch::Tensor scene, torch::Tensor label, torch::Tensor time,
-                       std::optional<Ragged> interest) {
+      .def(py::init([](torch::Tensor offsets, torch::Tensor item, torch::Tensor scene, torch::Tensor label,
+                       torch::Tensor time, std::optional<Ragged> interest) {
              return Events{offsets, item, scene, label, time, interest.value_or(Ragged())};
            }),
            py::arg("offsets"), py::arg("item"), py::arg("scene"), py::arg("label"), py::arg("time"),
@@ -205,31 +224,51 @@ void bind_batch(py::module_& m) {
       .def_readonly("scene", &Events::scene)
       .def_readonly("label", &Events::label)
       .def_readonly("time", &Events::time)
-      .def_property_readonly("interest", [](const Events& self) { return self.interest.defined() ? std::optional(self.interest) : std::nullopt; });
-  const auto optional = [](torch::Tensor Batch::* member) {
-    return [member](const Batch& self) { return (self.*member).defined() ? std::optional(self.*member) : std::nullopt; };
+      .def_property_readonly("interest", [](const Events& self) {
+        return self.interest.defined() ? std::optional(self.interest) : std::nullopt;
+      });
+  const auto optional = [](torch::Tensor Batch::*member) {
+    return
+        [member](const Batch& self) { return (self.*member).defined() ? std::optional(self.*member) : std::nullopt; };
   };
   py::class_<Batch>(m, "Batch", "Rows of a table as tensors.")
       .def(py::init<>())
-      .def_readwrite("categorical", &Batch::categorical, "int32 [B, F], rows of each field's vocabulary (0 unknown, 1 missing).")
+      .def_readwrite("categorical", &Batch::categorical,
+                     "int32 [B, F], rows of each field's vocabulary (0 unknown, 1 missing).")
       .def_readwrite("numeric", &Batch::numeric, "float32 [B, M], preprocessed.")
       .def_readwrite("sequence", &Batch::sequence, "Multi-hot and sequence columns by name.")
       .def_readwrite("scene", &Batch::scene, "int64 [B].")
-      .def_property("scene_offsets", optional(&Batch::scene_offsets), [](Batch& self, torch::Tensor value) { self.scene_offsets = value; },
-                    "int64 [S + 1] on the CPU when rows are grouped by scene, else None.")
-      .def_property("label", optional(&Batch::label), [](Batch& self, torch::Tensor value) { self.label = value; }, "float32 [B] or None.")
-      .def_property("weight", optional(&Batch::weight), [](Batch& self, torch::Tensor value) { self.weight = value; }, "float32 [B] or None.")
+      .def_property(
+          "scene_offsets", optional(&Batch::scene_offsets),
+          [](Batch& self, torch::Tensor value) { self.scene_offsets = value; },
+          "int64 [S + 1] on the CPU when rows are grouped by scene, else None.")
+      .def_property(
+          "label", optional(&Batch::label), [](Batch& self, torch::Tensor value) { self.label = value; },
+          "float32 [B] or None.")
+      .def_property(
+          "weight", optional(&Batch::weight), [](Batch& self, torch::Tensor value) { self.weight = value; },
+          "float32 [B] or None.")
       .def_property_readonly("user", optional(&Batch::user), "int64 [B] or None.")
       .def_property_readonly("item", optional(&Batch::item), "int64 [B] or None.")
       .def_property_readonly("time", optional(&Batch::time), "int64 [B] or None.")
       .def_readonly("row", &Batch::row, "int64 [B], positions in the table.")
-      .def_property_readonly("interest", [](const Batch& self) { return self.interest.defined() ? std::optional(self.interest) : std::nullopt; })
-      .def_property("history", [](const Batch& self) { return self.history.defined() ? std::optional(self.history) : std::nullopt; },
-                    [](Batch& self, const Events& events) { self.history = events; })
+      .def_property_readonly(
+          "interest",
+          [](const Batch& self) { return self.interest.defined() ? std::optional(self.interest) : std::nullopt; })
+      .def_property(
+          "history",
+          [](const Batch& self) { return self.history.defined() ? std::optional(self.history) : std::nullopt; },
+          [](Batch& self, const Events& events) { self.history = events; })
       .def_readonly("schema_digest", &Batch::schema_digest)
       .def("take", torch::wrap_pybind_function_no_gil(&Batch::take), py::arg("index"), "Rows `index` in that order.")
-      .def("take", [](const Batch& self, const std::vector<int64_t>& index) { return self.take(torch::tensor(index, torch::kInt64)); }, py::arg("index"))
-      .def("to", [](const Batch& self, const torch::Device& device) { return self.to(device); }, py::arg("device"))
+      .def(
+          "take",
+          [](const Batch& self, const std::vector<int64_t>& index) {
+            return self.take(torch::tensor(index, torch::kInt64));
+          },
+          py::arg("index"))
+      .def(
+          "to", [](const Batch& self, const torch::Device& device) { return self.to(device); }, py::arg("device"))
       .def("__len__", &Batch::size);
 }
 
@@ -240,56 +279,78 @@ void bind_table(py::module_& m) {
       return out.defined() ? std::optional(out) : std::nullopt;
     };
   };
-  py::class_<History, std::shared_ptr<History>>(m, "History", "Behaviour of users in the training rows, and the catalogue of items.")
-      .def_static("fit", [](const Table& train) { return std::const_pointer_cast<History>(History::fit(train)); }, py::arg("train"),
-                  py::call_guard<py::gil_scoped_release>())
-      .def("before", [](const History& self, const torch::Tensor& user, std::optional<torch::Tensor> time,
-                        std::optional<torch::Tensor> row, int64_t length) {
-             return self.before(user, time.value_or(torch::Tensor()), row.value_or(torch::Tensor()), length);
-           },
-           py::arg("user"), py::arg("time") = py::none(), py::arg("row") = py::none(), py::arg("length") = kDefaultHistory)
-      .def("append", [](const History& self, const torch::Tensor& user, const Events& events) {
-             return std::const_pointer_cast<History>(self.append(user, events));
-           }, py::arg("user"), py::arg("events"))
+  // Declared before what takes it, so that signatures name it.
+  py::class_<Table, std::shared_ptr<Table>> table(m, "Table", "Rows of a source, seen through a schema.");
+  py::class_<History, std::shared_ptr<History>>(m, "History",
+                                                "Behaviour of users in the training rows, and the catalogue of items.")
+      .def_static(
+          "fit", [](const Table& train) { return std::const_pointer_cast<History>(History::fit(train)); },
+          py::arg("train"), py::call_guard<py::gil_scoped_release>())
+      .def(
+          "before",
+          [](const History& self, const torch::Tensor& user, std::optional<torch::Tensor> time,
+             std::optional<torch::Tensor> row, int64_t length) {
+            return self.before(user, time.value_or(torch::Tensor()), row.value_or(torch::Tensor()), length);
+          },
+          py::arg("user"), py::arg("time") = py::none(), py::arg("row") = py::none(),
+          py::arg("length") = kDefaultHistory)
+      .def(
+          "append",
+          [](const History& self, const torch::Tensor& user, const Events& events) {
+            return std::const_pointer_cast<History>(self.append(user, events));
+          },
+          py::arg("user"), py::arg("events"))
       .def_readonly("offsets", &History::offsets)
       .def_readonly("item_count", &History::item_count)
       .def("tensors", &History::tensors)
-      .def_static("from_tensors", [](std::shared_ptr<Schema> schema, const std::map<std::string, torch::Tensor>& tensors) {
-             return std::const_pointer_cast<History>(History::from(schema, tensors));
-           }, py::arg("schema"), py::arg("tensors"));
-  py::class_<Table, std::shared_ptr<Table>>(m, "Table", "Rows of a source, seen through a schema.")
-      .def(py::init([](std::shared_ptr<Columns> columns, std::shared_ptr<Schema> schema, std::optional<torch::Tensor> rows,
-                       const std::string& role) {
+      .def_static(
+          "from_tensors",
+          [](std::shared_ptr<Schema> schema, const std::map<std::string, torch::Tensor>& tensors) {
+            return std::const_pointer_cast<History>(History::from(schema, tensors));
+          },
+          py::arg("schema"), py::arg("tensors"));
+  table
+      .def(py::init([](std::shared_ptr<Columns> columns, std::shared_ptr<Schema> schema,
+                       std::optional<torch::Tensor> rows, const std::string& role) {
              return std::make_shared<Table>(columns, schema, rows.value_or(torch::Tensor()), role);
            }),
            py::arg("columns"), py::arg("schema"), py::arg("rows") = py::none(), py::arg("role") = "",
            py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("size", &Table::size)
       .def_property_readonly("role", &Table::role)
-      .def_property_readonly("rows", [](const Table& self) {
-        return self.rows().defined() ? self.rows() : torch::arange(self.size());
-      })
-      .def_property_readonly("schema", [](const Table& self) { return std::const_pointer_cast<Schema>(self.schema_ptr()); })
-      .def_property_readonly("columns", [](const Table& self) { return std::const_pointer_cast<Columns>(self.columns()); })
-      .def_property("history", [](const Table& self) { return std::const_pointer_cast<History>(self.history()); },
-                    [](Table& self, std::shared_ptr<History> history) { self.set_history(history); })
+      .def_property_readonly(
+          "rows", [](const Table& self) { return self.rows().defined() ? self.rows() : torch::arange(self.size()); })
+      .def_property_readonly("schema",
+                             [](const Table& self) { return std::const_pointer_cast<Schema>(self.schema_ptr()); })
+      .def_property_readonly("columns",
+                             [](const Table& self) { return std::const_pointer_cast<Columns>(self.columns()); })
+      .def_property(
+          "history", [](const Table& self) { return std::const_pointer_cast<History>(self.history()); },
+          [](Table& self, std::shared_ptr<History> history) { self.set_history(history); })
       .def("scenes", &Table::scenes)
       .def("labels", optional(&Table::labels))
       .def("users", optional(&Table::users))
       .def("items", optional(&Table::items))
       .def("times", optional(&Table::times))
-      .def("take", [](const Table& self, const torch::Tensor& positions) { return std::make_shared<Table>(self.take(positions)); },
-           py::arg("positions"))
-      .def("batch", [](const Table& self, const torch::Tensor& positions, bool grouped, int64_t history) {
-             return self.batch(positions, grouped, history);
-           },
-           py::arg("positions"), py::arg("grouped") = false, py::arg("history") = kDefaultHistory,
-           py::call_guard<py::gil_scoped_release>())
+      .def(
+          "take",
+          [](const Table& self, const torch::Tensor& positions) {
+            return std::make_shared<Table>(self.take(positions));
+          },
+          py::arg("positions"))
+      .def(
+          "batch",
+          [](const Table& self, const torch::Tensor& positions, bool grouped, int64_t history) {
+            return self.batch(positions, grouped, history);
+          },
+          py::arg("positions"), py::arg("grouped") = false, py::arg("history") = kDefaultHistory,
+          py::call_guard<py::gil_scoped_release>())
       .def("digest", torch::wrap_pybind_function_no_gil(&Table::digest))
       .def("__len__", &Table::size);
   py::class_<Batches>(m, "Batches", "Walks a table in batches grouped by scene.")
-      .def(py::init<const Table&, int64_t, bool, uint64_t, int64_t, int64_t>(), py::arg("table"), py::arg("batch_size") = 4096,
-           py::arg("shuffle") = false, py::arg("seed") = 0, py::arg("epoch") = 0, py::arg("history") = 0, py::keep_alive<1, 2>())
+      .def(py::init<const Table&, int64_t, bool, uint64_t, int64_t, int64_t>(), py::arg("table"),
+           py::arg("batch_size") = 4096, py::arg("shuffle") = false, py::arg("seed") = 0, py::arg("epoch") = 0,
+           py::arg("history") = 0, py::keep_alive<1, 2>())
       .def("__len__", &Batches::count)
       .def("__iter__", [](py::object self) { return self; })
       .def("__next__", [](Batches& self) {

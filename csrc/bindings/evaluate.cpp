@@ -13,7 +13,7 @@ using torch::wrap_pybind_function;
 
 namespace {
 
-py::dict to_python(const eval::Evaluation& evaluation) {
+py::dict evaluation_dict(const eval::Evaluation& evaluation) {
   py::dict out;
   out["metrics"] = evaluation.metrics;
   out["scene_names"] = evaluation.scene_names;
@@ -29,13 +29,14 @@ py::dict to_python(const eval::Evaluation& evaluation) {
 
 void bind_evaluate(py::module_& parent) {
   auto m = parent.def_submodule("eval");
-  const auto evaluate = [](models::Model& model, const data::Table& table, const std::vector<std::string>& metrics, double threshold) {
+  const auto evaluate = [](models::Model& model, const data::Table& table, const std::vector<std::string>& metrics,
+                           double threshold) {
     std::pair<eval::Evaluation, torch::Tensor> measured;
     {
       const py::gil_scoped_release no_gil;
       measured = eval::evaluate(model, table, metrics, threshold);
     }
-    auto out = to_python(measured.first);
+    auto out = evaluation_dict(measured.first);
     out["logits"] = measured.second;
     return out;
   };
@@ -49,14 +50,14 @@ void bind_evaluate(py::module_& parent) {
     eval::Recommendation out;
     {
       const py::gil_scoped_release no_gil;
-      out = eval::recommend(model, {user, user_fields.value_or(torch::Tensor()), events.value_or(data::Events()), scene, k,
-                                    exclude_seen});
+      out = eval::recommend(model, {user, user_fields.value_or(torch::Tensor()), events.value_or(data::Events()), scene,
+                                    k, exclude_seen});
     }
     return py::make_tuple(out.item, out.scene, out.score, out.known);
   };
-  m.def("recommend", wrap_pybind_function(recommend), py::arg("model"), py::arg("user"), py::arg("user_fields") = py::none(),
-        py::arg("events") = py::none(), py::arg("scene") = -1, py::arg("k") = 10, py::arg("exclude_seen") = true,
-        "Returns (items [U, k], scenes [U, k], scores [U, k], known [U]).");
+  m.def("recommend", wrap_pybind_function(recommend), py::arg("model"), py::arg("user"),
+        py::arg("user_fields") = py::none(), py::arg("events") = py::none(), py::arg("scene") = -1, py::arg("k") = 10,
+        py::arg("exclude_seen") = true, "Returns (items [U, k], scenes [U, k], scores [U, k], known [U]).");
 }
 
 }  // namespace polyscene::bindings

@@ -13,7 +13,8 @@ using data::Simulation;
 void bind_simulator(py::module_& parent) {
   auto m = parent.def_submodule("data");
   py::class_<Simulation>(m, "Simulation", "Simulated events, and the truth that made them.")
-      .def_property_readonly("columns", [](const Simulation& self) { return std::const_pointer_cast<data::Columns>(self.columns); })
+      .def_property_readonly(
+          "columns", [](const Simulation& self) { return std::const_pointer_cast<data::Columns>(self.columns); })
       .def_readonly("transition", &Simulation::transition, "float64 [S, S, K, K], noise mixed in.")
       .def_readonly("transition_end", &Simulation::transition_end, "float64 [S, S, K, K], on the last day.")
       .def_readonly("initial", &Simulation::initial, "float64 [S, K], first interest in each scene.")

@@ -17,7 +17,7 @@ using torch::wrap_pybind_function_no_gil;
 
 namespace {
 
-py::dict to_python(const Epoch& line) {
+py::dict epoch_row(const Epoch& line) {
   py::dict out;
   out["epoch"] = line.epoch;
   out["phase"] = line.phase;
@@ -51,7 +51,7 @@ py::tuple fit(const Trainer& self, models::Model& model, const data::Table& trai
   if (!epoch.is_none()) {
     callbacks.epoch = [&](const Epoch& line) {
       const py::gil_scoped_acquire gil;
-      epoch(to_python(line));
+      epoch(epoch_row(line));
     };
   }
   FitResult result;
@@ -60,7 +60,7 @@ py::tuple fit(const Trainer& self, models::Model& model, const data::Table& trai
     result = self.fit(model, train, valid, callbacks, checkpoint, resume);
   }
   py::list history;
-  for (const auto& line : result.history) history.append(to_python(line));
+  for (const auto& line : result.history) history.append(epoch_row(line));
   return py::make_tuple(history, result.best_epoch, result.interrupted);
 }
 
@@ -70,28 +70,30 @@ void bind_trainer(py::module_& m) {
              return std::make_unique<Trainer>(options_from<TrainOptions>("Trainer", to_options("Trainer", options)));
            })),
            py::arg("options"))
-      .def_property_readonly("options", [](const Trainer& self) { return bindings::to_python(to_map(self.options())); })
+      .def_property_readonly("options", [](const Trainer& self) { return to_python(to_map(self.options())); })
       .def("monitor", &Trainer::monitor, py::arg("task"))
       .def("fit", wrap_pybind_function(fit), py::arg("model"), py::arg("train"), py::arg("valid") = nullptr,
-           py::arg("progress") = py::none(), py::arg("epoch") = py::none(), py::arg("checkpoint") = "", py::arg("resume") = false,
-           "Returns (history, best epoch, whether it was interrupted).");
+           py::arg("progress") = py::none(), py::arg("epoch") = py::none(), py::arg("checkpoint") = "",
+           py::arg("resume") = false, "Returns (history, best epoch, whether it was interrupted).");
 }
 
 void bind_checkpoint(py::module_& m) {
   const auto write = [](const std::string& path, const std::string& model, const py::dict& options,
                         std::shared_ptr<data::Schema> schema, std::shared_ptr<data::History> history,
-                        const std::map<std::string, torch::Tensor>& state, const std::map<std::string, std::string>& metadata) {
+                        const std::map<std::string, torch::Tensor>& state,
+                        const std::map<std::string, std::string>& metadata) {
     const auto values = to_options(model, options);
     const py::gil_scoped_release no_gil;
     write_checkpoint(path, {model, values, schema, history, state, {}, metadata});
   };
-  m.def("write_checkpoint", wrap_pybind_function(write), py::arg("path"), py::kw_only(), py::arg("model"), py::arg("options"),
-        py::arg("schema"), py::arg("history"), py::arg("state"), py::arg("metadata"), "Writes one safetensors file, atomically.");
+  m.def("write_checkpoint", wrap_pybind_function(write), py::arg("path"), py::kw_only(), py::arg("model"),
+        py::arg("options"), py::arg("schema"), py::arg("history"), py::arg("state"), py::arg("metadata"),
+        "Writes one safetensors file, atomically.");
   const auto read = [](const std::string& path) {
     auto checkpoint = read_checkpoint(path);
     py::dict out;
     out["model"] = checkpoint.model;
-    out["options"] = bindings::to_python(checkpoint.options);
+    out["options"] = to_python(checkpoint.options);
     out["schema"] = std::const_pointer_cast<data::Schema>(checkpoint.schema);
     out["history"] = std::const_pointer_cast<data::History>(checkpoint.history);
     out["state"] = checkpoint.state;
@@ -110,7 +112,8 @@ void bind_train(py::module_& parent) {
   bind_checkpoint(m);
   m.def("resolve_config", wrap_pybind_function(&resolve_config), py::arg("text"), py::arg("source") = "config",
         py::arg("overrides") = std::vector<std::string>(), "Checks a config and fills in every default; JSON text.");
-  m.def("section_fields", wrap_pybind_function([](const std::string& section) { return bindings::to_python(section_fields(section)); }),
+  m.def("section_fields",
+        wrap_pybind_function([](const std::string& section) { return to_python(section_fields(section)); }),
         py::arg("section"), "Fields of a config section as (name, type, default, doc).");
 }
 

@@ -21,7 +21,9 @@ if _build.TORCH_VERSION.split("+")[0] != torch.__version__.split("+")[0]:
         "with `pip install --force-reinstall --no-deps .`"
     )
 
-from polyscene import _C
+from polyscene import _C, _logging
+
+_logging.start()
 
 __all__ = ["_C", "__version__", "cmake_prefix_path"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import torch
@@ -58,6 +60,7 @@ class Model(Module):
     """
 
     _traceable = False
+    _sparse_gradients: bool = False
     _cpp_name: ClassVar[str] = ""
     """Registered name of the C++ model behind a class; empty for models written in Python."""
     _registered_name: ClassVar[str] = ""
@@ -107,6 +110,7 @@ class Model(Module):
         if not self._is_cpp():
             raise TypeError(f"{type(self).__name__}: a Python model must define forward(batch)")
         self._check()
+        self._check_batch("forward", batch)
         return self._impl.forward(batch)
 
     def loss(self, batch: Any) -> torch.Tensor:
@@ -116,11 +120,13 @@ class Model(Module):
             ValueError: the batch has no label, or was encoded with another schema.
         """
         self._check()
+        self._check_batch("loss", batch)
         return self._impl.loss(batch)
 
     def explain(self, batch: Any) -> dict[str, torch.Tensor]:
         """Returns what else a forward computes, by name: attention, interests, transitions, experts, gates."""
         self._check()
+        self._check_batch("explain", batch)
         return dict(self._impl.explain(batch))
 
     def prepare(self, train: Any) -> None:
@@ -152,14 +158,14 @@ class Model(Module):
 
     def sparse_gradients(self, on: bool = True) -> None:
         """Turns sparse gradients of lookup tables on or off; the trainer decides for itself."""
+        self._sparse_gradients = on
         if self._is_cpp():
             self._impl.sparse_gradients(on)
-            self._sparse_gradients = on
             return
         for _, child in self._children_with_tables():
             if isinstance(child, Model):
                 child.sparse_gradients(on)
-            else:
+            elif isinstance(child, nn.Embedding | nn.EmbeddingBag):
                 child.sparse = on
 
     def predict(self, source: Any) -> Any:
@@ -226,6 +232,13 @@ class Model(Module):
         """Options, as in the call that makes the model."""
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
 
+    def _check_batch(self, method: str, batch: Any) -> None:
+        if not isinstance(batch, _C.data.Batch):
+            raise TypeError(
+                f"{self.name}: {method} wants a polyscene.Batch, got {type(batch).__name__}; "
+                "table.batch(rows) makes one"
+            )
+
     def _is_cpp(self) -> bool:
         return bool(self.__dict__.get("_sealed"))
 
@@ -234,7 +247,7 @@ class Model(Module):
             super()._check()
 
     def _children_with_tables(self) -> list[tuple[str, nn.Module]]:
-        found = []
+        found: list[tuple[str, nn.Module]] = []
         stack = list(self.named_children())
         while stack:
             path, child = stack.pop(0)
@@ -266,11 +279,23 @@ class Model(Module):
                 warnings.warn(f"{type(self).__name__}: forward hooks do not fire in the C++ trainer", stacklevel=3)
             return self._impl
         self._connect()
-        tensors = [(name, tensor, False) for name, tensor in self.named_parameters()]
-        tensors += [(name, tensor, True) for name, tensor in self.named_buffers()]
-        self._impl.adopt(tensors)
+        parameters = [(name, tensor, False) for name, tensor in self.named_parameters()]
+        self._impl.adopt([*parameters, *((name, tensor, True) for name, tensor in self.named_buffers())])
         self._impl.set_training("", self.training)
         return self._impl
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[Any]:
+        """The C++ side while trainer or evaluator have it; then every part gets its own mode back."""
+        modes = [(module, module.training) for module in self.modules()]
+        sparse = [(module, module._sparse_gradients) for module in self.modules() if isinstance(module, Model)]
+        try:
+            yield self._native()
+        finally:
+            for module, training in modes:
+                module.training = training
+            for module, on in sparse:
+                module.sparse_gradients(on)
 
     def _state(self) -> dict[str, Any]:
         state = super()._state()
@@ -289,8 +314,7 @@ class Model(Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         if self._is_cpp():
             super().__setstate__(state)
-            if self.__dict__.get("_sparse_gradients"):
-                self.sparse_gradients(True)
+            self.sparse_gradients(self._sparse_gradients)
         else:
             self.__dict__.update(state["attributes"])
             self._connect()

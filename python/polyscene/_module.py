@@ -17,6 +17,9 @@ _OWN = frozenset({"_parameters", "_buffers", "_modules", "_impl", "_path", "_typ
 class _Mirrored(nn.Module):
     """What the root and the groups below it share: changes that C++ would not see are refused, modes are forwarded."""
 
+    _impl: Any  # the C++ object of the root
+    _path: str  # dotted, "" for the root
+
     def __setattr__(self, name: str, value: Any) -> None:
         if not self.__dict__.get("_sealed"):
             super().__setattr__(name, value)
@@ -78,17 +81,17 @@ class _Mirrored(nn.Module):
         return self
 
     def _write(self, name: str, tensor: torch.Tensor, fn: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        grad = tensor.grad if tensor.requires_grad else None
+        grad = tensor.grad
         with torch.no_grad():
             new = fn(tensor)
-            new_grad = None if grad is None else fn(grad)
+            new_grad = fn(grad) if grad is not None else grad
         if new.is_meta or not torch._has_compatible_shallow_copy_type(tensor, new):
             raise TypeError(
                 f"{self._get_name()}: '{name}' cannot become a tensor on device '{new.device}' of layout {new.layout}; "
                 "C++ computes with the tensor itself. For shapes without storage use export_form()."
             )
         tensor.data = new
-        if grad is not None:
+        if grad is not None and new_grad is not None:
             grad.data = new_grad
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
@@ -141,6 +144,8 @@ class Module(_Mirrored):
     the meta device.
     """
 
+    _call: tuple[tuple[Any, ...], dict[str, Any]]
+    _mirrored: list[tuple[str, dict[str, torch.Tensor | None], str, torch.Tensor]]  # path, its dict, key there, tensor
     _traceable = True
     """Whether ``torch.jit.trace`` sees all that forward does; not so where it groups rows or runs raw loops."""
 

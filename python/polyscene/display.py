@@ -85,10 +85,13 @@ def print_result(result: Result, console: Console | None = None) -> None:
     from rich.text import Text
 
     console = console or Console()
-    for table in result_tables(result, console.width if console.is_terminal else None):
-        console.print(table, width=None if console.is_terminal else 10_000, crop=False, no_wrap=True)
-    for note in _footnotes(result):
-        console.print(Text(note, style="dim"))
+    if console.is_terminal or console.is_jupyter:
+        for table in result_tables(result, console.width):
+            console.print(table)
+        for note in _footnotes(result):
+            console.print(Text(note, style="dim"))
+    else:
+        print(tables_as_text(result), file=console.file)
     if result.transfer and result.transfer.get("message"):
         style = "green" if result.transfer.get("helped") else "yellow"
         console.print(Text(str(result.transfer["message"]), style=style))
@@ -98,7 +101,7 @@ def epoch_line(row: Mapping[str, Any], total_epochs: int | None, monitor: str | 
     """One line about an epoch, from a row of ``history.jsonl``."""
     width = len(str(total_epochs or row["epoch"]))
     parts = [f"epoch {row['epoch']:>{width}}" + (f"/{total_epochs}" if total_epochs else "")]
-    if row.get("phase") not in (None, "", "train"):
+    if row.get("phase") not in (None, "", "train", "fit"):
         parts.append(str(row["phase"]))
     parts.append(f"loss {_number(row.get('train_loss'))}")
     valid = row.get("valid") or {}

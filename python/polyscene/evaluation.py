@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ def table_for(model: Model, source: Any) -> Any:
     if isinstance(source, Table):
         table = source
     elif hasattr(source, "tables"):
-        table = source.test or source.table
+        table = source.test if source.test is not None else source.table
     else:
         from polyscene.data import encode
 
@@ -38,7 +38,8 @@ def table_for(model: Model, source: Any) -> Any:
 
 def scores(model: Model, table: Any) -> np.ndarray:
     """Probabilities (ctr) or ratings of all rows in table order, float [n]."""
-    logits = _C.eval.predict_logits(model._native(), table)
+    with model._running() as native:
+        logits = _C.eval.predict_logits(native, table)
     if model.schema.task == "rating":
         return logits.numpy()
     return logits.double().sigmoid().numpy()
@@ -50,6 +51,7 @@ def predict(model: Model, source: Any) -> np.ndarray:
     Raises:
         ValueError: the source does not fit the model's schema.
     """
+    _check_model("predict", model)
     return scores(model, table_for(model, source))
 
 
@@ -86,13 +88,17 @@ def evaluate(
         >>> sorted(ps.evaluate(model, data.test, metrics=["auc", "f1"]).overall)
         ['auc', 'f1']
     """
-    if not 0 < threshold < 1:
-        raise ValueError(f"evaluate: threshold must be in (0, 1), got {threshold}")
+    _check_model("evaluate", model)
+    if isinstance(threshold, str) or not 0 < threshold < 1:
+        raise ValueError(f"evaluate: threshold must be in (0, 1), got {threshold!r}")
+    if isinstance(metrics, str):
+        raise TypeError(f"evaluate: metrics must be a list of names, got {metrics!r}; write metrics=[{metrics!r}]")
     table = table_for(model, table)
     label = table.labels()
     if label is None:
         raise ValueError("evaluate: the table has no label column")
-    measured = _C.eval.evaluate(model._native(), table, list(metrics or ()), threshold)
+    with model._running() as native:
+        measured = _C.eval.evaluate(native, table, list(metrics or ()), threshold)
     values = predict_arrays(model, table, measured.pop("logits"))
     positive = label.numpy() > 0.5
     counts = {}
@@ -113,6 +119,11 @@ def evaluate(
     )
     out.predictions = values
     return out
+
+
+def _check_model(owner: str, model: Any) -> None:
+    if not isinstance(model, Model):
+        raise TypeError(f"{owner}: wanted a polyscene.Model, got {type(model).__name__}")
 
 
 def predict_arrays(model: Model, table: Any, logits: torch.Tensor) -> Predictions:
@@ -183,21 +194,27 @@ def recommend(
     Raises:
         ValueError: an unknown scene or field, an event without a user or an item, a model that was not trained.
     """
+    _check_model("recommend", model)
     schema = model.schema
     if schema.user is None or schema.item is None:
         raise ValueError("recommend: the data must name a user and an item column")
-    ids = [_text(user) for user in users]
+    if isinstance(users, (str, bytes)) or not isinstance(users, Iterable):
+        raise TypeError(f"recommend: users must be a list of ids, got {users!r}; write [{users!r}]")
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"recommend: k must be a whole number of at least 1, got {k!r}")
+    ids = [_text(user) for user in (users.tolist() if hasattr(users, "tolist") else users)]
     rows = _Rows(schema)
     user = torch.tensor([rows.of(schema.user, each) for each in ids], dtype=torch.int64)
     code = -1 if scene is None else schema.scene(scene)
     fields = None if profile is None else _profile(model, rows, user, profile)
     given = None if not events else _events(schema, rows, ids, events)
-    item, where, score, known = _C.eval.recommend(model._native(), user, fields, given, code, k, exclude_seen)
+    with model._running() as native:
+        item, where, score, known = _C.eval.recommend(native, user, fields, given, code, k, exclude_seen)
     if not bool(known.all()):
         strangers = [each for each, is_known in zip(ids, known.tolist(), strict=True) if not is_known]
         warnings.warn(
-            f"recommend: nothing is known of {len(strangers)} users ({', '.join(strangers[:3])}...), served by popularity; "
-            "give events or profile",
+            f"recommend: nothing is known of {len(strangers)} users ({', '.join(strangers[:3])}...), "
+            "served by popularity; give events or profile",
             stacklevel=2,
         )
     names = np.asarray([None, None, *schema.categorical[schema.field(schema.item)].ids, None], dtype=object)
@@ -238,9 +255,13 @@ def _profile(model: Model, rows: _Rows, user: torch.Tensor, given: Mapping[str, 
         index = schema.field(name)
         if sides[name] != "user":
             known = [each for each, side in sides.items() if side == "user"]
-            raise ValueError(f"recommend: profile field '{name}' does not belong to users; those that do: {', '.join(known)}")
+            raise ValueError(
+                f"recommend: profile field '{name}' does not belong to users; those that do: {', '.join(known)}"
+            )
         if len(values) != len(user):
-            raise ValueError(f"recommend: profile field '{name}' must have a value a user, {len(user)}, got {len(values)}")
+            raise ValueError(
+                f"recommend: profile field '{name}' must have a value a user, {len(user)}, got {len(values)}"
+            )
         out[:, index] = torch.tensor([rows.of(name, each) for each in values], dtype=torch.int32)
     return out
 
@@ -251,18 +272,25 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
     for number, event in enumerate(events, 1):
         for key in ("user", "item"):
             if key not in event:
-                raise ValueError(f"recommend: event {number} must have '{key}', got {', '.join(map(str, event)) or 'nothing'}")
+                raise ValueError(
+                    f"recommend: event {number} must have '{key}', got {', '.join(map(str, event)) or 'nothing'}"
+                )
         unknown = [key for key in event if key not in ("user", "item", "scene", "label", "time", "interest")]
         if unknown:
             raise ValueError(
-                f"recommend: event {number} has an unknown key '{unknown[0]}'; known: user, item, scene, label, time, interest"
+                f"recommend: event {number} has an unknown key '{unknown[0]}'; "
+                "known: user, item, scene, label, time, interest"
                 + _C.core.suggestion(unknown[0], ["user", "item", "scene", "label", "time", "interest"])
             )
         if (text := _text(event["user"])) in place:
             mine[place[text]].append(event)
     flat = [event for each in mine for event in each]
+    for number, event in enumerate(events, 1):
+        _check_event(schema, number, event)
     offsets = torch.tensor([0, *np.cumsum([len(each) for each in mine])], dtype=torch.int64)
-    scene = torch.tensor([schema.scene(e["scene"]) if "scene" in e else 0 for e in flat], dtype=torch.int64)
+    scene = torch.tensor(
+        [schema.scene(e["scene"]) if e.get("scene") is not None else 0 for e in flat], dtype=torch.int64
+    )
     ragged = None
     if names := schema.interests:
         lists = [_interests(names, event.get("interest")) for event in flat]
@@ -276,6 +304,20 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
         torch.tensor([int(e.get("time", 2**62)) for e in flat], dtype=torch.int64),
         ragged,
     )
+
+
+def _check_event(schema: Any, number: int, event: Mapping[str, Any]) -> None:
+    where = f"recommend: event {number}"
+    if event.get("scene") is not None and event["scene"] not in schema.scenes:
+        raise ValueError(
+            f"{where}: unknown scene {event['scene']!r}; known scenes: {', '.join(schema.scenes)}"
+            + _C.core.suggestion(str(event["scene"]), list(schema.scenes))
+        )
+    label, time = event.get("label", 1.0), event.get("time", 0)
+    if isinstance(label, str) or not isinstance(label, (int, float, np.number)) or not np.isfinite(label):
+        raise ValueError(f"{where}: label must be a number, got {label!r}")
+    if isinstance(time, (bool, str)) or not isinstance(time, (int, np.integer)) or not -(2**62) <= time <= 2**62:
+        raise ValueError(f"{where}: time must be a whole number, got {time!r}")
 
 
 def _interests(names: list[str], given: Any) -> list[int]:

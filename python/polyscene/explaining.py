@@ -90,7 +90,9 @@ def _interest_scene(model: Model, batch: Any, interests: torch.Tensor, names: li
 def _transition(model: Model, names: list[str]) -> dict[str, Any]:
     scenes = model.schema.scenes
     busiest = torch.argsort(model.schema.scene_rows, descending=True, stable=True)[:_SCENES].sort().values.tolist()
-    matrices = {f"{scenes[a]} -> {scenes[b]}": _rounded(model._impl.transition_matrix(a, b)) for a in busiest for b in busiest}
+    matrices = {
+        f"{scenes[a]} -> {scenes[b]}": _rounded(model._impl.transition_matrix(a, b)) for a in busiest for b in busiest
+    }
     return {"interests": names, "scenes": [scenes[s] for s in busiest], "matrices": matrices}
 
 

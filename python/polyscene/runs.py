@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,20 @@ from polyscene import models
 from polyscene._environment import facts, write_json
 from polyscene._extension import _C
 from polyscene.data.dataset import Dataset
-from polyscene.evaluation import evaluate, scores
-from polyscene.results import Result
+from polyscene.evaluation import evaluate
+from polyscene.results import Result, read_json
 from polyscene.saving import save
 from polyscene.training import Trainer, seed_everything
 
 QUICKSTART = """{
-  // the embedded simulator: users whose interests move between four scenes
-  "dataset": {"name": "simulator", "users": 3000, "events": 20, "interests": 12, "items": 400},
-  "model": {"name": "interest_migration", "max_length": 10},
-  "train": {"optimizer": "lazy_adam", "lr": 5e-3, "batch_size": 2048, "epochs": 12, "patience": 3}
+  // the embedded simulator: users whose interests move between three scenes
+  "dataset": {"name": "simulator", "scenes": 3, "users": 4000, "events": 30, "interests": 8, "items": 400},
+  "model": {"name": "interest_migration", "max_length": 6, "transition_weight": 1.0, "interest_weight": 0.5},
+  "train": {"optimizer": "lazy_adam", "lr": 1e-2, "batch_size": 512, "epochs": 8, "patience": 2, "threads": 1}
 }"""
+
+
+_log = logging.getLogger("polyscene")
 
 
 class RunExistsError(ValueError):
@@ -68,14 +73,43 @@ def resolve(
     if config is None:
         text, source = QUICKSTART, "quickstart"
     else:
-        path = Path(config)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such config")
-        text, source = path.read_text(encoding="utf-8"), str(path)
+        text, source = _read_config(Path(config)), str(config)
     given = list(overrides)
+    if config is None:
+        given = _fresh_sections(given) + given
     if data is not None:
+        name = json.loads(_C.train.resolve_config(text, source, given))["dataset"]["name"]
+        if name == "simulator":
+            raise ValueError(
+                f"--data: the simulator makes its rows, it reads no folder {os.fspath(data)}; "
+                "name a data set by dataset.name"
+            )
         given.append(f"dataset.root={json.dumps(os.fspath(data))}")
     return json.loads(_C.train.resolve_config(text, source, given))
+
+
+def _read_config(path: Path) -> str:
+    if path.is_dir():
+        raise FileNotFoundError(f"{path}: wanted a config, a JSON file, got a folder")
+    if not path.is_file():
+        near = [each.name for each in path.parent.glob("*.json")] if path.parent.is_dir() else []
+        raise FileNotFoundError(f"{path}: no such config{_C.core.suggestion(path.name, sorted(near))}")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: wanted JSON in UTF-8, byte {error.start + 1} is not; save the file as UTF-8"
+        ) from error
+
+
+def _fresh_sections(overrides: Sequence[str]) -> list[str]:
+    """Sections of the quickstart that belong to another model or data set than the one asked for start empty."""
+    own, out = json.loads(_C.train.resolve_config(QUICKSTART, "quickstart", [])), []
+    for section in ("dataset", "model"):
+        named = [each.partition("=")[2].strip('"') for each in overrides if each.startswith(f"{section}.name=")]
+        if named and named[-1] != own[section]["name"]:
+            out.append(f"{section}={json.dumps({'name': named[-1]})}")
+    return out
 
 
 def folder_for(config: dict[str, Any], out: str | os.PathLike[str] | None, resume: bool) -> Path:
@@ -123,21 +157,27 @@ def execute(
         KeyboardInterrupt: the run was stopped; it can be resumed.
     """
     started = time.time()
+    if config["report"]["tensorboard"]:
+        from polyscene.integrations import tensorboard
+
+        tensorboard.require()
     if data is None:
         data = load_data(config)
     if data.train is None or data.test is None:
         raise ValueError(f"dataset: a run needs training and test rows, got {', '.join(data.tables)}")
-    write_json(folder / "config.json", config)
     environment = facts(config, data)
+    checkpoint = folder / "last.safetensors"
+    if resume and checkpoint.exists():
+        _check_resumable(folder, config, environment)
+    write_json(folder / "config.json", config)
     write_json(folder / "environment.json", environment)
 
     train = dict(config["train"])
     seed_everything(train["seed"])
     options = {key: value for key, value in config["model"].items() if key != "name"}
     model = models.create(config["model"]["name"], data.schema, **options)
-    checkpoint = folder / "last.safetensors"
+    resume = resume and (checkpoint.exists() or (folder / "stages").is_dir())
     watched = _Recorder(folder / "history.jsonl", callbacks, resume)
-    resume = resume and checkpoint.exists()
     transfer = None
     if config["transfer"]["mechanism"]:
         from polyscene.transfer import migrate
@@ -153,7 +193,7 @@ def execute(
     result.transfer = transfer
     result.split_digest = data.split_digest
     save(model, folder / "model.safetensors", {"threshold": repr(result.threshold)})
-    result.predictions.write(folder / "predictions.parquet")
+    _write_predictions(result, folder / "predictions.parquet")
     write_json(folder / "metrics.json", result.to_dict())
     environment["seconds"] = round(time.time() - started, 3)
     write_json(folder / "environment.json", environment)
@@ -172,34 +212,110 @@ def execute(
     return Run(folder, result, history, model, data)
 
 
+_MAY_CHANGE = ("train.epochs", "train.patience", "train.threads", "dataset.root", "evaluate", "report")
+
+
+def _check_resumable(folder: Path, config: dict[str, Any], environment: dict[str, Any]) -> None:
+    """Refuses to go on with a run of another config or other data, before anything of it is overwritten."""
+    before, known = read_json(folder / "config.json"), read_json(folder / "environment.json")
+    differ = [] if before is None else _differences(before, config, "")
+    if known is not None and not differ:
+        names = {"data_digest": "the data", "split_digest": "the split"}
+        differ = [f"{name} (its digest)" for key, name in names.items() if known.get(key) != environment[key]]
+    if differ:
+        raise ValueError(
+            f"{folder}: cannot resume, these are not those of the run: {'; '.join(differ)}; "
+            "leave them as they were, or start anew with another --out"
+        )
+
+
+def _differences(before: Any, now: Any, path: str) -> list[str]:
+    if before == now or path in _MAY_CHANGE:
+        return []
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = dict.fromkeys([*now, *before])
+        return [
+            text
+            for key in keys
+            for text in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+        ]
+    return [f"{path} was {json.dumps(before)}, is {json.dumps(now)}"]
+
+
+def _write_predictions(result: Result, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    if result.predictions is None:
+        return
+    try:
+        result.predictions.write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def load_data(config: dict[str, Any]) -> Dataset:
-    """The data set of a resolved config."""
+    """The data set of a resolved config.
+
+    Raises:
+        ValueError: the files are not what the config says; the message names file, row and column.
+        FileNotFoundError: a file or folder is not there.
+    """
     from polyscene import datasets
 
     block = {key: value for key, value in config["dataset"].items() if value is not None}
-    return datasets.from_config(block)
+    if block["name"] == "table" and "root" in block:
+        block = _below(Path(block.pop("root")), block)
+    try:
+        return datasets.from_config(block)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        text = str(error)
+        if not text.startswith("read_table: "):
+            raise
+        raise type(error)(f"dataset: {text.removeprefix('read_table: ')}") from error
+
+
+def _below(root: Path, block: dict[str, Any]) -> dict[str, Any]:
+    """The block with the paths of its files below a folder."""
+
+    def placed(source: Any) -> Any:
+        if isinstance(source, str):
+            return str(root / source)
+        if isinstance(source, list):
+            return [placed(each) for each in source]
+        return {scene: placed(each) for scene, each in source.items()} if isinstance(source, dict) else source
+
+    return block | {part: placed(block[part]) for part in ("data", "train", "valid", "test") if part in block}
 
 
 def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Result:
-    """Metrics of the test rows, with those of the validation rows beside them; the threshold tuned on the latter if wanted."""
+    """Metrics of the test rows, those of the validation rows beside them; the threshold is tuned on these if wanted."""
     threshold = options["threshold"]
     metrics = options["metrics"] or None
     if options["tune_threshold"] and data.valid is not None and data.schema.task == "ctr":
-        threshold = _C.eval.best_threshold(_as_tensor(scores(model, data.valid)), data.valid.labels())
+        logits = _C.eval.predict_logits(model._native(), data.valid)
+        best, reason = _C.eval.best_threshold(logits, data.valid.labels())  # type: ignore[arg-type]
+        if reason or not 0 < best < 1:
+            _log.warning(
+                "evaluate.tune_threshold: %s on validation rows, the threshold stays %g", reason or best, threshold
+            )
+        else:
+            threshold = best
     result = evaluate(model, data.test, metrics, threshold=threshold)
     if data.valid is not None:
         result.valid = evaluate(model, data.valid, metrics, threshold=threshold)
     return result
 
 
-def _as_tensor(array: Any) -> Any:
-    import torch
-
-    return torch.from_numpy(array)
-
-
 def execute_seeds(
-    config: dict[str, Any], folder: Path, seeds: int, *, split_seeds: bool = False, resume: bool = False, callbacks: Any = None
+    config: dict[str, Any],
+    folder: Path,
+    seeds: int,
+    *,
+    split_seeds: bool = False,
+    resume: bool = False,
+    callbacks: Any = None,
 ) -> list[Run]:
     """One run a seed, each in a sub-folder, and a summary report.
 
@@ -222,7 +338,10 @@ def execute_seeds(
                 raise ValueError("dataset: its files are split already, there is no split seed to vary")
             mine["dataset"]["split"]["seed"] = first_split + number
         sub = folder / f"seed-{first + number}"
-        sub.mkdir(exist_ok=True)
+        try:
+            sub.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{sub}: cannot make the run folder: {error.strerror}") from error
         runs.append(execute(mine, sub, resume=resume, callbacks=callbacks, data=data))
     if config["report"]["html"]:
         from polyscene.report import build_summary
@@ -232,17 +351,21 @@ def execute_seeds(
 
 
 def summary(results: Sequence[Result]) -> dict[str, dict[str, tuple[float, float]]]:
-    """Mean and standard deviation over runs: scene (or ``overall``, ``macro``) -> metric -> (mean, deviation)."""
+    """Mean and standard deviation over runs: scene (or ``overall``, ``macro``) -> metric -> (mean, deviation).
+
+    Runs in which a metric has no value are left out of it; nan where it has none in any.
+    """
     parts: dict[str, list[dict[str, float]]] = {}
     for result in results:
         for name, values in (*result.scenes.items(), ("macro", result.macro), ("overall", result.overall)):
             parts.setdefault(name, []).append(values)
     out: dict[str, dict[str, tuple[float, float]]] = {}
     for name, rows in parts.items():
-        for metric in rows[0]:
-            values = [row[metric] for row in rows]
-            deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-            out.setdefault(name, {})[metric] = (statistics.fmean(values), deviation)
+        for metric in dict.fromkeys(key for row in rows for key in row):
+            known = [row[metric] for row in rows if math.isfinite(row.get(metric, math.nan))]
+            mean = statistics.fmean(known) if known else math.nan
+            deviation = statistics.stdev(known) if len(known) > 1 else 0.0
+            out.setdefault(name, {})[metric] = (mean, deviation)
     return out
 
 
@@ -252,7 +375,7 @@ class _Recorder:
     def __init__(self, path: Path, inner: Any, keep: bool) -> None:
         self._path, self._inner = path, inner
         if not keep:
-            path.unlink(missing_ok=True)
+            self._guard(lambda: path.unlink(missing_ok=True))
 
     def on_start(self, epochs: int, rows: int) -> None:
         self._tell("on_start", epochs, rows)
@@ -261,8 +384,7 @@ class _Recorder:
         self._tell("on_progress", *given)
 
     def on_epoch(self, row: dict[str, Any]) -> None:
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(_line(row))
+        self._guard(lambda: self._append(_line(row)))
         self._tell("on_epoch", row)
 
     def on_end(self) -> None:
@@ -270,9 +392,23 @@ class _Recorder:
 
     def write(self, history: list[dict[str, Any]]) -> None:
         """The whole history: what an interrupted run had written twice stands once."""
-        temporary = self._path.with_suffix(".part")
-        temporary.write_text("".join(map(_line, history)), encoding="utf-8")
-        os.replace(temporary, self._path)
+
+        def replace() -> None:
+            temporary = self._path.with_suffix(".part")
+            temporary.write_text("".join(map(_line, history)), encoding="utf-8")
+            os.replace(temporary, self._path)
+
+        self._guard(replace)
+
+    def _append(self, line: str) -> None:
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(line)
+
+    def _guard(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            raise OSError(f"{self._path}: cannot be written: {error.strerror}") from error
 
     def _tell(self, what: str, *given: Any) -> None:
         if hasattr(self._inner, what):

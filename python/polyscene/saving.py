@@ -39,8 +39,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     """Makes a saved model again, in evaluation mode.
 
     Raises:
-        ValueError: the file holds no model, is damaged, was written by a newer version, or its model is not registered (a
-            model written in Python must be registered by the same name first).
+        ValueError: the file holds no model, is damaged, was written by a newer version, or its model is not registered
+            (a model written in Python must be registered by the same name first).
         FileNotFoundError: no such file.
 
     Example:

@@ -33,8 +33,8 @@ class Trainer:
     """Trains any model; the best epoch on validation data is what remains.
 
     Args:
-        options: ``optimizer``, ``lr``, ``batch_size``, ``epochs``, ``patience``, ``monitor``, ``seed``, ``threads``, ...;
-            :meth:`describe` lists all with their meaning. ``None`` stands for the default.
+        options: ``optimizer``, ``lr``, ``batch_size``, ``epochs``, ``patience``, ``monitor``, ``seed``,
+            ``threads``, ...; :meth:`describe` lists all with their meaning. ``None`` stands for the default.
 
     Raises:
         ValueError: an unknown option or a value out of range.
@@ -96,8 +96,8 @@ class Trainer:
         """
         if type(model).__name__ in ("DistributedDataParallel", "DataParallel"):
             raise ValueError(
-                "Trainer.fit: takes the model itself, got it wrapped for parallel training; call fit(model.module, ...), "
-                "or write the loop around the wrapped model with torch.optim"
+                "Trainer.fit: takes the model itself, got it wrapped for parallel training; "
+                "call fit(model.module, ...), or write the loop around the wrapped model with torch.optim"
             )
         if not isinstance(model, Model):
             raise TypeError(f"Trainer.fit: model must be a polyscene.Model, got {type(model).__name__}")
@@ -110,15 +110,16 @@ class Trainer:
         if resume and checkpoint is None:
             raise ValueError("Trainer.fit: resume needs the checkpoint to resume from")
         try:
-            history, best, interrupted = self._trainer.fit(
-                model._native(),
-                train,
-                valid,
-                progress=told.progress,
-                epoch=told.epoch,
-                checkpoint="" if checkpoint is None else os.fspath(checkpoint),
-                resume=resume,
-            )
+            with model._running() as native:
+                history, best, interrupted = self._trainer.fit(
+                    native,
+                    train,
+                    valid,
+                    progress=told.progress,
+                    epoch=told.epoch,
+                    checkpoint="" if checkpoint is None else os.fspath(checkpoint),
+                    resume=resume,
+                )
         finally:
             told.end()
         if interrupted:

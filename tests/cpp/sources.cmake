@@ -1,13 +1,14 @@
 list(APPEND POLYSCENE_TEST_SOURCES
   catch_test.cpp
   core/errors_test.cpp
-  core/json_test.cpp
+  core/options_json_test.cpp
   core/options_test.cpp
   core/random_test.cpp
   core/safetensors_test.cpp
   core/sha256_test.cpp
   core/version_test.cpp
   data/columns_test.cpp
+  data/simulator_test.cpp
   eval/metrics_test.cpp
   eval/scene_metrics_test.cpp
   models/interest/attention_transfer_test.cpp

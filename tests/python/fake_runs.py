@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn import metrics as oracle
-
 from polyscene.results import Predictions
+from sklearn import metrics as oracle
 
 AGES = ("age<25", "25<=age<35", "age>=35")
 GENRES = ("Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",

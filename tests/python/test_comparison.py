@@ -7,12 +7,11 @@ import math
 import numpy as np
 import pytest
 from fake_runs import AGES, make_run, metrics, predictions
-from scipy import stats as scipy_stats
-from sklearn import metrics as oracle
-
 from polyscene import _statistics as stats
 from polyscene.comparison import compare, runs_of
 from polyscene.results import Predictions, Result
+from scipy import stats as scipy_stats
+from sklearn import metrics as oracle
 
 
 def result(skill: float, rows: int = 800, seed: int = 0, users: bool = False, **changes) -> Result:

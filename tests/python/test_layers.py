@@ -59,11 +59,3 @@ def test_compiled_part_is_imported_by_the_package_only(folder: str) -> None:
     pattern = r"^\s*(from polyscene import .*\b_C\b|from polyscene\._C\b|import polyscene\._C\b)"
     for path in (ROOT / folder).rglob("*.py"):
         assert not re.search(pattern, path.read_text(), re.MULTILINE), path
-
-
-def test_compiled_part_is_loaded_in_one_place() -> None:
-    """Every other module takes it from there, so that no import comes before the check of torch's version."""
-    loading = r"^\s*(from polyscene import .*\b_C\b|(import|from) polyscene\._C\b)"
-    package = ROOT / "python" / "polyscene"
-    found = [path.name for path in package.rglob("*.py") if re.search(loading, path.read_text(), re.MULTILINE)]
-    assert found == ["_extension.py"]

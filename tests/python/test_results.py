@@ -11,7 +11,6 @@ import sys
 import numpy as np
 import pytest
 from fake_runs import AGES, history, make_run
-
 from polyscene.display import TrainingProgress, epoch_line, print_result
 from polyscene.results import Predictions, Result, main_metric, metric_order, metric_title
 
@@ -164,6 +163,15 @@ def test_print_result_shows_the_transfer_verdict(tmp_path):
     out = io.StringIO()
     print_result(Result.load(make_run(tmp_path / "run", rows=300)), Console(file=out, width=70))
     assert "Migrating from 2 scenes raised AUC" in out.getvalue()
+
+
+def test_print_result_into_a_file_cuts_nothing_off(tmp_path):
+    from rich.console import Console
+
+    result, out = Result.load(make_run(tmp_path / "run", rows=300)), io.StringIO()
+    print_result(result, Console(file=out))
+    assert out.getvalue().startswith(result.text())
+    assert "…" not in out.getvalue()
 
 
 def test_importing_results_needs_no_optional_package():

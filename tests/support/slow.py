@@ -89,6 +89,12 @@ def item_slots(schema: Any) -> list[int]:
     return fields + [len(schema.categorical) + i for i in range(sum(x.kind == "multi_hot" for x in schema.lists))]
 
 
+def candidate_slots(schema: Any) -> list[int]:
+    """Slots that the predictor sees: all fields but those of the user, and lists."""
+    fields = [f for f, field in enumerate(schema.categorical) if field.side != "user"]
+    return fields + [len(schema.categorical) + i for i in range(sum(x.kind == "multi_hot" for x in schema.lists))]
+
+
 def causal_attention(state: State, name: str, x: np.ndarray, heads: int) -> tuple[np.ndarray, np.ndarray]:
     """Multi-head attention of every step to itself and earlier ones: output [T, H], weights [heads, T, T]."""
     q, k, v = (linear(state, f"{name}.{part}_projection", x) for part in ("query", "key", "value"))

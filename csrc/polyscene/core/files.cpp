@@ -15,9 +15,7 @@
 namespace polyscene {
 namespace {
 
-std::string error_text(int error) {
-  return std::generic_category().message(error);
-}
+std::string error_text(int error) { return std::generic_category().message(error); }
 
 std::string folder_of(const std::string& path) {
   const auto folder = std::filesystem::path(path).parent_path().string();
@@ -27,8 +25,7 @@ std::string folder_of(const std::string& path) {
 // Some file systems refuse to sync a folder; the data itself is on disk by then.
 void sync_folder(const std::string& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0)
-    return;
+  if (descriptor < 0) return;
   ::fsync(descriptor);
   ::close(descriptor);
 }
@@ -51,25 +48,19 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
 }
 
 AtomicFile::~AtomicFile() {
-  if (descriptor_ >= 0)
-    ::close(descriptor_);
-  if (!temporary_.empty())
-    ::unlink(temporary_.c_str());
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
-void AtomicFile::fail(int error) {
-  TORCH_CHECK(false, "cannot write '", path_, "': ", error_text(error));
-}
+void AtomicFile::fail(int error) { TORCH_CHECK(false, "cannot write '", path_, "': ", error_text(error)); }
 
 void AtomicFile::write(const void* data, size_t size) {
   constexpr size_t kLargest = size_t{1} << 30;  // Linux writes at most 2 GiB at once
   const auto* bytes = static_cast<const char*>(data);
   while (size > 0) {
     const auto written = ::write(descriptor_, bytes, std::min(size, kLargest));
-    if (written < 0 && errno == EINTR)
-      continue;
-    if (written <= 0)
-      fail(written < 0 ? errno : ENOSPC);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail(written < 0 ? errno : ENOSPC);
     bytes += written;
     size -= static_cast<size_t>(written);
   }
@@ -77,16 +68,13 @@ void AtomicFile::write(const void* data, size_t size) {
 
 void AtomicFile::commit() {
   while (::fsync(descriptor_) != 0) {
-    if (errno != EINTR)
-      fail(errno);
+    if (errno != EINTR) fail(errno);
   }
   const int closed = ::close(descriptor_);
   const int error = errno;
   descriptor_ = -1;
-  if (closed != 0 && error != EINTR)
-    fail(error);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0)
-    fail(errno);
+  if (closed != 0 && error != EINTR) fail(error);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(errno);
   temporary_.clear();
   sync_folder(folder_of(path_));
 }

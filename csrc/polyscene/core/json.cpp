@@ -60,8 +60,7 @@ class RepeatedNames {
   std::string path() const {
     std::string out;
     for (const auto& level : levels_) {
-      if (!level.current.empty())
-        out = json_path(out, level.current);
+      if (!level.current.empty()) out = json_path(out, level.current);
     }
     return out;
   }
@@ -81,14 +80,11 @@ OptionValue list_value(const Json& list, const std::string& path) {
   const auto all = [&](auto is) { return std::all_of(list.begin(), list.end(), is); };
   if (all([](const Json& v) { return v.is_number_integer(); })) {
     std::vector<int64_t> out;
-    for (const auto& item : list)
-      out.push_back(integer_value(item, path));
+    for (const auto& item : list) out.push_back(integer_value(item, path));
     return out;
   }
-  if (all([](const Json& v) { return v.is_number(); }))
-    return list.get<std::vector<double>>();
-  if (all([](const Json& v) { return v.is_string(); }))
-    return list.get<std::vector<std::string>>();
+  if (all([](const Json& v) { return v.is_number(); })) return list.get<std::vector<double>>();
+  if (all([](const Json& v) { return v.is_string(); })) return list.get<std::vector<std::string>>();
   const auto odd =
       std::find_if(list.begin(), list.end(), [](const Json& v) { return !v.is_number() && !v.is_string(); });
   TORCH_CHECK_VALUE(odd == list.end(), path, ": a list must hold numbers or texts, got ", json_kind(*odd));
@@ -132,21 +128,14 @@ Json parse_json(std::string_view text, const std::string& file) {
   }
 }
 
-Json read_json(const std::string& path) {
-  return parse_json(read_file(path), path);
-}
+Json read_json(const std::string& path) { return parse_json(read_file(path), path); }
 
 OptionValue option_value(const Json& value, const std::string& path) {
-  if (value.is_boolean())
-    return value.get<bool>();
-  if (value.is_number_integer())
-    return integer_value(value, path);
-  if (value.is_number_float())
-    return value.get<double>();
-  if (value.is_string())
-    return value.get<std::string>();
-  if (value.is_array())
-    return list_value(value, path);
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_number_integer()) return integer_value(value, path);
+  if (value.is_number_float()) return value.get<double>();
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_array()) return list_value(value, path);
   TORCH_CHECK_VALUE(!value.is_null(), path, ": null is no value; leave the name out to get the default");
   TORCH_CHECK_VALUE(false, path, ": must be a number, text, true, false or a list of them, got an ", json_kind(value));
 }
@@ -155,8 +144,7 @@ OptionMap option_map(const Json& object, const std::string& path) {
   TORCH_CHECK_VALUE(object.is_object(), path.empty() ? "the top level" : path, ": must be an object, got ",
                     json_kind(object));
   OptionMap out;
-  for (const auto& [name, value] : object.items())
-    out.emplace_back(name, option_value(value, json_path(path, name)));
+  for (const auto& [name, value] : object.items()) out.emplace_back(name, option_value(value, json_path(path, name)));
   return out;
 }
 

@@ -120,7 +120,8 @@ std::string type_name(const OptionValue& value) {
 
 void assign_option(OptionValue& slot, const OptionValue& given, const std::string& what) {
   const auto wanted = type_name(slot);
-  TORCH_CHECK_VALUE(convert(slot, given), what, " must be ", wanted, ", got ", to_text(given), " (", type_name(given), ")");
+  TORCH_CHECK_VALUE(convert(slot, given), what, " must be ", wanted, ", got ", to_text(given), " (", type_name(given),
+                    ")");
 }
 
 }  // namespace polyscene

@@ -21,7 +21,7 @@ using OptionMap = std::vector<std::pair<std::string, OptionValue>>;
 /// What `--help`, stubs and the documentation say of one option.
 struct OptionField {
   std::string name;
-  std::string type;  ///< "int", "float", "bool", "str", "list of int", "list of float", "list of str"
+  std::string type;   ///< "int", "float", "bool", "str", "list of int", "list of float", "list of str"
   OptionValue value;  ///< the default
   std::string doc;
 };
@@ -69,7 +69,8 @@ OptionMap to_map(const Options& options) {
 }
 
 /// Sets the options named in `values` on a default-constructed struct.
-/// Throws ValueError for an unknown name ("MMoE: unknown option 'expert'; known options: experts, ...") or a wrong type.
+/// Throws ValueError for an unknown name ("MMoE: unknown option 'expert'; known options: experts, ...") or a wrong
+/// type.
 template <typename Options>
 Options options_from(const std::string& owner, const OptionMap& values, Options options = {}) {
   std::vector<std::string> known;

@@ -35,8 +35,7 @@ std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, uint32_t k0, uin
 
 uint64_t hash64(std::string_view text, uint64_t start) {
   uint64_t hash = start;
-  for (const unsigned char c : text)
-    hash = (hash ^ c) * 0x100000001b3ull;
+  for (const unsigned char c : text) hash = (hash ^ c) * 0x100000001b3ull;
   return mix(hash);
 }
 
@@ -55,9 +54,7 @@ uint64_t RandomStream::bits(uint64_t i) const {
   return uint64_t{out[0]} << 32 | out[1];
 }
 
-double RandomStream::uniform(uint64_t i) const {
-  return static_cast<double>(bits(i) >> 11) * 0x1.0p-53;
-}
+double RandomStream::uniform(uint64_t i) const { return static_cast<double>(bits(i) >> 11) * 0x1.0p-53; }
 
 double RandomStream::normal(uint64_t i) const {
   const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform(2 * i)));
@@ -71,8 +68,7 @@ int64_t RandomStream::below(int64_t n, uint64_t i) const {
 std::vector<int64_t> permutation(int64_t n, const RandomStream& stream) {
   std::vector<int64_t> out(n);
   std::iota(out.begin(), out.end(), int64_t{0});
-  for (int64_t i = n - 1; i > 0; --i)
-    std::swap(out[i], out[stream.below(i + 1, i)]);
+  for (int64_t i = n - 1; i > 0; --i) std::swap(out[i], out[stream.below(i + 1, i)]);
   return out;
 }
 

@@ -47,16 +47,14 @@ class Mapping {
     if (regular && status.st_size > 0) {
       size_ = static_cast<size_t>(status.st_size);
       bytes_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
-      if (bytes_ == MAP_FAILED)
-        error = errno;
+      if (bytes_ == MAP_FAILED) error = errno;
     }
     ::close(descriptor);
     TORCH_CHECK_VALUE(error == 0, "cannot read '", path, "': ", std::generic_category().message(error));
     TORCH_CHECK_VALUE(regular, "cannot read '", path, "': it is not a regular file");
   }
   ~Mapping() {
-    if (size_ > 0 && bytes_ != MAP_FAILED)
-      ::munmap(bytes_, size_);
+    if (size_ > 0 && bytes_ != MAP_FAILED) ::munmap(bytes_, size_);
   }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
@@ -71,8 +69,7 @@ class Mapping {
 
 torch::Tensor view_of(const std::shared_ptr<Mapping>& mapping, uint8_t* bytes, const SafetensorsEntry& entry) {
   const auto options = torch::TensorOptions().dtype(scalar_type_of(entry.dtype));
-  if (entry.begin == entry.end)
-    return torch::empty(entry.shape, options);
+  if (entry.begin == entry.end) return torch::empty(entry.shape, options);
   const bool aligned = reinterpret_cast<uintptr_t>(bytes) % safetensors_item_size(entry.dtype) == 0;
   if (aligned)
     return torch::from_blob(
@@ -122,8 +119,7 @@ void write_safetensors(const std::string& path, const std::map<std::string, torc
   header.metadata = metadata;
   // Wide types first: every tensor then starts at a multiple of its item size.
   std::vector<std::string> order;
-  for (const auto& [name, entry] : header.tensors)
-    order.push_back(name);
+  for (const auto& [name, entry] : header.tensors) order.push_back(name);
   std::stable_sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
     return tensors.at(a).element_size() > tensors.at(b).element_size();
   });
@@ -144,8 +140,7 @@ void write_safetensors(const std::string& path, const std::map<std::string, torc
   file.write(head);
   for (const auto& name : order) {
     const auto dense = tensors.at(name).detach().cpu().contiguous();
-    if (dense.numel() > 0)
-      file.write(dense.const_data_ptr(), dense.nbytes());
+    if (dense.numel() > 0) file.write(dense.const_data_ptr(), dense.nbytes());
   }
   file.commit();
 }

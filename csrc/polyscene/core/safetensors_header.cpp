@@ -26,8 +26,7 @@ json parse_header_text(const char* begin, const char* end, const std::string& fi
   std::set<std::string> names;
   // Depth 1 holds the names of the tensors; a valid header ends at depth 3 (shapes).
   const auto look = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth > 8)
-      refuse(file, "not a safetensors file: its header is nested too deeply");
+    if (depth > 8) refuse(file, "not a safetensors file: its header is nested too deeply");
     if (event == json::parse_event_t::key && depth == 1 && !names.insert(parsed.get_ref<const std::string&>()).second) {
       refuse(file, "tensor " + shown(parsed.get_ref<const std::string&>()) + " is in the header twice");
     }
@@ -52,8 +51,7 @@ SafetensorsEntry read_entry(const json& value, const std::string& file, const st
   const bool complete = value.is_object() && value.contains("dtype") && value["dtype"].is_string() &&
                         value.contains("shape") && value["shape"].is_array() && value.contains("data_offsets") &&
                         value["data_offsets"].is_array() && value["data_offsets"].size() == 2;
-  if (!complete)
-    refuse(file, what + ": wants dtype (text), shape (list) and data_offsets (two numbers)");
+  if (!complete) refuse(file, what + ": wants dtype (text), shape (list) and data_offsets (two numbers)");
   SafetensorsEntry entry;
   entry.dtype = value["dtype"].get<std::string>();
   const auto item = safetensors_item_size(entry.dtype);
@@ -71,8 +69,7 @@ SafetensorsEntry read_entry(const json& value, const std::string& file, const st
     fits = fits && !__builtin_mul_overflow(strides, std::max<uint64_t>(length, 1), &strides);
   }
   fits = fits && strides <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-  if (!fits)
-    refuse(file, what + ": its shape has more bytes than can be counted");
+  if (!fits) refuse(file, what + ": its shape has more bytes than can be counted");
   entry.begin = whole_number(value["data_offsets"][0], file, what + ": data_offsets");
   entry.end = whole_number(value["data_offsets"][1], file, what + ": data_offsets");
   if (entry.end < entry.begin || entry.end - entry.begin != elements * item) {
@@ -84,8 +81,7 @@ SafetensorsEntry read_entry(const json& value, const std::string& file, const st
 
 void check_coverage(const SafetensorsHeader& header, uint64_t data_size, const std::string& file) {
   std::vector<std::pair<const SafetensorsEntry*, const std::string*>> order;
-  for (const auto& [name, entry] : header.tensors)
-    order.emplace_back(&entry, &name);
+  for (const auto& [name, entry] : header.tensors) order.emplace_back(&entry, &name);
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
     return std::pair(a.first->begin, a.first->end) < std::pair(b.first->begin, b.first->end);
   });
@@ -121,8 +117,7 @@ SafetensorsHeader parse_safetensors_header(const uint8_t* bytes, size_t size, co
   if (size < 8)
     refuse(file, "not a safetensors file: it has " + std::to_string(size) + " bytes, at least 8 are needed");
   uint64_t length = 0;
-  for (int i = 0; i < 8; ++i)
-    length |= uint64_t{bytes[i]} << (8 * i);
+  for (int i = 0; i < 8; ++i) length |= uint64_t{bytes[i]} << (8 * i);
   if (length > kHeaderLimit) {
     refuse(file,
            "not a safetensors file: its header would take " + std::to_string(length) + " bytes, the limit is 100 MB");
@@ -133,8 +128,7 @@ SafetensorsHeader parse_safetensors_header(const uint8_t* bytes, size_t size, co
   }
   const auto* text = reinterpret_cast<const char*>(bytes + 8);
   const auto parsed = parse_header_text(text, text + length, file);
-  if (!parsed.is_object())
-    refuse(file, "not a safetensors file: its header is not a JSON object");
+  if (!parsed.is_object()) refuse(file, "not a safetensors file: its header is not a JSON object");
   SafetensorsHeader header;
   header.data_start = 8 + length;
   for (const auto& [name, value] : parsed.items()) {
@@ -142,11 +136,9 @@ SafetensorsHeader parse_safetensors_header(const uint8_t* bytes, size_t size, co
       header.tensors.emplace(name, read_entry(value, file, "tensor " + shown(name)));
       continue;
     }
-    if (!value.is_object())
-      refuse(file, "__metadata__ must be an object of texts");
+    if (!value.is_object()) refuse(file, "__metadata__ must be an object of texts");
     for (const auto& [key, text_value] : value.items()) {
-      if (!text_value.is_string())
-        refuse(file, "__metadata__ " + shown(key) + " must be text");
+      if (!text_value.is_string()) refuse(file, "__metadata__ " + shown(key) + " must be text");
       header.metadata.emplace(key, text_value.get<std::string>());
     }
   }
@@ -156,11 +148,9 @@ SafetensorsHeader parse_safetensors_header(const uint8_t* bytes, size_t size, co
 
 std::string format_safetensors_header(const SafetensorsHeader& header, const std::string& file) {
   auto text = json::object();
-  if (!header.metadata.empty())
-    text[kMetadataKey] = header.metadata;
+  if (!header.metadata.empty()) text[kMetadataKey] = header.metadata;
   for (const auto& [name, entry] : header.tensors) {
-    if (name == kMetadataKey)
-      refuse(file, "a tensor cannot be named '__metadata__'");
+    if (name == kMetadataKey) refuse(file, "a tensor cannot be named '__metadata__'");
     text[name] = {{"dtype", entry.dtype}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};
   }
   std::string body;
@@ -175,8 +165,7 @@ std::string format_safetensors_header(const SafetensorsHeader& header, const std
            "header takes " + std::to_string(body.size()) + " bytes, the limit is 100 MB; put long texts in tensors");
   }
   std::string out(8, '\0');
-  for (int i = 0; i < 8; ++i)
-    out[i] = static_cast<char>(body.size() >> (8 * i));
+  for (int i = 0; i < 8; ++i) out[i] = static_cast<char>(body.size() >> (8 * i));
   return out + body;
 }
 

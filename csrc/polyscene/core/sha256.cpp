@@ -28,16 +28,14 @@ uint32_t load_big_endian(const uint8_t* bytes) {
 }
 
 void fold_blocks(uint32_t* state, const uint8_t* bytes, size_t blocks) {
-  if (!detail::sha256_native(state, bytes, blocks))
-    detail::sha256_portable(state, bytes, blocks);
+  if (!detail::sha256_native(state, bytes, blocks)) detail::sha256_portable(state, bytes, blocks);
 }
 
 #ifdef POLYSCENE_SHA_NI
 
 bool has_sha_instructions() {
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (!__get_cpuid(1, &a, &b, &c, &d))
-    return false;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
   const bool shuffles = (c & bit_SSSE3) && (c & bit_SSE4_1);
   return shuffles && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
 }
@@ -87,8 +85,7 @@ namespace detail {
 void sha256_portable(uint32_t* state, const uint8_t* bytes, size_t blocks) {
   for (; blocks > 0; --blocks, bytes += 64) {
     uint32_t w[64];
-    for (int i = 0; i < 16; ++i)
-      w[i] = load_big_endian(bytes + 4 * i);
+    for (int i = 0; i < 16; ++i) w[i] = load_big_endian(bytes + 4 * i);
     for (int i = 16; i < 64; ++i) {
       const auto s0 = std::rotr(w[i - 15], 7) ^ std::rotr(w[i - 15], 18) ^ (w[i - 15] >> 3);
       const auto s1 = std::rotr(w[i - 2], 17) ^ std::rotr(w[i - 2], 19) ^ (w[i - 2] >> 10);
@@ -112,8 +109,7 @@ void sha256_portable(uint32_t* state, const uint8_t* bytes, size_t blocks) {
 bool sha256_native(uint32_t* state, const uint8_t* bytes, size_t blocks) {
 #ifdef POLYSCENE_SHA_NI
   static const bool available = has_sha_instructions();
-  if (available)
-    fold_with_instructions(state, bytes, blocks);
+  if (available) fold_with_instructions(state, bytes, blocks);
   return available;
 #else
   (void)state, (void)bytes, (void)blocks;
@@ -135,19 +131,16 @@ void Sha256::update(const void* data, size_t size) {
     std::memcpy(block_.data() + held, bytes, taken);
     bytes += taken;
     size -= taken;
-    if (held + taken < 64)
-      return;
+    if (held + taken < 64) return;
     fold_blocks(state_.data(), block_.data(), 1);
   }
   fold_blocks(state_.data(), bytes, size / 64);
-  if (size % 64 > 0)
-    std::memcpy(block_.data(), bytes + size / 64 * 64, size % 64);
+  if (size % 64 > 0) std::memcpy(block_.data(), bytes + size / 64 * 64, size % 64);
 }
 
 void Sha256::update_number(uint64_t value) {
   uint8_t bytes[8];
-  for (int i = 0; i < 8; ++i)
-    bytes[i] = static_cast<uint8_t>(value >> (8 * i));
+  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<uint8_t>(value >> (8 * i));
   update(bytes, 8);
 }
 
@@ -156,13 +149,11 @@ std::string Sha256::digest() const {
   const auto bits = size_ * 8;
   uint8_t padding[72] = {0x80};
   const auto zeros = (size_ % 64 < 56 ? 56 : 120) - size_ % 64;
-  for (int i = 0; i < 8; ++i)
-    padding[zeros + i] = static_cast<uint8_t>(bits >> (56 - 8 * i));
+  for (int i = 0; i < 8; ++i) padding[zeros + i] = static_cast<uint8_t>(bits >> (56 - 8 * i));
   end.update(padding, zeros + 8);
   std::string out;
   for (const auto word : end.state_) {
-    for (int shift = 28; shift >= 0; shift -= 4)
-      out += "0123456789abcdef"[word >> shift & 15];
+    for (int shift = 28; shift >= 0; shift -= 4) out += "0123456789abcdef"[word >> shift & 15];
   }
   return out;
 }

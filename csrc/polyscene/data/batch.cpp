@@ -7,7 +7,9 @@ torch::Tensor pick(const torch::Tensor& tensor, const torch::Tensor& index) {
   return tensor.defined() ? tensor.index_select(0, index.to(tensor.device())) : tensor;
 }
 
-torch::Tensor moved(const torch::Tensor& tensor, torch::Device device) { return tensor.defined() ? tensor.to(device) : tensor; }
+torch::Tensor moved(const torch::Tensor& tensor, torch::Device device) {
+  return tensor.defined() ? tensor.to(device) : tensor;
+}
 
 // Positions of the events of `rows` in the flat event tensors, with the offsets of the result.
 Ragged event_positions(const torch::Tensor& offsets, const torch::Tensor& rows) {
@@ -32,8 +34,8 @@ Events Events::take(const torch::Tensor& rows) const {
 
 Events Events::to(torch::Device device) const {
   if (!defined()) return {};
-  return {offsets.to(device),      moved(item, device), moved(scene, device), moved(label, device),
-          moved(time, device), interest.to(device)};
+  return {offsets.to(device),   moved(item, device), moved(scene, device),
+          moved(label, device), moved(time, device), interest.to(device)};
 }
 
 Batch Batch::take(const torch::Tensor& given) const {
@@ -64,8 +66,8 @@ Batch Batch::take(const torch::Tensor& given) const {
 
 Batch Batch::to(torch::Device device) const {
   Batch out = *this;
-  for (auto* tensor : {&out.categorical, &out.numeric, &out.scene, &out.label, &out.weight, &out.user, &out.item, &out.row,
-                       &out.time}) {
+  for (auto* tensor : {&out.categorical, &out.numeric, &out.scene, &out.label, &out.weight, &out.user, &out.item,
+                       &out.row, &out.time}) {
     *tensor = moved(*tensor, device);
   }
   for (auto& [name, list] : out.sequence) list = list.to(device);

@@ -23,20 +23,20 @@ struct Events {
 
 /// Rows of a table as tensors. B rows, F categorical fields, M numeric columns, S scenes.
 struct Batch {
-  torch::Tensor categorical;             ///< int32 [B, F], rows of each field's vocabulary (0 unknown, 1 missing)
-  torch::Tensor numeric;                 ///< float32 [B, M], preprocessed
+  torch::Tensor categorical;               ///< int32 [B, F], rows of each field's vocabulary (0 unknown, 1 missing)
+  torch::Tensor numeric;                   ///< float32 [B, M], preprocessed
   std::map<std::string, Ragged> sequence;  ///< multi-hot and sequence columns by name, int32 rows
-  torch::Tensor scene;                   ///< int64 [B]
-  torch::Tensor scene_offsets;           ///< int64 [S + 1] on the CPU when rows are grouped by scene, else undefined
-  torch::Tensor label;                   ///< float32 [B]; undefined when the source has none
-  torch::Tensor weight;                  ///< float32 [B]; undefined when the source has none
-  torch::Tensor user;                    ///< int64 [B], rows of the user vocabulary; undefined without a user column
-  torch::Tensor item;                    ///< int64 [B], rows of the item vocabulary; undefined without an item column
-  torch::Tensor row;                     ///< int64 [B], positions in the table
-  torch::Tensor time;                    ///< int64 [B]; undefined without a time column
-  Ragged interest;                       ///< int32 interests of each row; undefined without an interest column
-  Events history;                        ///< what the user did before; undefined unless asked for
-  std::string schema_digest;             ///< the schema these rows were encoded with
+  torch::Tensor scene;                     ///< int64 [B]
+  torch::Tensor scene_offsets;             ///< int64 [S + 1] on the CPU when rows are grouped by scene, else undefined
+  torch::Tensor label;                     ///< float32 [B]; undefined when the source has none
+  torch::Tensor weight;                    ///< float32 [B]; undefined when the source has none
+  torch::Tensor user;                      ///< int64 [B], rows of the user vocabulary; undefined without a user column
+  torch::Tensor item;                      ///< int64 [B], rows of the item vocabulary; undefined without an item column
+  torch::Tensor row;                       ///< int64 [B], positions in the table
+  torch::Tensor time;                      ///< int64 [B]; undefined without a time column
+  Ragged interest;                         ///< int32 interests of each row; undefined without an interest column
+  Events history;                          ///< what the user did before; undefined unless asked for
+  std::string schema_digest;               ///< the schema these rows were encoded with
 
   int64_t size() const { return scene.numel(); }
   /// Rows `index` in that order; grouping is dropped. Throws IndexError for an index outside [0, size).

@@ -29,8 +29,7 @@ int64_t first_outside(const int32_t* codes, int64_t n, int64_t stride, int64_t l
   std::atomic<int64_t> first{-1};
   at::parallel_for(0, n, 1 << 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      if (codes[i * stride] >= low && codes[i * stride] < high)
-        continue;
+      if (codes[i * stride] >= low && codes[i * stride] < high) continue;
       auto known = first.load();
       while ((known < 0 || i < known) && !first.compare_exchange_weak(known, i)) {
       }
@@ -65,8 +64,7 @@ void check_ragged(const Ragged& lists, int64_t rows, int64_t ids, const std::str
   TORCH_CHECK_VALUE(fall == offsets + rows + 1, "Columns: ", what, ", row ", fall - offsets, ": offsets must not fall");
   const auto* codes = lists.values.const_data_ptr<int32_t>();
   const auto odd = first_outside(codes, lists.values.numel(), 1, 0, ids);
-  if (odd < 0)
-    return;
+  if (odd < 0) return;
   const auto row = std::upper_bound(offsets, offsets + rows + 1, odd) - offsets - 1;
   TORCH_CHECK_VALUE(false, "Columns: ", what, ", row ", row, ": code must be in [0, ", ids, "), got ", codes[odd]);
 }
@@ -80,18 +78,15 @@ class ColumnsHash {
   void names(const char* part, const std::vector<std::string>& values) {
     text(part);
     hash_.update_number(values.size());
-    for (const auto& value : values)
-      text(value);
+    for (const auto& value : values) text(value);
   }
   void tensor(const char* part, const torch::Tensor& values) {
     text(part);
     hash_.update_number(values.defined());
-    if (!values.defined())
-      return;
+    if (!values.defined()) return;
     text(torch::toString(values.scalar_type()));
     hash_.update_number(values.dim());
-    for (const auto side : values.sizes())
-      hash_.update_number(side);
+    for (const auto side : values.sizes()) hash_.update_number(side);
     const auto dense = values.contiguous();
     if (values.scalar_type() == torch::kFloat32) {
       floats(dense.const_data_ptr<float>(), dense.numel());
@@ -158,30 +153,23 @@ void Columns::check() const {
                     "Columns: scene names must differ, got [", join(scene_names), "]");
   check_tensor(scene, torch::kInt32, {rows}, "scene");
   check_codes(scene, 0, 0, static_cast<int64_t>(scene_names.size()), "scene");
-  if (label.defined())
-    check_tensor(label, torch::kFloat32, {rows}, "label");
-  if (weight.defined())
-    check_tensor(weight, torch::kFloat32, {rows}, "weight");
-  if (time.defined())
-    check_tensor(time, torch::kInt64, {rows}, "time");
+  if (label.defined()) check_tensor(label, torch::kFloat32, {rows}, "label");
+  if (weight.defined()) check_tensor(weight, torch::kFloat32, {rows}, "weight");
+  if (time.defined()) check_tensor(time, torch::kInt64, {rows}, "time");
   check_strings(interest_ids, "interest");
-  if (interest.defined())
-    check_ragged(interest, rows, interest_ids.size(), "interest");
+  if (interest.defined()) check_ragged(interest, rows, interest_ids.size(), "interest");
 }
 
 std::string Columns::digest() const {
   ColumnsHash hash;
   hash.names("categorical", categorical);
   hash.tensor("codes", codes);
-  for (const auto& list : ids)
-    hash.strings("ids", list);
+  for (const auto& list : ids) hash.strings("ids", list);
   hash.names("numeric", numeric);
   hash.tensor("numbers", numbers);
   hash.names("lists", lists);
-  for (const auto& list : list_codes)
-    hash.ragged("list_codes", list);
-  for (const auto& list : list_ids)
-    hash.strings("list_ids", list);
+  for (const auto& list : list_codes) hash.ragged("list_codes", list);
+  for (const auto& list : list_ids) hash.strings("list_ids", list);
   hash.names("scene_names", scene_names);
   hash.tensor("scene", scene);
   hash.tensor("label", label);

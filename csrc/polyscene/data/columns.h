@@ -9,8 +9,8 @@
 
 namespace polyscene::data {
 
-/// One source in columns, as stored: codes of *all* its ids and raw numbers. Knows nothing of a split or of a model, so a
-/// new split never rewrites it. N rows, F categorical, M numeric columns.
+/// One source in columns, as stored: codes of *all* its ids and raw numbers. Knows nothing of a split or of a model, so
+/// a new split never rewrites it. N rows, F categorical, M numeric columns.
 struct Columns {
   int64_t rows = 0;
 
@@ -21,9 +21,9 @@ struct Columns {
   std::vector<std::string> numeric;  ///< names of the M columns
   torch::Tensor numbers;             ///< float32 [N, M], NaN where the cell is empty
 
-  std::vector<std::string> lists;    ///< names of the multi-hot and sequence columns
-  std::vector<Ragged> list_codes;    ///< per column, int32 codes of each row's ids, oldest first
-  std::vector<Strings> list_ids;     ///< per column, the distinct ids
+  std::vector<std::string> lists;  ///< names of the multi-hot and sequence columns
+  std::vector<Ragged> list_codes;  ///< per column, int32 codes of each row's ids, oldest first
+  std::vector<Strings> list_ids;   ///< per column, the distinct ids
 
   torch::Tensor scene;                   ///< int32 [N], position in `scene_names`
   std::vector<std::string> scene_names;  ///< names of all scenes of the source; one scene "all" when it has none

@@ -9,9 +9,7 @@ namespace {
 constexpr int64_t kFormatVersion = 1;
 constexpr const char* kKind = "columns";
 
-std::string numbered(const char* part, size_t i) {
-  return std::string(part) + "." + std::to_string(i);
-}
+std::string numbered(const char* part, size_t i) { return std::string(part) + "." + std::to_string(i); }
 
 // The tensors of a compiled file by name.
 class Parts {
@@ -60,8 +58,7 @@ void read_parts(const Parts& parts, Columns& out) {
   out.codes = parts.take("codes");
   out.numbers = parts.take("numbers");
   out.scene = parts.take("scene");
-  for (size_t i = 0; i < out.categorical.size(); ++i)
-    out.ids.push_back(parts.strings(numbered("ids", i)));
+  for (size_t i = 0; i < out.categorical.size(); ++i) out.ids.push_back(parts.strings(numbered("ids", i)));
   for (size_t i = 0; i < out.lists.size(); ++i) {
     out.list_codes.push_back(parts.ragged(numbered("lists", i)));
     out.list_ids.push_back(parts.strings(numbered("list_ids", i)));
@@ -70,8 +67,7 @@ void read_parts(const Parts& parts, Columns& out) {
   out.label = parts.find("label");
   out.weight = parts.find("weight");
   out.time = parts.find("time");
-  if (parts.has("interest.offsets"))
-    out.interest = parts.ragged("interest");
+  if (parts.has("interest.offsets")) out.interest = parts.ragged("interest");
   out.interest_ids = parts.strings("interest_ids");
 }
 
@@ -88,21 +84,16 @@ void Columns::save(const std::string& path) const {
     parts[name + ".values"] = values.values;
     parts[name + ".offsets"] = values.offsets;
   };
-  for (size_t i = 0; i < ids.size(); ++i)
-    add_strings(numbered("ids", i), ids[i]);
+  for (size_t i = 0; i < ids.size(); ++i) add_strings(numbered("ids", i), ids[i]);
   for (size_t i = 0; i < lists.size(); ++i) {
     add_ragged(numbered("lists", i), list_codes[i]);
     add_strings(numbered("list_ids", i), list_ids[i]);
   }
   add_strings("scene_names", Strings(scene_names));
-  if (label.defined())
-    parts["label"] = label;
-  if (weight.defined())
-    parts["weight"] = weight;
-  if (time.defined())
-    parts["time"] = time;
-  if (interest.defined())
-    add_ragged("interest", interest);
+  if (label.defined()) parts["label"] = label;
+  if (weight.defined()) parts["weight"] = weight;
+  if (time.defined()) parts["time"] = time;
+  if (interest.defined()) add_ragged("interest", interest);
   add_strings("interest_ids", interest_ids);
   const Json names = {{"rows", rows}, {"categorical", categorical}, {"numeric", numeric}, {"lists", lists}};
   write_safetensors(path, parts,

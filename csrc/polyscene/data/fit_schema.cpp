@@ -34,7 +34,8 @@ bool natural_less(std::string_view a, std::string_view b) {
   return a.size() - i < b.size() - j || (a.size() - i == b.size() - j && a < b);
 }
 
-// Ids seen at least `min_count` times; most frequent first, equal ones by name, so that the order comes from training rows alone.
+// Ids seen at least `min_count` times; most frequent first, equal ones by name, so that the order comes from training
+// rows alone.
 Strings vocabulary(const Strings& ids, const std::vector<int64_t>& counts, int64_t min_count) {
   std::vector<int64_t> kept;
   for (int64_t code = 0; code < ids.size(); ++code) {
@@ -108,8 +109,8 @@ double quantile(const std::vector<double>& sorted, double q) {
 
 void check_choice(const NumericField& field, const char* option, const std::string& given,
                   const std::vector<std::string>& known) {
-  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), "numeric column '", field.name, "': ", option,
-                    " must be one of ", join(known), ", got '", given, "'", suggestion(given, known));
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), "numeric column '", field.name,
+                    "': ", option, " must be one of ", join(known), ", got '", given, "'", suggestion(given, known));
 }
 
 void fit_numeric(NumericField& field, const Columns& columns, int64_t column, Rows rows) {
@@ -209,7 +210,8 @@ void fit_labels(Schema& schema, const Columns& columns, Rows rows) {
     ++counts[s];
     if (!label) continue;
     const double y = label[row];
-    TORCH_CHECK_VALUE(std::isfinite(y), "label column '", schema.label, "', row ", row + 1, ": wanted a number, got ", y);
+    TORCH_CHECK_VALUE(std::isfinite(y), "label column '", schema.label, "', row ", row + 1, ": wanted a number, got ",
+                      y);
     TORCH_CHECK_VALUE(schema.task != "ctr" || y == 0 || y == 1, "label column '", schema.label, "', row ", row + 1,
                       ": task ctr wants 0 or 1, got ", y, "; map it with label={\"column\": ..., \"at_least\": ...}");
     sums[s] += y;
@@ -252,15 +254,16 @@ torch::Tensor scene_profiles(const Columns& columns, const torch::Tensor& given)
   return out / out.sum(1, true).clamp_min(1);
 }
 
-std::shared_ptr<const Schema> fit_schema(const Columns& columns, const torch::Tensor& train_rows, const FitOptions& options) {
+std::shared_ptr<const Schema> fit_schema(const Columns& columns, const torch::Tensor& train_rows,
+                                         const FitOptions& options) {
   TORCH_CHECK_VALUE(train_rows.defined() && train_rows.dim() == 1 && train_rows.scalar_type() == torch::kInt64,
                     "fit_schema: train_rows must be an int64 vector");
   TORCH_CHECK_VALUE(train_rows.numel() > 0, "fit_schema: no training rows; the split left none");
   const auto held = train_rows.contiguous();
   const Rows rows(held.const_data_ptr<int64_t>(), held.numel());
   const auto [low, high] = std::minmax_element(rows.begin(), rows.end());
-  TORCH_CHECK_INDEX(*low >= 0 && *high < columns.rows, "fit_schema: training rows must be in [0, ", columns.rows, "), got ",
-                    *low < 0 ? *low : *high);
+  TORCH_CHECK_INDEX(*low >= 0 && *high < columns.rows, "fit_schema: training rows must be in [0, ", columns.rows,
+                    "), got ", *low < 0 ? *low : *high);
   static const std::vector<std::string> kUnseen = {"error", "shared", "nearest"};
   TORCH_CHECK_VALUE(std::find(kUnseen.begin(), kUnseen.end(), options.unseen_scene) != kUnseen.end(),
                     "unseen_scene must be one of ", join(kUnseen), ", got '", options.unseen_scene, "'",
@@ -278,7 +281,8 @@ std::shared_ptr<const Schema> fit_schema(const Columns& columns, const torch::Te
   schema->has_time = columns.time.defined();
   for (size_t f = 0; f < columns.categorical.size(); ++f) {
     const auto counts = count_codes(columns, static_cast<int64_t>(f), rows);
-    schema->categorical.push_back({columns.categorical[f], vocabulary(columns.ids[f], counts, options.min_count), options.min_count});
+    schema->categorical.push_back(
+        {columns.categorical[f], vocabulary(columns.ids[f], counts, options.min_count), options.min_count});
   }
   schema->user = id_field(*schema, "user", options.user);
   schema->item = id_field(*schema, "item", options.item);
@@ -315,7 +319,8 @@ std::shared_ptr<const Schema> fit_schema(const Columns& columns, const torch::Te
     }
     TORCH_CHECK_VALUE(field.kind == "multi_hot" || field.kind == "sequence", "list column '", field.name,
                       "': kind must be multi_hot or sequence, got '", field.kind, "'");
-    TORCH_CHECK_VALUE(field.max_length > 0, "list column '", field.name, "': max_length must be positive, got ", field.max_length);
+    TORCH_CHECK_VALUE(field.max_length > 0, "list column '", field.name, "': max_length must be positive, got ",
+                      field.max_length);
     if (field.shares.empty()) {
       const auto counts = count_list(columns.list_codes[l], columns.list_ids[l].size(), rows);
       field.ids = vocabulary(columns.list_ids[l], counts, options.min_count);

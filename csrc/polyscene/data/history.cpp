@@ -121,7 +121,8 @@ std::shared_ptr<const History> History::fit(const Table& train) {
   return out;
 }
 
-Events History::before(const torch::Tensor& user, const torch::Tensor& time, const torch::Tensor& row, int64_t length) const {
+Events History::before(const torch::Tensor& user, const torch::Tensor& time, const torch::Tensor& row,
+                       int64_t length) const {
   const auto n = user.numel();
   const auto users = offsets.numel() - 1;
   const auto* start = offsets.const_data_ptr<int64_t>();
@@ -167,9 +168,10 @@ Events History::before(const torch::Tensor& user, const torch::Tensor& time, con
 
 std::shared_ptr<const History> History::append(const torch::Tensor& user, const Events& events) const {
   const auto n = user.numel();
-  TORCH_CHECK_VALUE(events.item.numel() == n && events.scene.numel() == n && events.label.numel() == n && events.time.numel() == n,
-                    "history.append: user, item, scene, label and time must have one entry an event, got ", n, " users and ",
-                    events.item.numel(), " items");
+  TORCH_CHECK_VALUE(
+      events.item.numel() == n && events.scene.numel() == n && events.label.numel() == n && events.time.numel() == n,
+      "history.append: user, item, scene, label and time must have one entry an event, got ", n, " users and ",
+      events.item.numel(), " items");
   const auto users = offsets.numel() - 1;
   if (n > 0) {
     TORCH_CHECK_INDEX(user.min().item<int64_t>() >= 0 && user.max().item<int64_t>() < users,
@@ -187,8 +189,9 @@ std::shared_ptr<const History> History::append(const torch::Tensor& user, const 
   out->time = torch::cat({time, events.time.to(torch::kInt64)}).index_select(0, index);
   out->row = torch::cat({row, torch::full({n}, -1, torch::kInt64)}).index_select(0, index);
   if (interest.defined()) {
-    const auto added = events.interest.defined() ? events.interest
-                                                 : Ragged{torch::empty({0}, torch::kInt32), torch::zeros({n + 1}, torch::kInt64)};
+    const auto added = events.interest.defined()
+                           ? events.interest
+                           : Ragged{torch::empty({0}, torch::kInt32), torch::zeros({n + 1}, torch::kInt64)};
     const auto old_total = interest.offsets[-1].item<int64_t>();
     const Ragged both{torch::cat({interest.values, added.values}),
                       torch::cat({interest.offsets, added.offsets.slice(0, 1) + old_total})};
@@ -245,7 +248,8 @@ std::shared_ptr<const History> History::from(std::shared_ptr<const Schema> schem
   out->item_interest = {get("item_interest.values"), get("item_interest.offsets")};
   for (const auto& field : out->schema->lists) {
     const auto name = "item_lists." + field.name;
-    if (tensors.contains(name + ".offsets")) out->item_lists[field.name] = {get((name + ".values").c_str()), get((name + ".offsets").c_str())};
+    if (tensors.contains(name + ".offsets"))
+      out->item_lists[field.name] = {get((name + ".values").c_str()), get((name + ".offsets").c_str())};
   }
   out->item_count = get("item_count");
   out->user_fields = get("user_fields");

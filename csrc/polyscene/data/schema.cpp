@@ -49,14 +49,16 @@ int64_t Schema::field(const std::string& name) const {
     if (categorical[f].name == name) return static_cast<int64_t>(f);
   }
   const auto known = names_of(categorical);
-  TORCH_CHECK_VALUE(false, "Schema: unknown categorical field '", name, "'; known fields: ", join(known), suggestion(name, known));
+  TORCH_CHECK_VALUE(false, "Schema: unknown categorical field '", name, "'; known fields: ", join(known),
+                    suggestion(name, known));
 }
 
 int64_t Schema::scene(const std::string& name) const {
   for (size_t s = 0; s < scenes.size(); ++s) {
     if (scenes[s] == name) return static_cast<int64_t>(s);
   }
-  TORCH_CHECK_VALUE(false, "Schema: unknown scene '", name, "'; known scenes: ", join(scenes), suggestion(name, scenes));
+  TORCH_CHECK_VALUE(false, "Schema: unknown scene '", name, "'; known scenes: ", join(scenes),
+                    suggestion(name, scenes));
 }
 
 int64_t Schema::list_rows(const ListField& list) const {
@@ -76,10 +78,12 @@ std::map<std::string, torch::Tensor> Schema::tensors() const {
 }
 
 std::string Schema::json() const {
-  Json out = {{"format", kFormat},         {"task", task},         {"label", label},
-                         {"unseen_scene", unseen_scene}, {"user", user},         {"item", item},
-                         {"has_time", has_time},      {"label_mean", label_mean}, {"label_low", label_low},
-                         {"label_high", label_high},  {"reader", reader}};
+  Json out = {{"format", kFormat},      {"task", task},
+              {"label", label},         {"unseen_scene", unseen_scene},
+              {"user", user},           {"item", item},
+              {"has_time", has_time},   {"label_mean", label_mean},
+              {"label_low", label_low}, {"label_high", label_high},
+              {"reader", reader}};
   out["categorical"] = Json::array();
   for (const auto& field : categorical) {
     out["categorical"].push_back({{"name", field.name}, {"min_count", field.min_count}, {"side", field.side}});
@@ -99,12 +103,14 @@ std::string Schema::json() const {
   }
   out["lists"] = Json::array();
   for (const auto& list : lists) {
-    out["lists"].push_back({{"name", list.name}, {"kind", list.kind}, {"shares", list.shares}, {"max_length", list.max_length}});
+    out["lists"].push_back(
+        {{"name", list.name}, {"kind", list.kind}, {"shares", list.shares}, {"max_length", list.max_length}});
   }
   return out.dump();
 }
 
-std::shared_ptr<const Schema> Schema::from(const std::string& text, const std::map<std::string, torch::Tensor>& tensors) {
+std::shared_ptr<const Schema> Schema::from(const std::string& text,
+                                           const std::map<std::string, torch::Tensor>& tensors) {
   const auto in = Json::parse(text, nullptr, false);
   TORCH_CHECK_VALUE(in.is_object() && in.contains("format"), "Schema: the file holds no schema");
   TORCH_CHECK_VALUE(in["format"] == kFormat, "Schema: format must be ", kFormat, ", got ", in["format"].dump(),

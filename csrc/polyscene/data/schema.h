@@ -19,7 +19,8 @@ struct CategoricalField {
   std::string name;
   Strings ids;
   int64_t min_count = 1;
-  std::string side = "context";  ///< "user" or "item" when it is a function of that id in the training rows, else "context"
+  std::string side =
+      "context";  ///< "user" or "item" when it is a function of that id in the training rows, else "context"
 
   int64_t rows() const { return ids.size() + kFirstId; }
 };
@@ -81,11 +82,12 @@ class Schema {
   bool has_time = false;
   torch::Tensor scene_rows;   ///< int64 [scenes], training rows of each
   torch::Tensor scene_label;  ///< float64 [scenes], mean training label of each
-  torch::Tensor scene_profile;  ///< float64 [scenes, 256], hashed frequencies of ids; finds the nearest scene of an unseen one
-  double label_mean = 0;      ///< over the training rows
-  double label_low = 0;       ///< smallest training label
-  double label_high = 1;      ///< largest training label
-  std::string reader;         ///< JSON text that tells a reader of files which column is what; opaque here
+  torch::Tensor
+      scene_profile;  ///< float64 [scenes, 256], hashed frequencies of ids; finds the nearest scene of an unseen one
+  double label_mean = 0;  ///< over the training rows
+  double label_low = 0;   ///< smallest training label
+  double label_high = 1;  ///< largest training label
+  std::string reader;     ///< JSON text that tells a reader of files which column is what; opaque here
 
   /// Scenes a model has parameters for: those of training, and one reserved when `unseen_scene` is "shared".
   int64_t num_scenes() const;
@@ -103,7 +105,8 @@ class Schema {
   /// Tensors (vocabularies as bytes and offsets) and a JSON text with the rest: what checkpoints hold.
   std::map<std::string, torch::Tensor> tensors() const;
   std::string json() const;
-  static std::shared_ptr<const Schema> from(const std::string& json, const std::map<std::string, torch::Tensor>& tensors);
+  static std::shared_ptr<const Schema> from(const std::string& json,
+                                            const std::map<std::string, torch::Tensor>& tensors);
 
  private:
   mutable std::string digest_;
@@ -113,7 +116,9 @@ class Schema {
 torch::Tensor scene_profiles(const Columns& columns, const torch::Tensor& rows);
 
 /// Fits a schema on the rows `train_rows` (int64 [n]) of `columns`.
-/// Throws ValueError for a label outside 0/1 (ctr), no training rows, unknown or repeated names, a numeric column without values.
-std::shared_ptr<const Schema> fit_schema(const Columns& columns, const torch::Tensor& train_rows, const FitOptions& options);
+/// Throws ValueError for a label outside 0/1 (ctr), no training rows, unknown or repeated names, a numeric column
+/// without values.
+std::shared_ptr<const Schema> fit_schema(const Columns& columns, const torch::Tensor& train_rows,
+                                         const FitOptions& options);
 
 }  // namespace polyscene::data

@@ -6,16 +6,18 @@ namespace polyscene::data {
 
 Strings::Strings() : Strings(std::vector<std::string>{}) {}
 
-Strings::Strings(torch::Tensor bytes_, torch::Tensor offsets_) : bytes(std::move(bytes_)), offsets(std::move(offsets_)) {
-  TORCH_CHECK_VALUE(bytes.defined() && bytes.scalar_type() == torch::kUInt8 && bytes.dim() == 1 && bytes.is_contiguous(),
-                    "Strings: bytes must be a contiguous uint8 vector");
+Strings::Strings(torch::Tensor bytes_, torch::Tensor offsets_)
+    : bytes(std::move(bytes_)), offsets(std::move(offsets_)) {
+  TORCH_CHECK_VALUE(
+      bytes.defined() && bytes.scalar_type() == torch::kUInt8 && bytes.dim() == 1 && bytes.is_contiguous(),
+      "Strings: bytes must be a contiguous uint8 vector");
   TORCH_CHECK_VALUE(offsets.defined() && offsets.scalar_type() == torch::kInt64 && offsets.dim() == 1 &&
                         offsets.numel() > 0 && offsets.is_contiguous(),
                     "Strings: offsets must be a contiguous int64 vector of n + 1 entries");
   const auto* at = offsets.data_ptr<int64_t>();
   const auto n = offsets.numel() - 1;
-  TORCH_CHECK_VALUE(at[0] == 0 && at[n] == bytes.numel(), "Strings: offsets must run from 0 to ", bytes.numel(), ", got ",
-                    at[0], " to ", at[n]);
+  TORCH_CHECK_VALUE(at[0] == 0 && at[n] == bytes.numel(), "Strings: offsets must run from 0 to ", bytes.numel(),
+                    ", got ", at[0], " to ", at[n]);
   for (int64_t i = 0; i < n; ++i) {
     TORCH_CHECK_VALUE(at[i] <= at[i + 1], "Strings: offsets must not fall, entry ", i, " is ", at[i], " and the next ",
                       at[i + 1]);

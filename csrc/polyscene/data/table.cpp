@@ -26,8 +26,8 @@ std::vector<int32_t> map_codes(const Strings& source, const Strings& vocabulary)
 
 int64_t position_of(const std::vector<std::string>& names, const std::string& name, const char* kind) {
   const auto found = std::find(names.begin(), names.end(), name);
-  TORCH_CHECK_VALUE(found != names.end(), "table: the schema wants ", kind, " column '", name, "'; the data has: ",
-                    names.empty() ? "none" : join(names), suggestion(name, names));
+  TORCH_CHECK_VALUE(found != names.end(), "table: the schema wants ", kind, " column '", name,
+                    "'; the data has: ", names.empty() ? "none" : join(names), suggestion(name, names));
   return found - names.begin();
 }
 
@@ -52,8 +52,9 @@ std::vector<int32_t> map_scenes(const Columns& columns, const Schema& schema, co
       const auto distance = (schema.scene_profile - profiles[static_cast<int64_t>(s)]).abs().sum(1);
       out[s] = static_cast<int32_t>(distance.argmin().item<int64_t>());
     } else {
-      TORCH_CHECK_VALUE(false, "table: scene '", columns.scene_names[s], "' was not seen in training; known scenes: ",
-                        join(schema.scenes), "; unseen_scene='shared' or 'nearest' accepts new ones",
+      TORCH_CHECK_VALUE(false, "table: scene '", columns.scene_names[s],
+                        "' was not seen in training; known scenes: ", join(schema.scenes),
+                        "; unseen_scene='shared' or 'nearest' accepts new ones",
                         suggestion(columns.scene_names[s], schema.scenes));
     }
   }
@@ -84,8 +85,8 @@ std::shared_ptr<const Encoding> encode(const Columns& columns, const Schema& sch
 }
 
 // Lists of the given source rows, mapped; codes that map below `first` are left out, the newest `longest` are kept.
-Ragged gather_list(const Ragged& source, const std::vector<int32_t>& map, const std::vector<int64_t>& rows, int32_t first,
-                   int64_t longest) {
+Ragged gather_list(const Ragged& source, const std::vector<int32_t>& map, const std::vector<int64_t>& rows,
+                   int32_t first, int64_t longest) {
   const auto* offsets = source.offsets.const_data_ptr<int64_t>();
   const auto* values = source.values.const_data_ptr<int32_t>();
   Ragged out{{}, torch::zeros({static_cast<int64_t>(rows.size()) + 1}, torch::kInt64)};
@@ -115,7 +116,8 @@ torch::Tensor gather(const torch::Tensor& column, const std::vector<int64_t>& ro
 
 }  // namespace
 
-Table::Table(std::shared_ptr<const Columns> columns, std::shared_ptr<const Schema> schema, torch::Tensor rows, std::string role)
+Table::Table(std::shared_ptr<const Columns> columns, std::shared_ptr<const Schema> schema, torch::Tensor rows,
+             std::string role)
     : columns_(std::move(columns)), schema_(std::move(schema)), rows_(std::move(rows)), role_(std::move(role)) {
   if (rows_.defined()) {
     TORCH_CHECK_VALUE(rows_.dim() == 1 && rows_.scalar_type() == torch::kInt64, "table: rows must be an int64 vector");
@@ -181,7 +183,8 @@ void Table::gather_lists(const std::vector<int64_t>& rows, Batch& out) const {
 
 Events Table::gather_history(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const {
   for (const auto& field : schema_->lists) {
-    if (field.kind != "sequence" || schema_->item < 0 || field.shares != schema_->categorical[schema_->item].name) continue;
+    if (field.kind != "sequence" || schema_->item < 0 || field.shares != schema_->categorical[schema_->item].name)
+      continue;
     const auto& list = out.sequence.at(field.name);
     const auto counts = list.offsets.diff();
     Events events;
@@ -207,8 +210,8 @@ Batch Table::batch(const torch::Tensor& positions, bool grouped, int64_t history
   const auto* scene = columns_->scene.const_data_ptr<int32_t>();
   std::vector<int64_t> code(n);
   for (int64_t i = 0; i < n; ++i) {
-    TORCH_CHECK_INDEX(position[i] >= 0 && position[i] < size_, "table.batch: positions must be in [0, ", size_, "), got ",
-                      position[i]);
+    TORCH_CHECK_INDEX(position[i] >= 0 && position[i] < size_, "table.batch: positions must be in [0, ", size_,
+                      "), got ", position[i]);
     code[i] = encoding_->scene[scene[source_row(position[i])]];
     if (shared && schema_->unseen_scene == "shared" && shared->below(scenes, position[i]) == 0) code[i] = scenes - 1;
   }

@@ -29,7 +29,8 @@ struct Encoding {
 /// Rows of a source, seen through a schema.
 class Table {
  public:
-  /// `rows` int64 [n] selects rows of `columns` (undefined: all). Throws ValueError for missing columns or refused scenes.
+  /// `rows` int64 [n] selects rows of `columns` (undefined: all). Throws ValueError for missing columns or refused
+  /// scenes.
   Table(std::shared_ptr<const Columns> columns, std::shared_ptr<const Schema> schema, torch::Tensor rows = {},
         std::string role = "");
 
@@ -50,8 +51,8 @@ class Table {
 
   /// Rows at `positions` (int64 [B]); `grouped` sorts them stably by scene and fills `scene_offsets`; `history` is how
   /// many past events each row carries (0: none). Throws IndexError for a position outside [0, size).
-  /// With `shared`, each row of a schema with a reserved scene shows that scene with probability 1 / (S + 1), numbers drawn
-  /// at the row's position: so the reserved scene is trained.
+  /// With `shared`, each row of a schema with a reserved scene shows that scene with probability 1 / (S + 1), numbers
+  /// drawn at the row's position: so the reserved scene is trained.
   Batch batch(const torch::Tensor& positions, bool grouped = false, int64_t history = kDefaultHistory,
               const RandomStream* shared = nullptr) const;
   /// All rows in table order, without history.

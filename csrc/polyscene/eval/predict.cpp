@@ -32,8 +32,8 @@ torch::Tensor predict_logits(models::Model& model, const data::Table& table, int
   }
   if (!out.defined()) return torch::empty({0});
   const auto bad = out.isnan().nonzero();
-  TORCH_CHECK_VALUE(bad.size(0) == 0, model.name(), ": the score of row ", bad.size(0) ? bad[0][0].item<int64_t>() + 1 : 0,
-                    " is NaN");
+  TORCH_CHECK_VALUE(bad.size(0) == 0, model.name(), ": the score of row ",
+                    bad.size(0) ? bad[0][0].item<int64_t>() + 1 : 0, " is NaN");
   return out;
 }
 

@@ -72,8 +72,8 @@ torch::Tensor seen_items(const data::Events& events, int64_t user, const torch::
 void check(const models::Model& model, const RecommendRequest& request) {
   const auto& schema = model.schema();
   TORCH_CHECK_VALUE(schema.user >= 0 && schema.item >= 0, "recommend: the data must name a user and an item column");
-  TORCH_CHECK_VALUE(model.history() && model.history()->item_count.defined(),
-                    "recommend: ", model.name(), " was not trained yet, it knows no items");
+  TORCH_CHECK_VALUE(model.history() && model.history()->item_count.defined(), "recommend: ", model.name(),
+                    " was not trained yet, it knows no items");
   TORCH_CHECK_VALUE(request.k > 0, "recommend: k must be positive, got ", request.k);
   TORCH_CHECK_INDEX(request.scene >= -1 && request.scene < schema.num_scenes(), "recommend: scene must be in [0, ",
                     schema.num_scenes(), ") or -1 for all, got ", request.scene);
@@ -98,7 +98,8 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
   const auto [scenes, items] = candidates_of(history, request.scene);
   const auto n = items.numel();
   const auto length = std::max<int64_t>(model.history_length(), 1);
-  const auto fields = request.user_fields.defined() ? request.user_fields : history.user_fields.index_select(0, request.user);
+  const auto fields =
+      request.user_fields.defined() ? request.user_fields : history.user_fields.index_select(0, request.user);
   // Everything the user did, to leave out what was seen; the newest events, to follow them.
   const auto all = behaviour(history, request, std::numeric_limits<int32_t>::max());
   const auto newest = behaviour(history, request, length);
@@ -119,14 +120,15 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
     const auto count = mine.numel();
     const auto owner = torch::arange(count).repeat_interleave(n);
     const auto user_rows = request.user.index_select(0, mine);
-    const auto batch = candidate_batch(history, fields.index_select(0, mine).index_select(0, owner), user_rows.index_select(0, owner),
-                                       items.repeat({count}), scenes.repeat({count}));
+    const auto batch = candidate_batch(history, fields.index_select(0, mine).index_select(0, owner),
+                                       user_rows.index_select(0, owner), items.repeat({count}), scenes.repeat({count}));
     auto logits = model.score(batch, newest.take(mine), owner).to(torch::kFloat32).view({count, n});
     auto scores = model.schema().task == "rating" ? logits : logits.sigmoid();
     for (int64_t u = 0; u < count; ++u) {
       auto row = scores[u];
       if (!out.known[begin + u].item<bool>()) row.copy_(popularity);
-      if (request.exclude_seen) row.masked_fill_(seen_items(all, begin + u, items), -std::numeric_limits<float>::infinity());
+      if (request.exclude_seen)
+        row.masked_fill_(seen_items(all, begin + u, items), -std::numeric_limits<float>::infinity());
       // Over all scenes an item stands once, where it scores best.
       const auto [sorted, order] = row.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true);
       const auto* at = order.const_data_ptr<int64_t>();

@@ -12,7 +12,7 @@ struct RecommendRequest {
   data::Events events;        ///< events since training, one list a user; undefined for none
   int64_t scene = -1;         ///< scene of the recommendation; -1 ranks over all scenes
   int64_t k = 10;
-  bool exclude_seen = true;   ///< leave out items of the user's training rows and events
+  bool exclude_seen = true;  ///< leave out items of the user's training rows and events
 };
 
 /// Short rows are padded with item -1, scene -1 and score -inf.
@@ -25,8 +25,8 @@ struct Recommendation {
 
 /// The best items for each user: candidates are the items with training rows in the scene (or in any), each user's
 /// behaviour is encoded once, training behaviour and `events` together.
-/// Throws ValueError before training or without user and item columns, for k below 1 or misshapen tensors; IndexError for a
-/// scene that is none.
+/// Throws ValueError before training or without user and item columns, for k below 1 or misshapen tensors; IndexError
+/// for a scene that is none.
 Recommendation recommend(models::Model& model, const RecommendRequest& request);
 
 }  // namespace polyscene::eval

@@ -52,7 +52,8 @@ torch::Tensor Model::score(const data::Batch& candidates, const data::Events& ev
 void Model::begin_epoch(int64_t) {}
 
 torch::Tensor Model::transition_matrix(int64_t, int64_t) {
-  TORCH_CHECK_VALUE(false, name(), ": this model has no interests that move from scene to scene; interest_migration has");
+  TORCH_CHECK_VALUE(false, name(),
+                    ": this model has no interests that move from scene to scene; interest_migration has");
 }
 
 std::vector<std::string> Model::table_parameters() const {

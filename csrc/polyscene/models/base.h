@@ -35,10 +35,11 @@ class Model : public torch::nn::Module {
 
   /// Logits (ctr, ranking) or predictions (rating) of each row, [B], in batch order.
   virtual torch::Tensor forward(const data::Batch& batch) = 0;
-  /// Logits of candidate rows whose users' events are given once a user: candidate n belongs to user owner[n], int64 [N], of
-  /// `events`. What `recommend` calls; a model that follows users encodes each of them once.
+  /// Logits of candidate rows whose users' events are given once a user: candidate n belongs to user owner[n], int64
+  /// [N], of `events`. What `recommend` calls; a model that follows users encodes each of them once.
   virtual torch::Tensor score(const data::Batch& candidates, const data::Events& events, const torch::Tensor& owner);
-  /// Mean loss over the rows, weights and auxiliary terms included. Default: binary cross-entropy (ctr), squared error (rating).
+  /// Mean loss over the rows, weights and auxiliary terms included. Default: binary cross-entropy (ctr), squared error
+  /// (rating).
   virtual torch::Tensor loss(const data::Batch& batch);
   /// Everything else a forward computes, by name.
   virtual Explanation explain(const data::Batch& batch);

@@ -7,6 +7,7 @@
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
+#include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"
@@ -23,6 +24,7 @@ std::deque<Entry>& table() {
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
+      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };
   return entries;
 }

@@ -22,7 +22,8 @@ std::vector<std::string> list(const std::string& task = "");
 /// Throws ValueError that lists the known names.
 const Entry& find(const std::string& name);
 /// Makes a registered model. Throws ValueError for unknown names and options.
-std::shared_ptr<Model> create(const std::string& name, std::shared_ptr<const data::Schema> schema, const OptionMap& options = {});
+std::shared_ptr<Model> create(const std::string& name, std::shared_ptr<const data::Schema> schema,
+                              const OptionMap& options = {});
 /// Adds a model at run time (plug-ins). Throws ValueError when the name is taken.
 void register_model(Entry entry);
 

@@ -3,6 +3,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/interest_migration.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/scene_branch.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/multi/specialist.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/mf.cpp

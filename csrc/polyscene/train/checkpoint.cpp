@@ -12,7 +12,8 @@ namespace {
 
 constexpr const char* kFormat = "1";
 
-std::map<std::string, torch::Tensor> with_prefix(const std::map<std::string, torch::Tensor>& tensors, const std::string& prefix) {
+std::map<std::string, torch::Tensor> with_prefix(const std::map<std::string, torch::Tensor>& tensors,
+                                                 const std::string& prefix) {
   std::map<std::string, torch::Tensor> out;
   for (const auto& [name, tensor] : tensors) {
     if (name.starts_with(prefix)) out[name.substr(prefix.size())] = tensor;
@@ -20,10 +21,37 @@ std::map<std::string, torch::Tensor> with_prefix(const std::map<std::string, tor
   return out;
 }
 
-std::string text_of(const std::map<std::string, std::string>& metadata, const std::string& key, const std::string& path) {
+std::string text_of(const std::map<std::string, std::string>& metadata, const std::string& key,
+                    const std::string& path) {
   const auto found = metadata.find(key);
   TORCH_CHECK_VALUE(found != metadata.end(), path, ": not a polyscene model, its metadata has no '", key, "'");
   return found->second;
+}
+
+Checkpoint parse_checkpoint(const SafetensorsFile& file, const std::string& path) {
+  const auto format = text_of(file.metadata, "polyscene_format", path);
+  TORCH_CHECK_VALUE(format == kFormat, path, ": model format must be ", kFormat, ", got ", format,
+                    "; a newer polyscene wrote it");
+  Checkpoint out;
+  out.model = text_of(file.metadata, "model", path);
+  out.options = option_map(parse_json(text_of(file.metadata, "options", path), path), "options");
+  out.schema = data::Schema::from(text_of(file.metadata, "schema", path), with_prefix(file.tensors, "schema."));
+  if (const auto history = with_prefix(file.tensors, "history."); !history.empty()) {
+    out.history = data::History::from(out.schema, history);
+  }
+  out.state = with_prefix(file.tensors, "model.");
+  out.training = with_prefix(file.tensors, "training.");
+  const auto aliases = parse_json(text_of(file.metadata, "aliases", path), path);
+  for (const auto& [alias, name] : aliases.items()) {
+    const auto found = out.state.find(name.get<std::string>());
+    TORCH_CHECK_VALUE(found != out.state.end(), path, ": alias '", alias, "' of a tensor that is not there");
+    out.state[alias] = found->second;
+  }
+  static const std::set<std::string> kOwn = {"format", "polyscene_format", "model", "options", "schema", "aliases"};
+  for (const auto& [name, text] : file.metadata) {
+    if (!kOwn.contains(name)) out.metadata[name] = text;
+  }
+  return out;
 }
 
 }  // namespace
@@ -58,29 +86,15 @@ void write_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
 }
 
 Checkpoint read_checkpoint(const std::string& path) {
-  auto file = read_safetensors(path);
-  const auto format = text_of(file.metadata, "polyscene_format", path);
-  TORCH_CHECK_VALUE(format == kFormat, path, ": model format must be ", kFormat, ", got ", format,
-                    "; a newer polyscene wrote it");
-  Checkpoint out;
-  out.model = text_of(file.metadata, "model", path);
-  out.options = option_map(parse_json(text_of(file.metadata, "options", path), path), "options");
-  out.schema = data::Schema::from(text_of(file.metadata, "schema", path), with_prefix(file.tensors, "schema."));
-  if (const auto history = with_prefix(file.tensors, "history."); !history.empty()) {
-    out.history = data::History::from(out.schema, history);
+  const auto file = read_safetensors(path);
+  try {
+    return parse_checkpoint(file, path);
+  } catch (const c10::Error& error) {
+    const std::string why = error.what_without_backtrace();
+    TORCH_CHECK_VALUE(false, why.starts_with(path) ? "" : path + ": not a readable model: ", why);
+  } catch (const Json::exception& error) {
+    TORCH_CHECK_VALUE(false, path, ": not a readable model: ", error.what());
   }
-  out.state = with_prefix(file.tensors, "model.");
-  out.training = with_prefix(file.tensors, "training.");
-  for (const auto& [alias, name] : parse_json(text_of(file.metadata, "aliases", path), path).items()) {
-    const auto found = out.state.find(name.get<std::string>());
-    TORCH_CHECK_VALUE(found != out.state.end(), path, ": alias '", alias, "' of a tensor that is not there");
-    out.state[alias] = found->second;
-  }
-  static const std::set<std::string> kOwn = {"format", "polyscene_format", "model", "options", "schema", "aliases"};
-  for (const auto& [name, text] : file.metadata) {
-    if (!kOwn.contains(name)) out.metadata[name] = text;
-  }
-  return out;
 }
 
 std::map<std::string, torch::Tensor> state_of(const torch::nn::Module& module) {
@@ -90,7 +104,8 @@ std::map<std::string, torch::Tensor> state_of(const torch::nn::Module& module) {
   return out;
 }
 
-void load_state(torch::nn::Module& module, const std::map<std::string, torch::Tensor>& state, const std::string& owner) {
+void load_state(torch::nn::Module& module, const std::map<std::string, torch::Tensor>& state,
+                const std::string& owner) {
   const auto own = state_of(module);
   std::vector<std::string> wrong;
   for (const auto& [name, tensor] : own) {
@@ -98,7 +113,8 @@ void load_state(torch::nn::Module& module, const std::map<std::string, torch::Te
     if (found == state.end()) {
       wrong.push_back("'" + name + "' is missing");
     } else if (found->second.sizes() != tensor.sizes()) {
-      wrong.push_back("'" + name + "' has shape " + c10::str(found->second.sizes()) + ", wanted " + c10::str(tensor.sizes()));
+      wrong.push_back("'" + name + "' has shape " + c10::str(found->second.sizes()) + ", wanted " +
+                      c10::str(tensor.sizes()));
     }
   }
   for (const auto& [name, tensor] : state) {

@@ -13,13 +13,13 @@ namespace polyscene::train {
 
 /// What a model file holds.
 struct Checkpoint {
-  std::string model;                               ///< registered name
+  std::string model;  ///< registered name
   OptionMap options;
   std::shared_ptr<const data::Schema> schema;
-  std::shared_ptr<const data::History> history;    ///< null when the model kept none
-  std::map<std::string, torch::Tensor> state;      ///< parameters and buffers by dotted name, aliases included
-  std::map<std::string, torch::Tensor> training;   ///< optimiser state and best weights of a run that can be resumed
-  std::map<std::string, std::string> metadata;     ///< free text by name, e.g. the threshold
+  std::shared_ptr<const data::History> history;      ///< null when the model kept none
+  std::map<std::string, torch::Tensor> state;        ///< parameters and buffers by dotted name, aliases included
+  std::map<std::string, torch::Tensor> training;     ///< optimiser state and best weights of a run that can be resumed
+  std::map<std::string, std::string> metadata = {};  ///< free text by name, e.g. the threshold
 };
 
 /// Writes one safetensors file, atomically. Tensors that share storage are written once and listed as aliases.

@@ -6,6 +6,7 @@
 
 #include "polyscene/core/json.h"
 #include "polyscene/data/simulator.h"
+#include "polyscene/eval/scene_metrics.h"
 #include "polyscene/models/registry.h"
 #include "polyscene/train/config_sections.h"
 #include "polyscene/train/trainer.h"
@@ -53,18 +54,28 @@ Json resolve_fields(const std::vector<OptionField>& fields, const Json& given, c
   return out;
 }
 
+void check_choice(const Json& value, const Place& place, const std::vector<std::string>& known) {
+  const auto given = value.get<std::string>();
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), place.text(), " must be one of ",
+                    join(known), ", got '", given, "'", suggestion(given, known));
+}
+
 const std::vector<std::string>& roles() {
   static const std::vector<std::string> kRoles = {
-      "data",   "train", "valid",       "test",    "task", "delimiter", "clean",     "scene",    "user", "item",  "time",      "weight",
-      "interest", "categorical", "numeric", "multi_hot", "sequence", "text", "image", "min_count", "unseen_scene"};
+      "data",    "train",     "valid",    "test", "task",   "delimiter", "clean",
+      "scene",   "user",      "item",     "time", "weight", "interest",  "categorical",
+      "numeric", "multi_hot", "sequence", "text", "image",  "min_count", "unseen_scene"};
   return kRoles;
 }
 
 Json resolve_label(const Json& label, const Place& place) {
   if (label.is_string()) return label;
   check_object(label, place);
-  for (const auto& [key, value] : label.items()) check_key(key, {"column", "at_least", "positive", "negative"}, place);
-  TORCH_CHECK_VALUE(label.contains("column") && label["column"].is_string(), place.at("column").text(), " must be text");
+  for (const auto& [key, value] : label.items()) check_key(key, {"column", "at_least", "mapping"}, place);
+  TORCH_CHECK_VALUE(label.contains("column"), place.text(),
+                    " must name its column: {\"column\": \"rating\", \"at_least\": 4}");
+  TORCH_CHECK_VALUE(label["column"].is_string(), place.at("column").text(), " must be str, got ",
+                    label["column"].dump(), " (", json_kind(label["column"]), ")");
   if (label.contains("at_least")) {
     TORCH_CHECK_VALUE(label["at_least"].is_number(), place.at("at_least").text(), " must be float, got ",
                       label["at_least"].dump(), " (", json_kind(label["at_least"]), ")");
@@ -90,11 +101,21 @@ Json resolve_scenes(const Json& scenes, const Place& place) {
   return resolve_fields(section_fields("scenes"), scenes, place);
 }
 
+Json resolve_split(Json given, const Place& place) {
+  if (given.is_null()) given = Json::object();
+  if (given.is_string()) given = Json{{"by", given}};
+  auto out = resolve_fields(section_fields("split"), given, place);
+  check_choice(out["by"], place.at("by"), {"random", "user", "scene", "time", "leave_one_out", "cold_user", "files"});
+  check_choice(out["within"], place.at("within"), {"", "user", "scene"});
+  if (out["within"] == "") out.erase("within");
+  return out;
+}
+
 Json resolve_dataset(Json given, const Place& place) {
   check_object(given, place);
   if (!given.contains("name")) given["name"] = "simulator";
-  TORCH_CHECK_VALUE(given["name"].is_string(), place.at("name").text(), " must be str, got ", given["name"].dump(), " (",
-                    json_kind(given["name"]), ")");
+  TORCH_CHECK_VALUE(given["name"].is_string(), place.at("name").text(), " must be str, got ", given["name"].dump(),
+                    " (", json_kind(given["name"]), ")");
   const auto name = given["name"].get<std::string>();
   std::vector<std::string> free = {"name", "split"};
   std::vector<OptionField> fields;
@@ -109,22 +130,25 @@ Json resolve_dataset(Json given, const Place& place) {
   const bool simulated = name == "simulator";  // where scenes are a number, and labels are made
   if (!simulated && out.contains("label")) out["label"] = resolve_label(out["label"], place.at("label"));
   if (!simulated && out.contains("scenes")) out["scenes"] = resolve_scenes(out["scenes"], place.at("scenes"));
-  const bool parts = out.contains("train");
-  if (!parts) {
-    const Json split = out.contains("split") ? out["split"] : Json::object();
-    out["split"] = resolve_fields(section_fields("split"), split, place.at("split"));
+  // Files that are divided already have no split.
+  const bool parts = out.contains("train") && !out["train"].is_null();
+  if (!parts || (out.contains("split") && !out["split"].is_null())) {
+    out["split"] = resolve_split(out.value("split", Json()), place.at("split"));
+  } else {
+    out.erase("split");
   }
   return out;
 }
 
 Json resolve_model(const Json& given, const Place& place) {
   check_object(given, place);
-  const std::string name = given.contains("name") && given["name"].is_string() ? given["name"] : Json("interest_migration");
+  const std::string name =
+      given.contains("name") && given["name"].is_string() ? given["name"] : Json("interest_migration");
   TORCH_CHECK_VALUE(!given.contains("name") || given["name"].is_string(), place.at("name").text(), " must be str, got ",
                     json_kind(given.value("name", Json())));
   const auto known = models::list();
-  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), name) != known.end(), place.at("name").text(), ": unknown model '",
-                    name, "'; known models: ", join(known), suggestion(name, known));
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), name) != known.end(), place.at("name").text(),
+                    ": unknown model '", name, "'; known models: ", join(known), suggestion(name, known));
   Json named = {{"name", name}};
   named.update(given);
   return resolve_fields(models::find(name).options(), named, place, {"name"});
@@ -155,10 +179,29 @@ void apply_override(Json& config, const std::string& override, const std::string
   }
 }
 
-void check_choice(const Json& value, const Place& place, const std::vector<std::string>& known) {
-  const auto given = value.get<std::string>();
-  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), place.text(), " must be one of ",
-                    join(known), ", got '", given, "'", suggestion(given, known));
+// Names that are wrong are told before hours of training, not after.
+void check_metrics(const Json& config, const std::string& source) {
+  const auto task = config["dataset"].value("task", Json("ctr"));
+  if (task != "ctr" && task != "rating") return;
+  const auto check = [&](const std::string& path, const std::vector<std::string>& names) {
+    try {
+      eval::check_metrics(task, names);
+    } catch (const c10::ValueError& error) {
+      TORCH_CHECK_VALUE(false, source, ": ", path, ": ", error.what_without_backtrace());
+    }
+  };
+  check("evaluate.metrics", config["evaluate"]["metrics"]);
+  if (const std::string monitor = config["train"]["monitor"]; !monitor.empty()) check("train.monitor", {monitor});
+}
+
+void check_train(const Json& train, const std::string& source) {
+  try {
+    Trainer(options_from<TrainOptions>("train", option_map(train, "train")));
+  } catch (const c10::ValueError& error) {
+    const std::string text = error.what_without_backtrace();
+    const auto owner = text.find(": ");  // "Optimizer: lr must be ..."
+    TORCH_CHECK_VALUE(false, source, ": train.", owner == std::string::npos ? text : text.substr(owner + 2));
+  }
 }
 
 }  // namespace
@@ -172,10 +215,12 @@ std::vector<OptionField> section_fields(const std::string& section) {
   if (section == "report") return option_fields<ReportOptions>();
   if (section == "simulator") return option_fields<data::SimulatorOptions>();
   const std::vector<std::string> known = {"train", "evaluate", "split", "scenes", "transfer", "report", "simulator"};
-  TORCH_CHECK_VALUE(false, "unknown section '", section, "'; known sections: ", join(known), suggestion(section, known));
+  TORCH_CHECK_VALUE(false, "unknown section '", section, "'; known sections: ", join(known),
+                    suggestion(section, known));
 }
 
-std::string resolve_config(const std::string& text, const std::string& source, const std::vector<std::string>& overrides) {
+std::string resolve_config(const std::string& text, const std::string& source,
+                           const std::vector<std::string>& overrides) {
   auto config = parse_json(text, source);
   TORCH_CHECK_VALUE(config.is_object(), source, ": a config must be an object, got ", json_kind(config));
   for (const auto& override : overrides) apply_override(config, override, source);
@@ -191,14 +236,12 @@ std::string resolve_config(const std::string& text, const std::string& source, c
   for (const auto* section : {"transfer", "train", "evaluate", "report"}) {
     out[section] = resolve_fields(section_fields(section), config[section], top.at(section));
   }
-  if (out["dataset"].contains("split")) {
-    check_choice(out["dataset"]["split"]["by"], top.at("dataset").at("split").at("by"),
-                 {"random", "user", "scene", "time", "leave_one_out", "cold_user", "files"});
-  }
   check_choice(out["transfer"]["mechanism"], top.at("transfer").at("mechanism"), {"", "migrate"});
+  check_choice(out["transfer"]["fusion"], top.at("transfer").at("fusion"), {"rows", "uniform", "fisher", "greedy"});
   const double threshold = out["evaluate"]["threshold"];
   TORCH_CHECK_VALUE(threshold > 0 && threshold < 1, source, ": evaluate.threshold must be in (0, 1), got ", threshold);
-  Trainer(options_from<TrainOptions>(source + ": train", option_map(out["train"], "train")));
+  check_metrics(out, source);
+  check_train(out["train"], source);
   return out.dump(2);
 }
 

@@ -28,10 +28,11 @@ struct EvaluateOptions {
 
 /// Checks a whole config against the option field lists and fills in every default.
 ///
-/// `text` is JSON that may hold comments, `source` the file it came from (for messages), `overrides` are "a.b=value" (value
-/// JSON, else text), applied first. Returns the resolved config as JSON text.
-/// Throws ValueError "FILE: model.experts must be int, got 'four' (str)" or "FILE: unknown key 'modle'; known keys: ...".
-std::string resolve_config(const std::string& text, const std::string& source, const std::vector<std::string>& overrides);
+/// `text` is JSON that may hold comments, `source` the file it came from (for messages), `overrides` are "a.b=value"
+/// (value JSON, else text), applied first. Returns the resolved config as JSON text. Throws ValueError "FILE:
+/// model.experts must be int, got 'four' (str)" or "FILE: unknown key 'modle'; known keys: ...".
+std::string resolve_config(const std::string& text, const std::string& source,
+                           const std::vector<std::string>& overrides);
 
 /// The fields of one section, for `--help` and the documentation: "train", "evaluate", "split", "scenes", "label",
 /// "transfer", "report", "simulator".

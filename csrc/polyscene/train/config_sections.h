@@ -12,6 +12,7 @@ struct SplitOptions {
   TORCH_ARG(std::string, by) = "random";
   TORCH_ARG(std::vector<double>, ratios) = {8, 1, 1};
   TORCH_ARG(int64_t, seed) = 2022;
+  TORCH_ARG(std::string, within) = "";
 
  public:
   template <typename Self, typename Visitor>
@@ -19,6 +20,8 @@ struct SplitOptions {
     visit("by", self.by(), "random, user, scene, time, leave_one_out, cold_user or files");
     visit("ratios", self.ratios(), "shares of training, validation and test rows");
     visit("seed", self.seed(), "seed of the split");
+    visit("within", self.within(),
+          "'user' or 'scene': random, time and leave_one_out apply to each; empty: to all rows");
   }
 };
 
@@ -42,8 +45,12 @@ struct TransferOptions {
   TORCH_ARG(std::string, mechanism) = "";
   TORCH_ARG(std::vector<std::string>, sources) = {};
   TORCH_ARG(std::string, target) = "";
-  TORCH_ARG(double, strength) = 1e-3;
+  TORCH_ARG(std::string, fusion) = "rows";
+  TORCH_ARG(double, strength) = 1e-2;
+  TORCH_ARG(double, lr_scale) = 0.2;
+  TORCH_ARG(std::vector<std::string>, frozen) = {};
   TORCH_ARG(int64_t, source_epochs) = 0;
+  TORCH_ARG(double, guard) = 2;
 
  public:
   template <typename Self, typename Visitor>
@@ -51,8 +58,13 @@ struct TransferOptions {
     visit("mechanism", self.mechanism(), "'migrate' for migration and fusion; empty: no transfer");
     visit("sources", self.sources(), "scenes to learn from; empty: all but the target");
     visit("target", self.target(), "scene to migrate to; empty: the smallest");
+    visit("fusion", self.fusion(),
+          "how source models are fused: rows (by their training rows), uniform, fisher or greedy");
     visit("strength", self.strength(), "weight of the migration loss that ties the target to what was migrated");
+    visit("lr_scale", self.lr_scale(), "times train.lr for what is migrated, on the target's rows");
+    visit("frozen", self.frozen(), "prefixes of parameter names that stay as they were migrated");
     visit("source_epochs", self.source_epochs(), "epochs of each source model; 0: as in train");
+    visit("guard", self.guard(), "standard errors by which a migrated model must beat the target's own to be kept");
   }
 };
 

@@ -3,31 +3,76 @@
 #include <cmath>
 
 #include "polyscene/core/json.h"
+#include "polyscene/core/log.h"
 #include "polyscene/train/checkpoint.h"
 
 namespace polyscene::train {
 namespace {
 
-bool smaller_is_better(const std::string& metric) { return metric == "log_loss" || metric == "rmse" || metric == "mae"; }
+bool smaller_is_better(const std::string& metric) {
+  return metric == "log_loss" || metric == "rmse" || metric == "mae";
+}
 
 // JSON has no NaN.
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-double number(const Json& value) { return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>(); }
+double number(const Json& value) {
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
 
 Json to_json(const Epoch& line) {
   Json valid = Json::object();
   for (const auto& [name, value] : line.valid) valid[name] = number(value);
-  return {{"epoch", line.epoch},     {"phase", line.phase},           {"train_loss", number(line.train_loss)}, {"valid", valid},
-          {"seconds", line.seconds}, {"rows_per_s", line.rows_per_s}, {"best", line.best}};
+  return {{"epoch", line.epoch}, {"phase", line.phase},     {"train_loss", number(line.train_loss)},
+          {"valid", valid},      {"seconds", line.seconds}, {"rows_per_s", line.rows_per_s},
+          {"best", line.best}};
 }
 
 Epoch epoch_from(const Json& json) {
-  Epoch line{json["epoch"], json["phase"], number(json["train_loss"])};
-  for (const auto& [name, value] : json["valid"].items()) line.valid[name] = number(value);
-  line.seconds = json["seconds"];
-  line.rows_per_s = json["rows_per_s"];
-  line.best = json["best"];
+  Epoch line{json.at("epoch"), json.at("phase"), number(json.at("train_loss"))};
+  for (const auto& [name, value] : json.at("valid").items()) line.valid[name] = number(value);
+  line.seconds = json.at("seconds");
+  line.rows_per_s = json.at("rows_per_s");
+  line.best = json.at("best");
   return line;
+}
+
+// "train.lr was 0.001, is 0.01" for each value that is not the same.
+void compare(const Json& before, const Json& now, const std::string& path, std::vector<std::string>& differ) {
+  if (before == now) return;
+  if (before.is_object() && now.is_object()) {
+    for (const auto& [key, value] : now.items())
+      compare(before.value(key, Json()), value, json_path(path, key), differ);
+    for (const auto& [key, value] : before.items()) {
+      if (!now.contains(key)) compare(value, Json(), json_path(path, key), differ);
+    }
+  } else {
+    differ.push_back(path + " was " + before.dump() + ", is " + now.dump());
+  }
+}
+
+std::vector<std::string> differences(const Json& before, const Json& now) {
+  std::vector<std::string> out;
+  for (const auto* part : {"train", "valid"}) {
+    if (before.value(part, Json()) != now.value(part, Json()))
+      out.push_back(std::string(part) == "train" ? "other training rows" : "other validation rows");
+  }
+  if (before.value("model", Json()) != now.value("model", Json())) {
+    out.push_back("model.name was " + before.value("model", Json()).dump() + ", is " + now["model"].dump());
+  } else {
+    compare(before.value("options", Json()), now.value("options", Json()), "model", out);
+  }
+  compare(before.value("train_options", Json()), now.value("train_options", Json()), "train", out);
+  return out;
+}
+
+void read_progress(const Json& position, Progress& progress) {
+  progress.phase = position.at("phase");
+  progress.epoch = position.at("epoch");
+  progress.total = position.at("total");
+  progress.waited = position.at("waited");
+  progress.best_value = number(position.at("best_value"));
+  progress.result.best_epoch = position.at("best_epoch");
+  for (const auto& line : position.at("history")) progress.result.history.push_back(epoch_from(line));
 }
 
 }  // namespace
@@ -35,7 +80,14 @@ Epoch epoch_from(const Json& json) {
 bool Progress::improves(const Epoch& line, const std::string& monitor) {
   if (monitor.empty()) return true;
   const double value = line.valid.at(monitor);
-  if (std::isnan(value)) return false;
+  if (std::isnan(value)) {
+    // As long as no epoch has a value, the newest is what remains: never the weights that nothing has trained.
+    if (std::isnan(best_value)) {
+      log(kWarning, c10::str("Trainer: ", monitor, " of the validation rows has no value in epoch ", line.epoch,
+                             "; the newest epoch is kept until it has one"));
+    }
+    return std::isnan(best_value);
+  }
   const bool better = std::isnan(best_value) || (!smaller_is_better(monitor) ? value > best_value : value < best_value);
   if (better) best_value = value;
   return better;
@@ -68,7 +120,8 @@ std::string identity_of(const models::Model& model, const data::Table& train, co
               {"valid", valid ? valid->digest() : ""}};
   // More epochs, more patience or more threads of the same run are no other run.
   for (const auto& [name, value] : to_map(options)) {
-    if (name != "epochs" && name != "patience" && name != "threads") out["train_options"][name] = polyscene::to_json(value);
+    if (name != "epochs" && name != "patience" && name != "threads")
+      out["train_options"][name] = polyscene::to_json(value);
   }
   return out.dump();
 }
@@ -81,39 +134,32 @@ void save_progress(const std::string& path, const std::string& identity, const m
   Json history = Json::array();
   for (const auto& line : progress.result.history) history.push_back(to_json(line));
   out.metadata["identity"] = identity;
-  out.metadata["progress"] = Json{{"phase", progress.phase},
-                                  {"epoch", progress.epoch},
-                                  {"total", progress.total},
-                                  {"waited", progress.waited},
-                                  {"best_value", number(progress.best_value)},
-                                  {"best_epoch", progress.result.best_epoch},
-                                  {"history", history}}
-                                 .dump();
+  out.metadata["progress"] = Json{
+      {"phase", progress.phase},
+      {"epoch", progress.epoch},
+      {"total", progress.total},
+      {"waited", progress.waited},
+      {"best_value", number(progress.best_value)},
+      {"best_epoch", progress.result.best_epoch},
+      {"history", history}}.dump();
   write_checkpoint(path, out);
 }
 
-std::map<std::string, torch::Tensor> load_progress(const std::string& path, const std::string& identity, models::Model& model,
-                                                   Progress& progress) {
+std::map<std::string, torch::Tensor> load_progress(const std::string& path, const std::string& identity,
+                                                   models::Model& model, Progress& progress) {
   const auto checkpoint = read_checkpoint(path);
   const auto written = checkpoint.metadata.find("identity");
-  TORCH_CHECK_VALUE(written != checkpoint.metadata.end(), path, ": holds a model but no run to resume");
-  if (written->second != identity) {
-    const auto before = parse_json(written->second, path), now = parse_json(identity, path);
-    std::vector<std::string> differ;
-    for (const auto& [key, value] : now.items()) {
-      if (!before.contains(key) || before[key] != value) differ.push_back(key);
-    }
-    TORCH_CHECK_VALUE(false, path, ": cannot resume, the run that wrote it differs in: ", join(differ));
+  const auto position = checkpoint.metadata.find("progress");
+  TORCH_CHECK_VALUE(written != checkpoint.metadata.end() && position != checkpoint.metadata.end(), path,
+                    ": holds a model but no run to resume");
+  try {
+    const auto differ = differences(parse_json(written->second, path), parse_json(identity, path));
+    TORCH_CHECK_VALUE(differ.empty(), path, ": cannot resume, it was written by another run: ", join(differ, "; "));
+    read_progress(parse_json(position->second, path), progress);
+  } catch (const Json::exception& error) {
+    TORCH_CHECK_VALUE(false, path, ": cannot resume, its record of the run is damaged (", error.what(), ")");
   }
   load_state(model, checkpoint.state, model.name());
-  const auto position = parse_json(checkpoint.metadata.at("progress"), path);
-  progress.phase = position["phase"];
-  progress.epoch = position["epoch"];
-  progress.total = position["total"];
-  progress.waited = position["waited"];
-  progress.best_value = number(position["best_value"]);
-  progress.result.best_epoch = position["best_epoch"];
-  for (const auto& line : position["history"]) progress.result.history.push_back(epoch_from(line));
   std::map<std::string, torch::Tensor> optimizer;
   for (const auto& [name, tensor] : checkpoint.training) {
     if (name.starts_with("best.")) progress.best[name.substr(5)] = tensor.clone();

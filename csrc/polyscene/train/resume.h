@@ -18,7 +18,8 @@ struct Progress {
   double best_value = std::numeric_limits<double>::quiet_NaN();
   std::map<std::string, torch::Tensor> best;  ///< weights of the best epoch of this phase
 
-  /// Whether `line` is the best of its phase by `monitor` ("" for the newest being the best); remembers its value.
+  /// Whether `line` is the best of its phase by `monitor` ("" for the newest being the best, as it is while no epoch
+  /// has a value); remembers its value.
   bool improves(const Epoch& line, const std::string& monitor);
   /// A new phase starts its own search for a best epoch.
   void start_phase();
@@ -38,7 +39,7 @@ void save_progress(const std::string& path, const std::string& identity, const m
                    const std::map<std::string, torch::Tensor>& optimizer, const Progress& progress);
 /// Reads them back into `model` and `progress`; returns the optimiser's tensors.
 /// Throws ValueError when the checkpoint belongs to other data, options or another model.
-std::map<std::string, torch::Tensor> load_progress(const std::string& path, const std::string& identity, models::Model& model,
-                                                   Progress& progress);
+std::map<std::string, torch::Tensor> load_progress(const std::string& path, const std::string& identity,
+                                                   models::Model& model, Progress& progress);
 
 }  // namespace polyscene::train

@@ -9,6 +9,8 @@
 #include <cmath>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/core/log.h"
+#include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/train/resume.h"
@@ -18,6 +20,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr double kReportSeconds = 0.2;
+constexpr int64_t kMostThreads = 1024;
 
 // The process that loaded the library: after a fork the thread pools of torch are gone.
 const pid_t kProcess = getpid();
@@ -54,10 +57,15 @@ class TrainingMode {
     model_.train();
     model_.sparse_gradients(sparse);
   }
+  // A model written in Python may raise, at the latest when Ctrl-C is pressed again.
   ~TrainingMode() {
-    model_.sparse_gradients(false);
-    model_.train(training_);
-    model_.zero_grad();
+    try {
+      model_.zero_grad();
+      model_.sparse_gradients(false);
+      model_.train(training_);
+    } catch (const std::exception& error) {
+      log(kError, "Trainer: the model could not be put back into its mode: " + std::string(error.what()));
+    }
   }
   TrainingMode(const TrainingMode&) = delete;
   TrainingMode& operator=(const TrainingMode&) = delete;
@@ -92,8 +100,8 @@ torch::Tensor balance(const data::Table& table, bool classes, bool scenes) {
 }
 
 void check_choice(const char* option, const std::string& given, const std::vector<std::string>& known) {
-  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), "Trainer: ", option, " must be one of ",
-                    join(known), ", got '", given, "'", suggestion(given, known));
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), "Trainer: ", option,
+                    " must be one of ", join(known), ", got '", given, "'", suggestion(given, known));
 }
 
 bool has_prefix(const std::string& name, const std::vector<std::string>& prefixes) {
@@ -105,12 +113,11 @@ bool has_prefix(const std::string& name, const std::vector<std::string>& prefixe
 class Loop {
  public:
   Loop(models::Model& model, const data::Table& train, const data::Table* valid, const TrainOptions& options,
-       std::string monitor, const Callbacks& callbacks)
+       const Callbacks& callbacks)
       : model_(model),
         train_(train),
         valid_(valid),
         options_(options),
-        monitor_(std::move(monitor)),
         callbacks_(callbacks),
         weight_(balance(train, options.class_weight() == "balanced", options.scene_weight() == "balanced")) {}
 
@@ -118,10 +125,10 @@ class Loop {
   std::optional<double> epoch(Optimizer& optimizer, int64_t number) {
     torch::manual_seed(static_cast<uint64_t>(RandomStream(options_.seed(), "dropout", number).bits(0) >> 1));
     model_.begin_epoch(number);
-    data::Batches batches(train_, options_.batch_size(), /*shuffle=*/true, options_.seed(), number, model_.history_length());
+    data::Batches batches(train_, options_.batch_size(), /*shuffle=*/true, options_.seed(), number,
+                          model_.history_length());
     double sum = 0;
     int64_t rows = 0, step = 0;
-    auto reported = Clock::now();
     while (auto batch = batches.next()) {
       if (weight_.defined()) {
         const auto mine = weight_.index_select(0, batch->row);
@@ -131,14 +138,14 @@ class Loop {
       const auto loss = model_.loss(*batch);
       const double value = loss.item<double>();
       ++step;
-      TORCH_CHECK_VALUE(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ", value, " in epoch ", number,
-                        ", step ", step, "; a smaller lr than ", options_.optimizer.lr, " or clip_norm may help");
+      TORCH_CHECK(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ", value, " in epoch ", number,
+                  ", step ", step, "; a smaller lr than ", options_.optimizer.lr, " or clip_norm may help");
       loss.backward();
       optimizer.step();
       sum += value * static_cast<double>(batch->size());
       rows += batch->size();
-      if (seconds_since(reported) < kReportSeconds) continue;
-      reported = Clock::now();
+      if (seconds_since(reported_) < kReportSeconds) continue;
+      reported_ = Clock::now();
       if (callbacks_.progress) callbacks_.progress(number, rows, train_.size(), sum / static_cast<double>(rows));
       if (callbacks_.interrupted && callbacks_.interrupted()) return std::nullopt;
     }
@@ -147,15 +154,7 @@ class Loop {
 
   std::map<std::string, double> validate() {
     if (!valid_) return {};
-    const auto overall = eval::evaluate(model_, *valid_).first.overall;
-    const auto found = overall.find(monitor_);
-    if (found == overall.end()) {
-      std::vector<std::string> known;
-      for (const auto& [name, value] : overall) known.push_back(name);
-      TORCH_CHECK_VALUE(false, "Trainer: monitor must be a metric of task ", model_.schema().task, ", got '", monitor_,
-                        "'; known metrics: ", join(known), suggestion(monitor_, known));
-    }
-    return overall;
+    return eval::evaluate(model_, *valid_).first.overall;
   }
 
  private:
@@ -163,8 +162,8 @@ class Loop {
   const data::Table& train_;
   const data::Table* valid_;
   const TrainOptions& options_;
-  std::string monitor_;
   const Callbacks& callbacks_;
+  Clock::time_point reported_ = Clock::now();  // over all epochs: one may be shorter than a report takes
   torch::Tensor weight_;
 };
 
@@ -175,7 +174,8 @@ Trainer::Trainer(TrainOptions options) : options_(std::move(options)) {
   TORCH_CHECK_VALUE(options_.batch_size() > 0, "Trainer: batch_size must be positive, got ", options_.batch_size());
   TORCH_CHECK_VALUE(options_.epochs() > 0, "Trainer: epochs must be positive, got ", options_.epochs());
   TORCH_CHECK_VALUE(options_.patience() >= 0, "Trainer: patience must not be negative, got ", options_.patience());
-  TORCH_CHECK_VALUE(options_.threads() >= 0, "Trainer: threads must not be negative, got ", options_.threads());
+  TORCH_CHECK_VALUE(options_.threads() >= 0 && options_.threads() <= kMostThreads, "Trainer: threads must lie in [0, ",
+                    kMostThreads, "], got ", options_.threads());
   TORCH_CHECK_VALUE(options_.seed() >= 0, "Trainer: seed must not be negative, got ", options_.seed());
   check_choice("class_weight", options_.class_weight(), {"none", "balanced"});
   check_choice("scene_weight", options_.scene_weight(), {"none", "balanced"});
@@ -184,10 +184,11 @@ Trainer::Trainer(TrainOptions options) : options_(std::move(options)) {
 Optimizer Trainer::make_optimizer(const models::Model& model, const models::Phase& phase) const {
   const auto names = model.table_parameters();
   NamedTensors dense, tables;
-  for (const auto& entry : model.named_parameters()) {
-    if (!entry.value().requires_grad() || has_prefix(entry.key(), phase.frozen)) continue;
-    const bool table = std::find(names.begin(), names.end(), entry.key()) != names.end();
-    (table ? tables : dense).emplace_back(entry.key(), entry.value());
+  // Shared tensors once, or they would step twice.
+  for (const auto& entry : named_tensors(model)) {
+    if (entry.is_buffer || !entry.tensor.requires_grad() || has_prefix(entry.name, phase.frozen)) continue;
+    const bool table = std::find(names.begin(), names.end(), entry.name) != names.end();
+    (table ? tables : dense).emplace_back(entry.name, entry.tensor);
   }
   Optimizer out(options_.optimizer, dense, tables);
   out.set_phase({}, phase.lr_scale);
@@ -199,16 +200,28 @@ std::string Trainer::monitor(const std::string& task) const {
   return task == "rating" ? "rmse" : "auc";
 }
 
-FitResult Trainer::fit(models::Model& model, const data::Table& train, const data::Table* valid, const Callbacks& callbacks,
-                       const std::string& checkpoint, bool resume) const {
+void Trainer::check_monitor(const models::Model& model) const {
+  const auto& schema = model.schema();
+  const auto known = eval::default_metrics(schema.task, schema.user >= 0, /*items=*/false);
+  const auto watched = monitor(schema.task);
+  TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), watched) != known.end(),
+                    "Trainer: monitor must be a metric of task ", schema.task, ", got '", watched,
+                    "'; known metrics: ", join(known), suggestion(watched, known));
+}
+
+FitResult Trainer::fit(models::Model& model, const data::Table& train, const data::Table* valid,
+                       const Callbacks& callbacks, const std::string& checkpoint, bool resume) const {
   TORCH_CHECK_VALUE(torch::GradMode::is_enabled() && !c10::InferenceMode::is_enabled(),
                     "Trainer: fit needs gradients; call it outside torch.no_grad() and torch.inference_mode()");
-  TORCH_CHECK_VALUE(getpid() == kProcess, "Trainer: this process was forked after polyscene was loaded, where torch's threads "
+  TORCH_CHECK_VALUE(getpid() == kProcess,
+                    "Trainer: this process was forked after polyscene was loaded, where torch's threads "
                     "do not work; start it with the 'spawn' method");
   TORCH_CHECK_VALUE(train.size() > 0, "Trainer: the training table has no rows");
-  TORCH_CHECK_VALUE(train.schema().digest() == model.schema().digest(), "Trainer: the training table belongs to another schema "
+  TORCH_CHECK_VALUE(train.schema().digest() == model.schema().digest(),
+                    "Trainer: the training table belongs to another schema "
                     "than the model");
   if (valid && valid->size() == 0) valid = nullptr;
+  if (valid) check_monitor(model);
   const ProcessState process(options_.threads());
   torch::manual_seed(static_cast<uint64_t>(options_.seed()));
 
@@ -217,7 +230,7 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
   model.prepare(train);
   if (model.fit_closed_form(train)) {
     const auto start = Clock::now();
-    Epoch line{1, "closed_form", 0, Loop(model, train, valid, options_, watched, callbacks).validate()};
+    Epoch line{1, "closed_form", 0, Loop(model, train, valid, options_, callbacks).validate()};
     line.seconds = seconds_since(start);
     line.best = true;
     state.result.history.push_back(line);
@@ -229,7 +242,10 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
   const auto identity = checkpoint.empty() ? "" : identity_of(model, train, valid, options_);
   const auto phases = model.phases();
   std::map<std::string, torch::Tensor> optimizer_state;
-  if (resume) optimizer_state = load_progress(checkpoint, identity, model, state);
+  if (resume) {
+    optimizer_state = load_progress(checkpoint, identity, model, state);
+    log(kInfo, c10::str("Trainer: going on after epoch ", state.total, " of ", checkpoint));
+  }
   if (!resume) state.best = clone_state(model);
 
   const TrainingMode training(model, make_optimizer(model, {}).lazy());
@@ -240,7 +256,7 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
       TORCH_CHECK_VALUE(rows.size() > 0, "Trainer: phase '", phase.name, "' has no training rows");
       // The best epoch of a phase is the best one for its scenes.
       const auto judged = valid ? std::make_optional(rows_of(*valid, phase.scenes)) : std::nullopt;
-      Loop loop(model, rows, judged && judged->size() > 0 ? &*judged : valid, options_, watched, callbacks);
+      Loop loop(model, rows, judged && judged->size() > 0 ? &*judged : valid, options_, callbacks);
       const auto epochs = phase.epochs > 0 ? phase.epochs : options_.epochs();
       const auto batches = (rows.size() + options_.batch_size() - 1) / options_.batch_size();
       auto optimizer = make_optimizer(model, phase);
@@ -269,6 +285,10 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
         state.result.history.push_back(line);
         if (!checkpoint.empty()) save_progress(checkpoint, identity, model, optimizer.state(), state);
         if (callbacks.epoch) callbacks.epoch(line);
+        if (callbacks.interrupted && callbacks.interrupted()) {
+          state.result.interrupted = true;
+          break;
+        }
       }
       if (state.result.interrupted) break;
       restore_state(model, state.best);

@@ -43,7 +43,7 @@ struct Epoch {
   int64_t epoch = 0;  ///< from 1, over all phases
   std::string phase;
   double train_loss = 0;
-  std::map<std::string, double> valid;  ///< overall validation metrics; empty without validation rows
+  std::map<std::string, double> valid = {};  ///< overall validation metrics; empty without validation rows
   double seconds = 0;
   double rows_per_s = 0;
   bool best = false;  ///< the best so far by the monitored metric
@@ -72,19 +72,20 @@ class Trainer {
 
   /// Fits `model` on `train`. `valid` (may be null) chooses the epoch. With `checkpoint` a file is written after every
   /// epoch, from which a call with `resume` goes on to the same bits as a run that was never stopped.
-  /// Throws ValueError under no_grad or inference mode, in a forked process, for an empty table, a non-finite loss.
-  FitResult fit(models::Model& model, const data::Table& train, const data::Table* valid, const Callbacks& callbacks = {},
-                const std::string& checkpoint = "", bool resume = false) const;
+  /// Throws ValueError under no_grad or inference mode, in a forked process, for an empty table or an unknown monitor,
+  /// RuntimeError when the loss is no longer finite.
+  FitResult fit(models::Model& model, const data::Table& train, const data::Table* valid,
+                const Callbacks& callbacks = {}, const std::string& checkpoint = "", bool resume = false) const;
 
   const TrainOptions& options() const { return options_; }
   /// The monitored metric for a task, defaults filled in.
   std::string monitor(const std::string& task) const;
 
  private:
+  void check_monitor(const models::Model& model) const;
   Optimizer make_optimizer(const models::Model& model, const models::Phase& phase) const;
 
   TrainOptions options_;
 };
-
 
 }  // namespace polyscene::train

@@ -1,2 +1,7 @@
 list(APPEND POLYSCENE_SOURCES
+  ${CMAKE_CURRENT_LIST_DIR}/anchored.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/fisher.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/fusion.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/match.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/tables.cpp
 )

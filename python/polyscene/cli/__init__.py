@@ -1,4 +1,4 @@
-"""The command line: ``polyscene run | evaluate | predict | recommend | report | compare | reproduce | models | datasets | doctor``."""
+"""The command line: ``polyscene run``, ``evaluate``, ``predict``, ``recommend``, ``report``, ``compare``, ..."""
 
 from polyscene.cli.main import main
 

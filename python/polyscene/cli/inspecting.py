@@ -18,7 +18,10 @@ datasets_app = typer.Typer(help="Data sets: list, show, get, check.", no_args_is
 def list_models(task: Annotated[str | None, typer.Option("--task", help="ctr, ranking, rating, ...")] = None) -> None:
     """Names the registered models."""
     from polyscene import models
+    from polyscene.data._errors import choice
 
+    if task is not None:
+        choice("models list: --task", task, ("ctr", "ranking", "rating", "sequence", "text", "image"))
     for name in models.list(task):
         typer.echo(name)
 
@@ -59,7 +62,9 @@ def show_dataset(name: Name) -> None:
 @datasets_app.command("get")
 def get_dataset(
     name: Name,
-    root: Annotated[Path | None, typer.Option("--root", help="Folder of all data sets; the user's cache by default.")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Folder of all data sets; the user's cache by default.")
+    ] = None,
     from_file: Annotated[Path | None, typer.Option("--from-file", help="An archive that is there already.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
 ) -> None:
@@ -106,7 +111,12 @@ def doctor() -> None:
     typer.echo(f"{'cpu':<14} {cpu()}")
     typer.echo(f"{'threads':<14} {torch.get_num_threads()}")
     typer.echo(f"{'cmake':<14} {polyscene.cmake_prefix_path}")
-    for extra, module in (("tracking", "tensorboard"), ("notebook", "nbclient"), ("test", "pytest"), ("export", "onnx")):
+    for extra, module in (
+        ("tracking", "tensorboard"),
+        ("notebook", "nbclient"),
+        ("test", "pytest"),
+        ("export", "onnx"),
+    ):
         typer.echo(f"{'extra ' + extra:<14} {'installed' if importlib.util.find_spec(module) else 'not installed'}")
     data = polyscene.testing.tiny_data()
     model = polyscene.models.Logistic(data.schema)

@@ -11,6 +11,8 @@ import typer
 from polyscene.cli import inspecting, running, using
 from polyscene.runs import RunExistsError
 
+# Click's ClickException, whether typer brings its copy of click or depends on it: above BadParameter and UsageError.
+_CommandLineError = typer.BadParameter.__mro__[2]
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 
 app = typer.Typer(
@@ -27,30 +29,30 @@ inspecting.add(app)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0 done, 1 failed, 2 wrong usage or config, 130 interrupted."""
-    import click
-
     command = typer.main.get_command(app)
     try:
-        result = command.main(args=list(arguments) if arguments is not None else None, prog_name="polyscene", standalone_mode=False)
+        result = command.main(
+            args=list(arguments) if arguments is not None else None, prog_name="polyscene", standalone_mode=False
+        )
         return int(result or 0)
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         return int(error.exit_code)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return _say("interrupted", INTERRUPTED)
-    except click.ClickException as error:
+    except _CommandLineError as error:  # type: ignore[misc]
         error.show()
         return USAGE
-    except KeyboardInterrupt:
-        return _say("interrupted; go on with --resume", INTERRUPTED)
-    except RunExistsError as error:
-        return _say(error, USAGE)
+    except SystemExit as error:  # typer's own answer to a reader of its output that went away
+        return error.code if isinstance(error.code, int) else FAILED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except RunExistsError as error:
+        return _say(error, USAGE)
     except (ValueError, TypeError, IndexError, FileNotFoundError) as error:
         return _say(error, USAGE)
-    except (OSError, RuntimeError) as error:
-        return _say(error, FAILED)
+    except (OSError, RuntimeError, ImportError, MemoryError) as error:
+        return _say(str(error) or type(error).__name__, FAILED)
 
 
 def _say(message: object, code: int) -> int:

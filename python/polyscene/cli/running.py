@@ -1,15 +1,20 @@
-"""``run`` and ``reproduce``."""
+"""``run``."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Config = Annotated[Path | None, typer.Argument(help="JSON config, comments allowed; without it, the quickstart on the simulator.")]
+Config = Annotated[
+    Path | None, typer.Argument(help="JSON config, comments allowed; without it, the quickstart on the simulator.")
+]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the data set, in the place of dataset.root.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A value of the config, such as model.dim=8; may be repeated.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="A value of the config, such as model.dim=8; may be repeated.")
+]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Runs with seeds one after another, and a summary.")]
 Splits = Annotated[bool, typer.Option("--split-seeds", help="With --seeds: the split's seed moves, too.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; runs/<model>-<data>-<n> by default.")]
@@ -29,15 +34,23 @@ def run(
     from polyscene import runs
     from polyscene.display import TrainingProgress, print_result
 
+    if config is None and resume and out is not None and (out / "config.json").is_file():
+        config = out / "config.json"
     resolved = runs.resolve(config, set_ or (), data)
     folder = runs.folder_for(resolved, out, resume)
     progress = TrainingProgress(monitor=resolved["train"]["monitor"] or None)
-    if seeds == 1 and not split_seeds:
-        done = runs.execute(resolved, folder, resume=resume, callbacks=progress)
-        print_result(done.result)
-    else:
-        several = runs.execute_seeds(resolved, folder, seeds, split_seeds=split_seeds, resume=resume, callbacks=progress)
-        _print_summary(runs.summary([each.result for each in several]), seeds)
+    try:
+        if seeds == 1 and not split_seeds:
+            done = runs.execute(resolved, folder, resume=resume, callbacks=progress)
+            print_result(done.result)
+        else:
+            several = runs.execute_seeds(
+                resolved, folder, seeds, split_seeds=split_seeds, resume=resume, callbacks=progress
+            )
+            _print_summary(runs.summary([each.result for each in several]), seeds)
+    except KeyboardInterrupt:
+        typer.echo(f"polyscene: interrupted; the same command with --resume --out {folder} goes on with it", err=True)
+        raise typer.Exit(130) from None
     typer.echo(f"run folder: {folder}")
     if (folder / "report.html").exists():
         typer.echo(f"report: {folder / 'report.html'}")
@@ -55,31 +68,13 @@ def _print_summary(summary: dict[str, dict[str, tuple[float, float]]], seeds: in
     for name in metrics:
         table.add_column(metric_title(name), justify="right")
     for scene, values in summary.items():
-        table.add_row(scene, *(f"{values[m][0]:.4f} ± {values[m][1]:.4f}" if m in values else "–" for m in metrics))
-    Console().print(table)
-
-
-def reproduce(
-    table: Annotated[str, typer.Argument(help="Name of a table; `polyscene reproduce list` names them.")],
-    data: Data = None,
-    out: Out = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each model.")] = 3,
-    set_: Set = None,
-    resume: Resume = False,
-) -> None:
-    """Runs every config of a table and prints it."""
-    from polyscene import reproducing
-
-    if table == "list":
-        for name in reproducing.tables():
-            typer.echo(name)
-        return
-    outcome = reproducing.reproduce(table, data=data, out=out, seeds=seeds, overrides=set_ or (), resume=resume)
-    typer.echo(outcome.text())
-    typer.echo(f"table: {outcome.folder / 'table.md'}")
+        known = [m in values and math.isfinite(values[m][0]) for m in metrics]
+        cells = [f"{values[m][0]:.4f} ± {values[m][1]:.4f}" if k else "–" for m, k in zip(metrics, known, strict=True)]
+        table.add_row(scene, *cells)
+    console = Console()
+    (console if console.is_terminal else Console(width=10_000)).print(table)
 
 
 def add(app: typer.Typer) -> None:
-    """Registers the commands."""
+    """Registers the command."""
     app.command()(run)
-    app.command()(reproduce)

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder, or a model file.")]
-Rows = Annotated[Path, typer.Argument(help="CSV, Parquet or Arrow file with the columns that the model was trained on.")]
+Rows = Annotated[
+    Path, typer.Argument(help="CSV, Parquet or Arrow file with the columns that the model was trained on.")
+]
 
 
 def _model(run: Path) -> Any:
@@ -24,8 +26,12 @@ def _model(run: Path) -> Any:
 def evaluate(
     run: RunFolder,
     rows: Rows,
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="May be repeated; all of the task by default.")] = None,
-    threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a row counts as positive.")] = 0.5,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="May be repeated; all of the task by default.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Probability from which a row counts as positive.")
+    ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measures a trained model on a file."""
@@ -64,12 +70,18 @@ def _write(table: Any, out: Path | None) -> None:
     if out is None:
         pyarrow.csv.write_csv(table, sys.stdout.buffer)
         return
+    if out.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--out: wanted a .csv or .parquet file, got {out}")
     part = out.with_name(f".{out.name}.part")
     try:
-        (pyarrow.parquet.write_table if out.suffix == ".parquet" else pyarrow.csv.write_csv)(table, part)
+        with open(part, "wb") as file:
+            (pyarrow.parquet.write_table if out.suffix == ".parquet" else pyarrow.csv.write_csv)(table, file)
         os.replace(part, out)
+    except OSError as error:
+        raise OSError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.parent.is_dir():
+            part.unlink(missing_ok=True)
 
 
 def recommend(
@@ -78,7 +90,8 @@ def recommend(
     k: Annotated[int, typer.Option("-k", min=1, help="Items for each user.")] = 10,
     scene: Annotated[str | None, typer.Option("--scene", help="Scene of the recommendation; all by default.")] = None,
     events: Annotated[
-        Path | None, typer.Option("--events", help="JSON list of events since training: user, item, scene, label, time.")
+        Path | None,
+        typer.Option("--events", help="JSON list of events since training: user, item, scene, label, time."),
     ] = None,
     keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Also items that the user has seen.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="CSV or Parquet file; standard output by default.")] = None,
@@ -93,10 +106,12 @@ def recommend(
     if events is not None:
         try:
             since = json.loads(events.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{events}: wanted JSON in UTF-8; save the file as UTF-8") from error
         except json.JSONDecodeError as error:
             raise ValueError(f"{events}: line {error.lineno}, column {error.colno}: {error.msg}") from error
         if not isinstance(since, list) or not all(isinstance(event, dict) for event in since):
-            raise ValueError(f"{events}: wanted a JSON list of objects")
+            raise ValueError(f'{events}: wanted a JSON list of objects, such as [{{"user": "1", "item": "2"}}]')
     found = evaluation.recommend(_model(run), users, k=k, scene=scene, events=since, exclude_seen=not keep_seen)
     u, rank = np.nonzero(np.isfinite(found.scores))
     table = pa.table(
@@ -120,7 +135,9 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder, or a folder of 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more run folders, or folders of seeds.")],
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="May be repeated; the main one by default.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="May be repeated; the main one by default.")
+    ] = None,
     confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals, in (0, 1).")] = 0.95,
 ) -> None:
     """Compares runs on the same rows: differences, intervals, Holm-corrected p-values, per scene."""

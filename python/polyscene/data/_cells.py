@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 UNITS = ("s", "ms", "us", "ns")
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_NOTHING = {"nan", "na", "n/a", "null", "none", "nil", "-", "?", "inf", "infinity"}
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+NOTHING = {"nan", "na", "n/a", "null", "none", "nil", "-", "?", "inf", "infinity"}
 
 
 class BadCell(ValueError):
@@ -45,12 +45,12 @@ class Lists:
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether cells of this type hold several values."""
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether cells of this type are text."""
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -140,7 +140,7 @@ def _with_texts(codes: np.ndarray, values: pa.Array) -> Codes:
 def _filled(indices: pa.Array) -> np.ndarray:
     if indices.null_count:
         indices = pc.fill_null(indices, pa.scalar(-1, indices.type))
-    return indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    return np.asarray(indices.to_numpy(zero_copy_only=False), np.int32)
 
 
 def _compact(codes: np.ndarray, texts: pa.Array) -> Codes:
@@ -193,7 +193,7 @@ def numbers(column: pa.ChunkedArray, bad_rows: list[int] | None = None) -> np.nd
     wide = column.cast(pa.uint8()) if pa.types.is_boolean(kind) else column
     values = wide.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):
-        out = values.astype(np.float32)
+        out: np.ndarray = values.astype(np.float32)
     bad = np.flatnonzero(np.isinf(out))
     if bad.size and bad_rows is not None:
         bad_rows.extend(bad.tolist())
@@ -214,14 +214,14 @@ def _parsed(column: pa.ChunkedArray, bad_rows: list[int] | None) -> pa.ChunkedAr
     except pa.ArrowInvalid:
         pass
     column = pc.utf8_trim_whitespace(column)
-    fine = pc.fill_null(pc.match_substring_regex(column, _NUMBER), True)
+    fine = pc.fill_null(pc.match_substring_regex(column, NUMBER), True)
     bad = pc.index(fine, False).as_py()
     if bad >= 0 and bad_rows is not None:
         bad_rows.extend(np.flatnonzero(~fine.to_numpy()).tolist())
         column = pc.if_else(fine, column, pa.scalar(None, column.type))
     elif bad >= 0:
         cell = column[bad].as_py()
-        hint = "; leave the cell empty if the value is missing" if cell.strip("+-").lower() in _NOTHING else ""
+        hint = "; leave the cell empty if the value is missing" if cell.strip("+-").lower() in NOTHING else ""
         raise BadCell(bad, f"wanted a number, got {cell!r}{hint}")
     return column.cast(pa.float64())
 
@@ -263,7 +263,7 @@ def times(column: pa.ChunkedArray, unit: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _converted(ticks: np.ndarray, given: str, wanted: str) -> np.ndarray:
-    have, want = _PER_SECOND[given], _PER_SECOND[wanted]
+    have, want = PER_SECOND[given], PER_SECOND[wanted]
     return ticks * (want // have) if want >= have else ticks // (have // want)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +33,7 @@ class Arrays:
     time: np.ndarray | None = None  # int64 [N]
     interest: Lists | None = None
     part: np.ndarray | None = None  # int8 [N], 0 train, 1 valid, 2 test
-    report: dict = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -110,13 +111,9 @@ def arrays(frame: Frame, roles: Roles, clean: dict[str, str]) -> Arrays:
     def lenient(column: str) -> list[int] | None:
         return wrong.setdefault(column, []) if clean["wrong"] == "drop" else None
 
-    time = known = None
-    unit = "s"
-    if roles.time is not None:
-        unit = roles.time.unit
-        time, known = frame.times(roles.time.column, unit)
+    times = None if roles.time is None else frame.times(roles.time.column, roles.time.unit)
     label = None if roles.label is None else label_values(frame, roles.label, roles.task, lenient(roles.label.column))
-    scene, names = scene_codes(frame, roles.scene, None if time is None else (time, known), unit)
+    scene, names = scene_codes(frame, roles.scene, times, roles.time.unit if roles.time else "s")
     weight = None if roles.weight is None else weight_values(frame, roles.weight)
     numbers = np.empty((frame.rows, len(roles.numeric)), np.float32)
     for i, each in enumerate(roles.numeric):
@@ -132,25 +129,29 @@ def arrays(frame: Frame, roles: Roles, clean: dict[str, str]) -> Arrays:
     if any(piece.part for piece in frame.pieces):
         parts = [("train", "valid", "test").index(piece.part) for piece in frame.pieces]
         part = np.repeat(np.array(parts, np.int8), [piece.table.num_rows for piece in frame.pieces])
-    out = Arrays(roles, codes, ids, numbers, lists, scene, names, label, weight, time, interest, part)
-    _clean(frame, out, known, wrong, clean)
+    out = Arrays(
+        roles, codes, ids, numbers, lists, scene, names, label, weight, times[0] if times else None, interest, part
+    )
+    _clean(frame, out, times[1] if times else None, wrong, clean)
     return out
 
 
-def _clean(frame: Frame, out: Arrays, known: np.ndarray | None, wrong: dict[str, list[int]], clean: dict) -> None:
+def _clean(
+    frame: Frame, out: Arrays, known: np.ndarray | None, wrong: dict[str, list[int]], clean: dict[str, str]
+) -> None:
     keep = np.ones(out.rows, bool)
     dropped: dict[str, int] = {}
-    for column, rows in wrong.items():
-        if rows:
-            dropped[f"wrong {column}"] = int(keep[rows].sum())
-            keep[rows] = False
+    for column, bad in wrong.items():
+        if bad:
+            dropped[f"wrong {column}"] = int(keep[bad].sum())
+            keep[bad] = False
     roles = out.roles
     empty = []
-    if roles.label is not None:
+    if roles.label is not None and out.label is not None:
         empty.append(("label", roles.label.column, np.isnan(out.label)))
     if roles.scene is not None:
         empty.append(("scene", ", ".join(roles.scene.columns), out.scene < 0))
-    if known is not None:
+    if roles.time is not None and known is not None:
         empty.append(("time", roles.time.column, ~known))
     for role, column, missing in empty:
         rows = np.flatnonzero(missing & keep)
@@ -169,14 +170,14 @@ def _clean(frame: Frame, out: Arrays, known: np.ndarray | None, wrong: dict[str,
     if duplicates and clean["duplicates"] == "drop":
         dropped["duplicate"] = duplicates
         out.take(first)
-    missing = {each.name: int(np.isnan(out.numbers[:, i]).sum()) for i, each in enumerate(roles.numeric)}
-    missing |= {column: int((out.codes[:, i] < 0).sum()) for i, column in enumerate(roles.categorical)}
+    cells = {each.name: int(np.isnan(out.numbers[:, i]).sum()) for i, each in enumerate(roles.numeric)}
+    cells |= {column: int((out.codes[:, i] < 0).sum()) for i, column in enumerate(roles.categorical)}
     out.report = {
         "rows_read": read,
         "rows": out.rows,
         "dropped": dropped,
         "duplicates": duplicates,
-        "missing": {column: count for column, count in missing.items() if count},
+        "missing": {column: count for column, count in cells.items() if count},
     }
 
 
@@ -213,4 +214,4 @@ def _scramble(x: np.ndarray) -> np.ndarray:
         x = x + np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
+        return np.asarray(x ^ (x >> np.uint64(31)))

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -80,7 +81,7 @@ def read_header(path: Path, layout: Layout) -> Header:
     return Header(names, raw, types)
 
 
-def _dialect(layout: Layout) -> dict:
+def _dialect(layout: Layout) -> dict[str, Any]:
     quoting = csv.QUOTE_MINIMAL if layout.quote else csv.QUOTE_NONE
     return {"delimiter": layout.delimiter, "quotechar": layout.quote or None, "quoting": quoting}
 

@@ -10,7 +10,7 @@ from polyscene._extension import _C
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Returns ``"; did you mean 'x'?"`` for the member of ``known`` that is nearest to ``name``, else an empty text."""
-    return _C.core.suggestion(name, list(known))
+    return str(_C.core.suggestion(name, list(known)))
 
 
 def listed(names: Iterable[str], most: int = 20) -> str:

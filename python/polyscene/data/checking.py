@@ -14,10 +14,11 @@ from polyscene.data import _cells
 from polyscene.data._columns import Arrays, first_of_duplicates
 from polyscene.data.labels import label_values
 from polyscene.data.reading import Frame, pieces
-from polyscene.data.roles import DEFAULTS, Roles, resolve
-from polyscene.data.scenes import scene_codes
+from polyscene.data.roles import DEFAULTS, LabelRole, Roles, TimeRole, resolve
+from polyscene.data.scenes import CLOCK, scene_codes
 
 SMALL_SCENE = 50
+_YEAR_2100 = 4_102_444_800
 _SEVERITIES = ("error", "warning", "note")
 _INTEGRAL_FLOAT = r"^-?[0-9]+\.0+$"
 _FRACTION = r"\.[0-9]*[1-9]"
@@ -116,10 +117,8 @@ class _Findings:
         self.into = into
 
     def add(self, severity: str, column: str, rows: np.ndarray | None, what: str, example: str = "") -> None:
-        some = rows is not None and len(rows) > 0
-        self.into.append(
-            Finding(severity, column, int(rows[0]) + 1 if some else None, what, example, len(rows) if some else 0)
-        )
+        first = int(rows[0]) + 1 if rows is not None and len(rows) else None
+        self.into.append(Finding(severity, column, first, what, example, 0 if rows is None else len(rows)))
 
     def attempt(self, work: Callable[[], Any]) -> Any:
         """The result of ``work``, or None when it raised; its message is then a finding."""
@@ -139,8 +138,7 @@ def _look(frame: Frame, column: str, found: _Findings) -> str:
     kind = _cells.decoded(frame.pieces[0].table.column(column)).type
     if _cells.is_list(kind):
         parts = frame.lists(column, " ")
-        empty = int((np.diff(parts.offsets) == 0).sum())
-        return f"lists of {len(parts.ids):,} ids, {empty:,} empty"
+        return f"lists of {len(parts.ids):,} ids, {int((np.diff(parts.offsets) == 0).sum()):,} empty"
     ids = found.attempt(lambda: frame.ids(column))
     if ids is None:
         return "not readable"
@@ -169,10 +167,10 @@ def _look_at_text(column: str, ids: _cells.Codes, found: _Findings) -> str:
         found.add(
             "warning", column, concerned, "cells begin or end with blanks, so they are other ids than without", example
         )
-    number = pc.match_substring_regex(trimmed, _cells._NUMBER)
+    number = pc.match_substring_regex(trimmed, _cells.NUMBER)
     share = pc.mean(number.cast(pa.float64())).as_py()
     nothing = pc.is_in(
-        pc.utf8_lower(pc.utf8_trim(trimmed, "+-")), value_set=pa.array(sorted(_cells._NOTHING), texts.type)
+        pc.utf8_lower(pc.utf8_trim(trimmed, "+-")), value_set=pa.array(sorted(_cells.NOTHING), texts.type)
     )
     concerned, example = rows(nothing)
     if len(concerned):
@@ -216,38 +214,39 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: _Findings) -> Non
     if featureless and not {"user_id", "item_id"} & set(frame.names) and not (given.get("user") or given.get("item")):
         taken = _taken_columns(given)
         wanted["categorical"] = [column for column in frame.names if column not in taken]
-    roles = found.attempt(lambda: resolve(frame, wanted | given, "check"))
+    roles: Roles | None = found.attempt(lambda: resolve(frame, wanted | given, "check"))
     if roles is None:
         return
-    time = known = None
-    unit = roles.time.unit if roles.time else "s"
-    if roles.time is not None:
-        pair = found.attempt(lambda: frame.times(roles.time.column, unit))
-        if pair is not None:
-            time, known = pair
-            _look_at_time(roles, time, known, found)
-    label = None
-    if roles.label is not None:
-        bad: list[int] = []
-        label = found.attempt(lambda: label_values(frame, roles.label, roles.task, bad))
-        _bad_cells(
-            frame, roles.label.column, bad, "no label" + (" of 0 or 1 (task ctr)" if roles.task == "ctr" else ""), found
-        )
-        if label is not None:
-            empty = np.setdiff1d(np.flatnonzero(np.isnan(label)), bad)
-            if len(empty):
-                found.add("warning", roles.label.column, empty, "the label is empty; these rows are dropped")
+    times = _look_at_time(frame, roles.time, found) if roles.time else None
+    label = _look_at_label(frame, roles.label, roles.task, found) if roles.label else None
     for each in roles.numeric:
-        bad = []
-        values = found.attempt(lambda each=each, bad=bad: frame.numbers(each.name, bad))
-        _bad_cells(frame, each.name, bad, "no number", found)
-        if values is not None and len(bad) < frame.rows and np.isnan(values).all():
-            found.add("error", each.name, None, "no row has a value")
-    if roles.scene is None or roles.scene.kind not in ("time_of_day", "day_of_week") or time is not None:
-        pair = found.attempt(lambda: scene_codes(frame, roles.scene, None if time is None else (time, known), unit))
+        _look_at_numbers(frame, each.name, found)
+    if roles.scene is None or roles.scene.kind not in CLOCK or times is not None:
+        unit = roles.time.unit if roles.time else "s"
+        pair = found.attempt(lambda: scene_codes(frame, roles.scene, times, unit))
         if pair is not None:
-            _look_at_scenes(roles, *pair, label, found)
+            _look_at_scenes(roles, pair, label, found)
     _look_at_duplicates(frame, roles, found)
+
+
+def _look_at_label(frame: Frame, role: LabelRole, task: str, found: _Findings) -> np.ndarray | None:
+    bad: list[int] = []
+    label: np.ndarray | None = found.attempt(lambda: label_values(frame, role, task, bad))
+    what = "no label of 0 or 1 (task ctr)" if task == "ctr" else "no label"
+    _bad_cells(frame, role.column, bad, what, found)
+    if label is not None:
+        empty = np.setdiff1d(np.flatnonzero(np.isnan(label)), bad)
+        if len(empty):
+            found.add("warning", role.column, empty, "the label is empty; these rows are dropped")
+    return label
+
+
+def _look_at_numbers(frame: Frame, column: str, found: _Findings) -> None:
+    bad: list[int] = []
+    values = found.attempt(lambda: frame.numbers(column, bad))
+    _bad_cells(frame, column, bad, "no number", found)
+    if values is not None and len(bad) < frame.rows and np.isnan(values).all():
+        found.add("error", column, None, "no row has a value")
 
 
 def _taken_columns(given: dict[str, Any]) -> set[str]:
@@ -269,22 +268,27 @@ def _bad_cells(frame: Frame, column: str, rows: list[int], what: str, found: _Fi
         found.add("error", column, np.array(sorted(rows)), f"the cell is {what}", cell)
 
 
-def _look_at_time(roles: Roles, time: np.ndarray, known: np.ndarray, found: _Findings) -> None:
-    column, per = roles.time.column, {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[roles.time.unit]
+def _look_at_time(frame: Frame, role: TimeRole, found: _Findings) -> tuple[np.ndarray, np.ndarray] | None:
+    pair: tuple[np.ndarray, np.ndarray] | None = found.attempt(lambda: frame.times(role.column, role.unit))
+    if pair is None:
+        return None
+    time, known = pair
     if not known.all():
-        found.add("warning", column, np.flatnonzero(~known), "the time is empty; these rows are dropped")
-    late = np.flatnonzero(known & (time // per > 4_102_444_800))
+        found.add("warning", role.column, np.flatnonzero(~known), "the time is empty; these rows are dropped")
+    late = np.flatnonzero(known & (time // _cells.PER_SECOND[role.unit] > _YEAR_2100))
     if len(late):
-        what = f"times lie after the year 2100 if the unit is {roles.time.unit}; is it a smaller one?"
-        found.add("warning", column, late, what, str(time[late[0]]))
+        what = f"times lie after the year 2100 if the unit is {role.unit}; is it a smaller one?"
+        found.add("warning", role.column, late, what, str(time[late[0]]))
     early = np.flatnonzero(known & (time < 0))
     if len(early):
-        found.add("warning", column, early, "times lie before 1970", str(time[early[0]]))
+        found.add("warning", role.column, early, "times lie before 1970", str(time[early[0]]))
+    return pair
 
 
 def _look_at_scenes(
-    roles: Roles, codes: np.ndarray, names: list[str], label: np.ndarray | None, found: _Findings
+    roles: Roles, scenes: tuple[np.ndarray, list[str]], label: np.ndarray | None, found: _Findings
 ) -> None:
+    codes, names = scenes
     column = ", ".join(roles.scene.columns) if roles.scene else ""
     if (codes < 0).any():
         found.add("warning", column, np.flatnonzero(codes < 0), "the scene is empty; these rows are dropped")

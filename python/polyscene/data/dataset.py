@@ -279,8 +279,10 @@ def assemble(
         history: whether tables carry the behaviour of users in the training rows.
         owner: what messages call the caller.
     """
-    raw, rows = columns, part
-    if isinstance(part, np.ndarray):
+    raw = columns
+    if isinstance(part, dict):
+        rows = part
+    else:
         rows = {each: torch.from_numpy(np.flatnonzero(part == code)) for code, each in enumerate(PARTS)}
     rows = {each: chosen for each, chosen in rows.items() if len(chosen)}
     given = rows

@@ -22,7 +22,7 @@ def label_values(frame: Frame, role: LabelRole, task: str, bad_rows: list[int] |
         ValueError: a cell is no label; the message names file, row and column.
     """
     if role.values is not None:
-        return _mapped(frame, role, bad_rows)
+        return _mapped(frame, role.column, role.values, bad_rows)
     if frame.is_bool(role.column):
         raise ValueError(
             f"{frame.owner}: label: {role.column!r} of {frame.name} holds truth values; "
@@ -47,19 +47,19 @@ def label_values(frame: Frame, role: LabelRole, task: str, bad_rows: list[int] |
     return values
 
 
-def _mapped(frame: Frame, role: LabelRole, bad_rows: list[int] | None) -> np.ndarray:
-    ids = frame.ids(role.column)
+def _mapped(frame: Frame, column: str, labels: dict[str, float], bad_rows: list[int] | None) -> np.ndarray:
+    ids = frame.ids(column)
     texts = ids.ids.to_pylist()
-    table = np.array([role.values.get(text, np.nan) for text in texts] + [np.nan], np.float32)
-    values = table[ids.codes]
+    table = np.array([labels.get(text, np.nan) for text in texts] + [np.nan], np.float32)
+    values: np.ndarray = table[ids.codes]
     bad = np.flatnonzero(np.isnan(values) & (ids.codes >= 0))
     if bad.size and bad_rows is not None:
         bad_rows.extend(bad.tolist())
     elif bad.size:
         text = texts[ids.codes[bad[0]]]
-        known = ", ".join(role.values)
+        known = ", ".join(labels)
         raise frame.problem(
-            int(bad[0]), role.column, f"the label mapping knows {known}, got {text!r}{suggestion(text, role.values)}"
+            int(bad[0]), column, f"the label mapping knows {known}, got {text!r}{suggestion(text, labels)}"
         )
     return values
 

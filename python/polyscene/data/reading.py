@@ -34,7 +34,7 @@ class Piece:
     scene: str | None = None
     types: dict[str, str] = field(default_factory=dict)
     line: Callable[[int], int] | None = None
-    table: pa.Table | None = None
+    table: Any = None
     start: int = 0
 
     def where(self, row: int) -> str:
@@ -172,7 +172,7 @@ def _atomic(path: Path, part: str) -> Piece:
     if path.suffix != ".inter":
         return main
     stem = path.name.split(".")[0]
-    sides = [delimited(side, layout) for end in (".user", ".item") if (side := path.parent / (stem + end)).exists()]
+    sides = [delimited(beside, layout) for end in (".user", ".item") if (beside := path.parent / (stem + end)).exists()]
     names, types = list(main.names), dict(main.types)
     for side in sides:
         names += [name for name in side.names[1:] if name not in names]

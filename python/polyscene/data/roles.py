@@ -78,10 +78,10 @@ class Roles:
 
     def columns(self) -> list[str]:
         """Names of the columns that are read."""
-        wanted = [self.label and self.label.column, self.time and self.time.column, self.weight]
+        wanted = [self.label.column if self.label else "", self.time.column if self.time else "", self.weight or ""]
         wanted += [*(self.scene.columns if self.scene else ()), *self.categorical]
-        wanted += [each.name for each in (*self.numeric, *self.lists)]
-        wanted += [self.interest and self.interest.name]
+        wanted += [*(each.name for each in self.numeric), *(each.name for each in self.lists)]
+        wanted += [self.interest.name if self.interest else ""]
         return list(dict.fromkeys(column for column in wanted if column))
 
     def json(self) -> str:

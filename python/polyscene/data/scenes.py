@@ -104,7 +104,7 @@ def edge_names(column: str, edges: tuple[float, ...]) -> list[str]:
 
 
 def scene_codes(
-    frame: Frame, role: SceneRole | None, times: tuple[np.ndarray, np.ndarray] | None, unit: str
+    frame: Frame, role: SceneRole | None, times: tuple[np.ndarray, np.ndarray] | None = None, unit: str = "s"
 ) -> tuple[np.ndarray, list[str]]:
     """The scene of each row: int32 [n] positions in the names, -1 where it is unknown, and the names.
 
@@ -113,14 +113,16 @@ def scene_codes(
     if role is None:
         return np.zeros(frame.rows, np.int32), ["all"]
     if role.kind == "files":
-        names = list(dict.fromkeys(piece.scene for piece in frame.pieces))
+        names = list(dict.fromkeys(str(piece.scene) for piece in frame.pieces))
         lengths = [piece.table.num_rows for piece in frame.pieces]
-        codes = [names.index(piece.scene) for piece in frame.pieces]
+        codes = [names.index(str(piece.scene)) for piece in frame.pieces]
         return np.repeat(np.array(codes, np.int32), lengths), names
     if role.kind == "columns":
         return _of_columns(frame, role.columns)
     if role.kind == "edges":
         return _of_numbers(frame.numbers(role.columns[0]), role.columns[0], role.edges)
+    if times is None:
+        raise ValueError(f"{frame.owner}: scene: {role.kind!r} needs a time column; give time=")
     ticks, known = times
     local = pa.array(ticks, pa.timestamp(unit, tz="UTC")).cast(pa.timestamp(unit, tz=role.tz))
     if role.kind == "day_of_week":

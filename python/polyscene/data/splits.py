@@ -65,7 +65,7 @@ def split_spec(given: Any, owner: str) -> Split:
         )
     if isinstance(spec.seed, bool) or not isinstance(spec.seed, int) or not 0 <= spec.seed < 2**63:
         raise ValueError(f"{owner}: seed must be a whole number of 0 or more, got {spec.seed!r}")
-    return Split(spec.by, tuple(ratios), spec.seed, spec.within)
+    return Split(spec.by, (ratios[0], ratios[1], ratios[2]), spec.seed, spec.within)
 
 
 def assign(spec: Split, scene: np.ndarray, user: np.ndarray | None, time: np.ndarray | None, owner: str) -> np.ndarray:
@@ -94,7 +94,7 @@ def assign(spec: Split, scene: np.ndarray, user: np.ndarray | None, time: np.nda
         raise ValueError(f"{owner}: split by {spec.by!r} needs a user column; give user=")
     if by == "time" and time is None:
         raise ValueError(f"{owner}: split by 'time' needs a time column; give time=")
-    if by == "cold_user":
+    if by == "cold_user" and user is not None:
         part = _groups(spec, user)
     else:
         group = {None: None, "user": user, "scene": scene}[within]
@@ -112,11 +112,11 @@ def assign(spec: Split, scene: np.ndarray, user: np.ndarray | None, time: np.nda
 
 
 def _permutation(n: int, seed: int) -> np.ndarray:
-    return _C.core.permutation(n, seed, "split", 0).numpy()
+    return np.asarray(_C.core.permutation(n, seed, "split", 0))
 
 
 def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return first.astype(np.int64) * (int(second.max(initial=0)) + 2) + second
+    return np.asarray(first.astype(np.int64) * (int(second.max(initial=0)) + 2) + second)
 
 
 def _counts(spec: Split, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

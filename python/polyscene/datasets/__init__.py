@@ -129,7 +129,7 @@ def load(
         ConnectionError: it could not be downloaded.
 
     Example:
-        >>> load("simulator", users=50, scenes=3).train.role  # doctest: +SKIP
+        >>> load("simulator", users=50, scenes=3).train.role
         'train'
     """
     known = recipe(name)
@@ -146,7 +146,7 @@ def load(
                 f"`polyscene datasets get {name} --root {root}` downloads them"
             )
         folder = found
-    table = known.read(name, folder)
+    table = None if known.read is None else known.read(name, folder)
     roles = known.roles | options
     if scenes is not None:
         roles["scene"] = scenes
@@ -186,7 +186,9 @@ def _simulated(scenes: Any, label: Any, split: Any, options: dict[str, Any]) -> 
     spec = split_spec(split, "simulator")
     user = columns.codes[:, columns.categorical.index("user_id")].numpy()
     part = assign(spec, columns.scene.numpy(), user, columns.time.numpy(), "simulator")
-    report = {"rows_read": columns.rows, "rows": columns.rows, "dropped": {}, "duplicates": 0, "missing": {}}
+    empty = columns.numbers.isnan().sum(0).tolist()
+    missing = {column: count for column, count in zip(columns.numeric, empty, strict=True) if count}
+    report = {"rows_read": columns.rows, "rows": columns.rows, "dropped": {}, "duplicates": 0, "missing": missing}
     out = assemble("simulator", columns, roles, spec, part, report, owner="simulator")
     out.simulation = simulation
     return out

@@ -80,7 +80,7 @@ def download(name: str, urls: Sequence[str], wanted: str, size: int, folder: Pat
             )
             check_archive(name, Path(found), wanted, size)
         except requests.exceptions.HTTPError as error:
-            problems.append(f"{url}: the server answered {error.response.status_code}")
+            problems.append(f"{url}: the server answered {getattr(error.response, 'status_code', 'nothing')}")
         except requests.exceptions.Timeout:
             problems.append(f"{url}: no answer within {TIMEOUT} s")
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):

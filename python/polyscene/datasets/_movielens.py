@@ -30,7 +30,7 @@ def _atomic(name: str, folder: Path, people: bool) -> pa.Table | None:
     if not path.exists():
         return None
     piece = pieces(path, name)[0]
-    genres = next((column for column in ("class", "genre", "genres") if column in piece.names), None)
+    genres = next((column for column in ("class", "genre", "genres") if column in piece.names), "")
     wanted = ["user_id", "item_id", "rating", "timestamp", "release_year", *(PEOPLE if people else ())]
     missing = [column for column in wanted if column not in piece.names] or ([] if genres else ["class"])
     if missing:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
+from polyscene.models.multi import Specialist
 from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Phase",
     "Popularity",
     "SceneBranch",
+    "Specialist",
     "create",
     "list",
     "options",
@@ -48,6 +50,9 @@ class _Plain(Model):
     def __init__(self, name: str, schema: Any, **options: Any) -> None:
         self.__dict__["_cpp_name"] = name
         super().__init__(schema, **options)
+
+    def _get_name(self) -> str:
+        return str(self._cpp_name)
 
 
 def list(task: str | None = None) -> builtins.list[str]:
@@ -80,7 +85,7 @@ def create(name: str, schema: Any, **options: Any) -> Model:
     """
     if cls := Model._cpp_classes.get(name):
         return cls(schema, **options)
-    tasks = _C.models.tasks(name)  # an unknown name raises here
+    tasks: Sequence[str] = _C.models.tasks(name)  # an unknown name raises here
     if cls := _python_classes.get(name):
         if schema.task not in tasks:
             raise ValueError(f"{name}: made for task {' or '.join(tasks)}, the data's task is '{schema.task}'")
@@ -99,7 +104,7 @@ def options(name: str) -> dict[str, Option]:
         >>> ps.models.options("popularity")["smoothing"]
         Option(type='float', default=10.0, doc='rows that the prior counts for')
     """
-    return {option: Option(*rest) for option, *rest in _C.models.options(name)}
+    return {option: Option(*rest) for option, *rest in _C.models.options(name)}  # type: ignore[attr-defined]
 
 
 def register(name: str, cls: type[Model], tasks: Sequence[str] = ("ctr",)) -> None:

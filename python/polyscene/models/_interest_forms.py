@@ -63,6 +63,8 @@ class _Form(nn.Module):
                 end += 0 if column.shares else rows
         self.item_slots = [f for f, field in enumerate(schema.categorical) if field.side == "item"]
         self.item_slots += [self.fields + i for i in range(len(self.lists))]
+        self.candidate_slots = [f for f, field in enumerate(schema.categorical) if field.side != "user"]
+        self.candidate_slots += [self.fields + i for i in range(len(self.lists))]
         self.options = model.options
         self.follows = model.history_length > 0
         self.item_offset = int(start[schema.field(schema.item)]) if schema.item else 0
@@ -244,7 +246,8 @@ class InterestMigrationForm(_Form):
 
         slots = self.slots("embedding", categorical, lists)
         out = self.get("base") + self.get("scene_bias")[scene] + (z * slots[:, self.item_slots].sum(1)).sum(1)
-        out = out + self.predict(torch.cat([z, slots.flatten(1), numeric.to(slots.dtype)], 1))
+        own = slots[:, self.candidate_slots].flatten(1)
+        out = out + self.predict(torch.cat([z, own, numeric.to(slots.dtype)], 1))
         if self.options["profile"]:
             biases = self.slots("bias", categorical, lists).sum((1, 2))
             out = out + biases + _machine(self.slots("factors", categorical, lists))

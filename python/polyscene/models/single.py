@@ -95,16 +95,19 @@ def _copy(tensor: torch.Tensor) -> nn.Parameter:
 
 
 class _LogisticForm(nn.Module):
+    offsets: torch.Tensor  # [F]
+
     def __init__(self, model: Logistic) -> None:
         super().__init__()
         if any(column.kind == "multi_hot" for column in model.schema.lists):
             raise TypeError("Logistic: there is no export form for data with multi-hot columns")
+        state = model.state_dict()
         rows = torch.tensor([0] + [field.rows for field in model.schema.categorical])
-        self.register_buffer("offsets", rows.cumsum(0)[:-1])  # [F]
-        self.weight = _copy(model.fields.weight.squeeze(1))
-        self.scene = _copy(model.scene)
-        self.numeric = _copy(model.numeric) if "numeric" in model._parameters else None
-        self.bias = _copy(model.bias)
+        self.register_buffer("offsets", rows.cumsum(0)[:-1])
+        self.weight = _copy(state["fields.weight"].squeeze(1))
+        self.scene = _copy(state["scene"])
+        self.numeric = _copy(state["numeric"]) if "numeric" in state else None
+        self.bias = _copy(state["bias"])
 
     def forward(self, categorical: torch.Tensor, numeric: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
         out = self.weight[categorical + self.offsets].sum(1) + self.scene[scene] + self.bias  # [B]
@@ -114,7 +117,7 @@ class _LogisticForm(nn.Module):
 class _PopularityForm(nn.Module):
     def __init__(self, model: Popularity) -> None:
         super().__init__()
-        self.register_buffer("rate", model.rate.clone())  # [S, I] or [1, I]
+        self.rate = _copy(model.state_dict()["rate"])  # [S, I] or [1, I]
         self.by_scene = model.options["scope"] == "scene"
         self.item = model.schema.field(model.schema.item)
         self.log_odds = model.schema.task != "rating"
@@ -128,10 +131,11 @@ class _PopularityForm(nn.Module):
 class _MFForm(nn.Module):
     def __init__(self, model: MF) -> None:
         super().__init__()
+        state = model.state_dict()
         self.fields = [model.schema.field(name) for name in (model.schema.user, model.schema.item)]
-        self.p, self.q = _copy(model.user.weight), _copy(model.item.weight)
-        self.p_bias, self.q_bias = _copy(model.user_bias.weight.squeeze(1)), _copy(model.item_bias.weight.squeeze(1))
-        self.mean = _copy(model.mean)
+        self.p, self.q = _copy(state["user.weight"]), _copy(state["item.weight"])
+        self.p_bias, self.q_bias = (_copy(state[f"{name}_bias.weight"].squeeze(1)) for name in ("user", "item"))
+        self.mean = _copy(state["mean"])
         rating = model.schema.task == "rating"
         self.bounds = (model.schema.label_low, model.schema.label_high) if rating else None
 

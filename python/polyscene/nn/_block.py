@@ -20,6 +20,8 @@ class Block(Module):
     """Checks of values, and the numbers of rows and steps, would be frozen into a trace."""
 
     _impl_class: Any
+    _impl: Any
+    _call: Any
 
     def __init__(self, *sizes: int, **options: Any) -> None:
         super().__init__()

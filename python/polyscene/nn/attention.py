@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from polyscene._extension import _C
+from polyscene import _C
 from polyscene.nn._block import Attended, Block
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from polyscene._extension import _C
+from polyscene import _C
 
 
 def padding_mask(lengths: torch.Tensor, steps: int) -> torch.Tensor:
@@ -117,8 +117,8 @@ def bce_with_logits(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
     Example:
         >>> import torch
-        >>> bce_with_logits(torch.tensor([0.0, -800.0]), torch.tensor([1, 1]))
-        tensor([  0.6931, 800.0000])
+        >>> bce_with_logits(torch.tensor([0.0, -2.0]), torch.tensor([1, 1]))
+        tensor([0.6931, 2.1269])
     """
     return _C.nn.bce_with_logits(logits, label)
 

@@ -112,7 +112,8 @@ def training(
     figure = _history_plot(history, losses, best, "loss", (460, 280))
     if figure is not None:
         legend = [Legend("s0 d0", "Training loss"), Legend("s1 d1", "Validation log loss")][: len(losses)]
-        large.append(Chart("Loss", figure, when, legend))
+        terms = "The training loss holds auxiliary terms and penalties, too." if len(losses) > 1 else ""
+        large.append(Chart("Loss", figure, f"{when} {terms}".strip(), legend))
     if monitor not in names and names:
         monitor = names[0]
     for name in names:

@@ -176,7 +176,8 @@ def transfer(run: RunFolder) -> dict[str, Any] | None:
     content = run.result.transfer
     if not content:
         return None
-    candidates = {str(k): v for k, v in (content.get("candidates") or {}).items() if v is not None and math.isfinite(v)}
+    scores = {k: v.get("score") if isinstance(v, dict) else v for k, v in (content.get("candidates") or {}).items()}
+    candidates = {str(k): v for k, v in scores.items() if v is not None and math.isfinite(v)}
     lower = run.monitor.partition("@")[0] in LOWER_IS_BETTER
     ranked = sorted(candidates.items(), key=lambda item: item[1] if lower else -item[1])
     low, high = min(candidates.values(), default=0.0), max(candidates.values(), default=0.0)
@@ -308,9 +309,9 @@ def facts(run: RunFolder) -> dict[str, list[tuple[str, str]]]:
         about.append((f"Rows, {part}", count(rows)))
     about += [("Fields", plain(data["fields"]))] if data.get("fields") else []
     about += [("Licence", plain(data["licence"]))] if data.get("licence") else []
-    digests = (("Data digest", "data_digest"), ("Split digest", "split_digest"))
+    digests = (("Data digest", "data_digest"), ("Split digest", "split_digest"), ("Schema digest", "schema_digest"))
     about += [(name, str(environment[key])[:16] + "…") for name, key in digests if environment.get(key)]
-    environment = {k: v for k, v in environment.items() if k not in ("data", "data_digest", "split_digest")}
+    environment = {k: v for k, v in environment.items() if k not in ("data", *(key for _, key in digests))}
     versions = environment.pop("versions", None) or {}
     machine = [(k.replace("_", " ").capitalize() if k != "cpu" else "CPU", plain(v)) for k, v in environment.items()]
     return {

@@ -39,7 +39,8 @@ TEST_CASE("registry: a known model is made by its name") {
   CHECK_THROWS_WITH(models::create("mff", tiny_schema()), ContainsSubstring("unknown model 'mff'; known models: "));
   CHECK_THROWS_WITH(models::create("mff", tiny_schema()), ContainsSubstring("did you mean 'mf'?"));
   CHECK_THROWS_WITH(models::create("mf", nullptr), ContainsSubstring("mf: a schema is needed"));
-  CHECK_THROWS_WITH(models::create("logistic", tiny_schema("rating")), ContainsSubstring("the data's task is 'rating'"));
+  CHECK_THROWS_WITH(models::create("logistic", tiny_schema("rating")),
+                    ContainsSubstring("the data's task is 'rating'"));
 }
 
 TEST_CASE("registry: models of one task") {
@@ -72,8 +73,8 @@ TEST_CASE("named tensors: a shared tensor is listed once") {
   Tied model(tiny_schema());
   std::vector<std::string> names;
   for (const auto& item : named_tensors(model)) names.push_back(item.name);
-  CHECK(names == std::vector<std::string>{"a.weight", "a.bias", "b.weight", "c.1.weight", "c.1.bias", "c.1.running_mean",
-                                          "c.1.running_var", "c.1.num_batches_tracked"});
+  CHECK(names == std::vector<std::string>{"a.weight", "a.bias", "b.weight", "c.1.weight", "c.1.bias",
+                                          "c.1.running_mean", "c.1.running_var", "c.1.num_batches_tracked"});
   CHECK(tied_tensors(model) == std::vector<std::pair<std::string, std::string>>{{"b.other", "a.weight"}});
 }
 
@@ -98,6 +99,6 @@ TEST_CASE("base model: the mean loss of nothing is zero") {
 TEST_CASE("base model: a batch without labels has no loss") {
   models::MF model(tiny_schema());
   auto batch = tiny_batch();
-  batch.label = {};
+  batch.label = torch::Tensor();
   CHECK_THROWS_WITH(model->loss(batch), ContainsSubstring("mf: the batch has no label"));
 }

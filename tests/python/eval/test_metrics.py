@@ -82,14 +82,16 @@ def test_gauc_is_the_mean_of_the_users_weighted_by_rows(weighted: bool) -> None:
     assert reason == ""
 
 
-def test_roc_corners_are_those_of_scikit_learn() -> None:
-    logits, label, weight = sample(3, 90, True)
+@pytest.mark.parametrize("ties", [False, True])
+def test_roc_corners_lie_on_the_curve_of_scikit_learn_and_keep_its_area(ties: bool) -> None:
+    logits, label, weight = sample(3, 90, ties)
     fpr, tpr, thresholds, reason = metrics.roc(logits, label, weight)
-    expected = sk.roc_curve(label, logits, sample_weight=weight.double())
+    expected = sk.roc_curve(label, logits, sample_weight=weight.double(), drop_intermediate=False)
     assert reason == ""
-    np.testing.assert_allclose(fpr, expected[0], rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(tpr, expected[1], rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(thresholds, expected[2])
+    at = [expected[2].tolist().index(threshold) for threshold in thresholds]
+    np.testing.assert_allclose(fpr, expected[0][at], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(tpr, expected[1][at], rtol=1e-9, atol=1e-12)
+    assert sk.auc(fpr, tpr) == pytest.approx(sk.roc_auc_score(label, logits, sample_weight=weight.double()), rel=1e-9)
 
 
 def test_calibration_follows_scikit_learn() -> None:

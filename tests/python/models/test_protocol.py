@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from pathlib import Path
 from typing import Any
 
 import polyscene as ps
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm
 
 NAMES = ps.models.list()
 WITHOUT_PARAMETERS = {"popularity"}  # closed form: nothing to optimise
@@ -242,6 +243,25 @@ def test_sparse_gradients_with_sparse_adam(name: str, data: Any) -> None:
 
 
 @trained_models
+def test_distributed_data_parallel(name: str, data: Any, tmp_path: Path) -> None:
+    distributed = torch.distributed
+    store = f"file://{tmp_path / 'store'}"
+    distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        plain = scramble(make(name, data)).eval()
+        whole = nn.parallel.DistributedDataParallel(copy.deepcopy(plain), find_unused_parameters=True)
+        batch = draw(plain, data, 32)
+        nn.functional.binary_cross_entropy_with_logits(whole(batch), batch.label).backward()
+        nn.functional.binary_cross_entropy_with_logits(plain(batch), batch.label).backward()
+        for expected, got in zip(plain.parameters(), whole.module.parameters(), strict=True):
+            assert (expected.grad is None or not expected.grad.any()) == (got.grad is None or not got.grad.any())
+            if expected.grad is not None and got.grad is not None:
+                torch.testing.assert_close(got.grad, expected.grad)
+    finally:
+        distributed.destroy_process_group()
+
+
+@trained_models
 def test_gradient_clipping(name: str, data: Any) -> None:
     model = scramble(make(name, data))
     model.loss(draw(model, data, 64)).backward()
@@ -464,10 +484,10 @@ def test_reparametrisations_are_refused(name: str, data: Any) -> None:
     parent, _, leaf = path.rpartition(".")
     owner = model.get_submodule(parent)
     for change in (
-        lambda: nn.utils.parametrize.register_parametrization(owner, leaf, nn.Identity()),
-        lambda: nn.utils.parametrizations.weight_norm(owner, leaf),
+        lambda: parametrize.register_parametrization(owner, leaf, nn.Identity()),
+        lambda: parametrizations.weight_norm(owner, leaf),
         lambda: prune.l1_unstructured(owner, leaf, amount=1),
-        lambda: nn.utils.spectral_norm(owner, leaf),
+        lambda: spectral_norm(owner, leaf),
     ):
         with pytest.raises(TypeError, match="C\\+\\+ module"):
             change()
@@ -552,6 +572,28 @@ def test_names_are_free_in_nn_module(name: str, data: Any) -> None:
 
 
 @every_model
+def test_modes_and_sparse_gradients_survive_cpp(name: str, data: Any) -> None:
+    model = make(name, data)
+    model.sparse_gradients(True)
+    paths = [path for path, _, _ in model._impl.children()]
+    for path in paths[::2]:
+        model.get_submodule(path).eval()
+    before = {path: training for path, _, training in model._impl.children()}
+    ps.evaluate(model, data.valid)
+    ps.Trainer(epochs=1, patience=0).fit(model, data)
+    assert {path: training for path, _, training in model._impl.children()} == before
+    assert {path: module.training for path, module in model.named_modules() if path} == before
+    assert model.training
+    assert model._impl.training
+    if name not in WITHOUT_PARAMETERS:
+        model.loss(draw(model, data, 8)).backward()
+        named = dict(model.named_parameters())
+        gradients = [named[path].grad for path in model.table_parameters()]  # None for tables of another phase or scene
+        assert any(gradient is not None for gradient in gradients)
+        assert all(gradient.is_sparse for gradient in gradients if gradient is not None)
+
+
+@every_model
 def test_tied_tensors_are_mirrored_once(name: str, data: Any) -> None:
     model = make(name, data)
     state = model.state_dict(keep_vars=True)
@@ -565,6 +607,8 @@ def test_tied_tensors_are_mirrored_once(name: str, data: Any) -> None:
 @every_model
 def test_export_form_equals_forward(name: str) -> None:
     data = ps.testing.tiny_data(bare=True)
+    if make(name, data).history_length > 0:
+        data = ps.testing.tiny_data()  # with behaviour
     model = scramble(make(name, data)).eval()
     if type(model).export_form is ps.Model.export_form:
         with pytest.raises(TypeError, match="has no export form"):

@@ -99,6 +99,28 @@ def test_cpp_sets_the_mode_and_sparse_gradients(data: Any) -> None:
     )
 
 
+def test_trains_in_the_cpp_trainer(data: Any) -> None:
+    torch.manual_seed(0)
+    model = Bias(data.schema)
+    tensors = [*model.parameters(), *model.buffers()]
+    modes = {path: module.training for path, module in model.named_modules()}
+    before = ps.evaluate(model, data.train, metrics=["log_loss"]).overall["log_loss"]
+    history = ps.Trainer(epochs=4, lr=0.02, batch_size=64, patience=0).fit(model, data)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    assert ps.evaluate(model, data.train, metrics=["log_loss"]).overall["log_loss"] < before - 0.01
+    assert all(a is b for a, b in zip(tensors, [*model.parameters(), *model.buffers()], strict=True))
+    assert {path: module.training for path, module in model.named_modules()} == modes
+    assert "epoch 3" in model.called
+    assert not model.bias.sparse
+
+
+def test_error_in_python_ends_the_run_with_its_own_type(data: Any) -> None:
+    model = Broken(data.schema)
+    model.weight = nn.Parameter(torch.zeros(1))
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        ps.Trainer(epochs=1).fit(model, data)
+
+
 def test_errors_keep_their_type(data: Any) -> None:
     native = Broken(data.schema)._native()
     with pytest.raises(ValueError, match="the Python object of this model is gone"):
@@ -148,10 +170,6 @@ def test_registered_class_is_found_by_name(data: Any) -> None:
     assert model.name == "test_bias"
     assert model.options["scale"] == 3
     assert repr(model).startswith("Bias(\n  scale=3, widths=[3, 2]")
-    native = _C.models.create("test_bias", data.schema, {"scale": 3.0})
-    gc.collect()
-    batch = ps.testing.batch(data, 4)
-    assert native.forward(batch).shape == (4,)  # C++ keeps the Python object alive
     with pytest.raises(ValueError, match="the name 'test_bias' is taken"):
         ps.models.register("test_bias", Bias)
     with pytest.raises(ValueError, match="made for task ctr, the data's task is 'rating'"):

@@ -115,6 +115,7 @@ def test_blocks_stand_in_a_sequential() -> None:
     assert len(list(model.parameters())) == 9
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_trace_is_refused() -> None:
     block, inputs = make(pn.SequenceEncoder)
     with pytest.raises(RuntimeError, match="a trace of this forward would be wrong"):

@@ -8,9 +8,6 @@ import math
 import numpy as np
 import pytest
 from fake_runs import AGES, make_run, predictions
-from sklearn import metrics as oracle
-from sklearn.calibration import calibration_curve
-
 from polyscene.report import build_report, build_summary
 from polyscene.report.curves import calibration, confusion, roc
 from polyscene.report.flow import shown_flows
@@ -18,6 +15,8 @@ from polyscene.report.heatmap import level
 from polyscene.report.summary import spread, summarise
 from polyscene.report.svg import number, shorten, text_width, tick_texts, ticks
 from polyscene.results import Predictions, Result
+from sklearn import metrics as oracle
+from sklearn.calibration import calibration_curve
 
 
 def test_roc_matches_scikit_learn_with_ties():

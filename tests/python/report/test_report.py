@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_runs import AGES, GENRES, history, make_run, measure
-
 from polyscene.report import build_report
 from polyscene.results import Predictions, metric_title
 
@@ -213,7 +212,7 @@ def test_undefined_metrics_are_a_dash_with_the_reason(tmp_path):
     def one_class(p: Predictions) -> None:
         p.label[p.scene == AGES[0]] = 1
 
-    page, text = build(make_run(tmp_path / "run", rows=600, edit=one_class))
+    page, _ = build(make_run(tmp_path / "run", rows=600, edit=one_class))
     assert page.table("Scene", "AUC")[AGES[0]]["AUC"] == "–"
     assert "one class" in page.titles
     assert f"– AUC of {AGES[0]}: one class." in page.all_text

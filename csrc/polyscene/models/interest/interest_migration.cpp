@@ -18,7 +18,8 @@ torch::Tensor interactions(const torch::Tensor& slots) {
 
 }  // namespace
 
-InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema> schema, InterestMigrationOptions options_)
+InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema> schema,
+                                             InterestMigrationOptions options_)
     : Model(std::move(schema)), options(std::move(options_)) {
   const auto& s = this->schema();
   TORCH_CHECK_VALUE(s.user >= 0 && s.item >= 0, "InterestMigration: the data must name a user and an item column");
@@ -33,8 +34,12 @@ InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema>
   embedding = register_module("embedding", nn::FeatureEmbedding(s, nn::FeatureEmbeddingOptions{d}));
   for (int64_t f = 0; f < s.num_fields(); ++f) {
     if (s.categorical[f].side == "item") item_slots_.push_back(f);
+    if (s.categorical[f].side != "user") candidate_slots_.push_back(f);
   }
-  for (auto slot = s.num_fields(); slot < embedding->slots(); ++slot) item_slots_.push_back(slot);
+  for (auto slot = s.num_fields(); slot < embedding->slots(); ++slot) {
+    item_slots_.push_back(slot);
+    candidate_slots_.push_back(slot);
+  }
   encoder = register_module("encoder", nn::SequenceEncoder(d, nn::SequenceEncoderOptions()
                                                                   .kind(options.encoder())
                                                                   .hidden(h)
@@ -45,17 +50,22 @@ InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema>
   if (options.attention() == "pair") {
     pair_attention = register_module("pair_attention", nn::PairAttention(h));
   } else {
-    attention = register_module("attention", nn::MultiHeadAttention(h, nn::MultiHeadAttentionOptions().heads(options.heads())));
+    attention =
+        register_module("attention", nn::MultiHeadAttention(h, nn::MultiHeadAttentionOptions().heads(options.heads())));
   }
   const auto context = options.attention() == "pair" ? 2 * h : h;
   interest_head = register_module("interest_head", torch::nn::Linear(context + h, k));
   transition_head = register_module("transition_head", torch::nn::Linear(context + k, k));
   state_projection = register_module("state_projection", torch::nn::Linear(context + h, d));
-  interest_projection = register_module("interest_projection", torch::nn::Linear(torch::nn::LinearOptions(k, d).bias(false)));
-  predictor = register_module("predictor", nn::MLP(d + embedding->output_size(), nn::MLPOptions()
-                                                                                      .hidden(options.mlp())
-                                                                                      .output(1)
-                                                                                      .dropout(options.dropout())));
+  interest_projection =
+      register_module("interest_projection", torch::nn::Linear(torch::nn::LinearOptions(k, d).bias(false)));
+  // The model starts as its profile: what behaviour adds is learned.
+  for (auto* projection : {&state_projection, &interest_projection}) torch::nn::init::zeros_((*projection)->weight);
+  torch::nn::init::zeros_(state_projection->bias);
+  const auto candidate = static_cast<int64_t>(candidate_slots_.size()) * d;
+  predictor = register_module("predictor",
+                              nn::MLP(d + candidate + s.numeric_width(),
+                                      nn::MLPOptions().hidden(options.mlp()).output(1).dropout(options.dropout())));
   if (options.profile()) {
     bias = register_module("bias", nn::FeatureEmbedding(s, nn::FeatureEmbeddingOptions{1, 0}));
     factors = register_module("factors", nn::FeatureEmbedding(s, nn::FeatureEmbeddingOptions{options.factors(), 1e-2}));
@@ -86,7 +96,8 @@ torch::Tensor InterestMigrationImpl::multi_hot(const data::Ragged& lists, const 
   return out.index_put_({row.to(like.device()), lists.values.to(torch::kInt64)}, torch::ones({}, like));
 }
 
-InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& events, const torch::Tensor& row_scene, bool all_steps) {
+InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& events, const torch::Tensor& row_scene,
+                                                           bool all_steps) {
   const auto like = event_label.options();
   const auto n = row_scene.size(0);
   const auto width = options.attention() == "pair" ? 2 * options.hidden() : options.hidden();
@@ -104,7 +115,8 @@ InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& e
   const auto padded = nn::pad_ragged(x, events.offsets, options.max_length());                 // [B, T, D]
   const auto scene = nn::pad_ragged(events.scene, events.offsets, options.max_length()).values;
   out.valid = padded.valid;
-  out.states = torch::dropout(encoder->forward(padded.values, out.valid, scene), options.dropout(), is_training());  // [B, T, H]
+  out.states =
+      torch::dropout(encoder->forward(padded.values, out.valid, scene), options.dropout(), is_training());  // [B, T, H]
   out.last = nn::last_state(out.states, out.valid);
   const auto length = out.valid.sum(1);  // [B]
   const auto newest = scene.gather(1, (length - 1).clamp_min(0).unsqueeze(1)).squeeze(1);
@@ -129,7 +141,7 @@ InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& e
 }
 
 torch::Tensor InterestMigrationImpl::transition(const torch::Tensor& context, const torch::Tensor& interest,
-                                            const torch::Tensor& from, const torch::Tensor& to) {
+                                                const torch::Tensor& from, const torch::Tensor& to) {
   const auto pair = from * schema().num_scenes() + to;  // [B]
   const auto special = torch::bmm(interest.unsqueeze(1), scene_transition.index_select(0, pair)).squeeze(1);
   return transition_head->forward(torch::cat({context, interest}, 1)) + special;  // [B, K]
@@ -145,16 +157,18 @@ InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batc
   out.steps = std::move(given);
   const auto& steps = out.steps;
   const auto both = torch::cat({steps.context, steps.last}, 1);
-  out.interest_logits = interest_head->forward(both);                                                         // [B, K]
+  out.interest_logits = interest_head->forward(both);                                                          // [B, K]
   out.transition_logits = transition(steps.context, out.interest_logits.sigmoid(), steps.scene, batch.scene);  // [B, K]
   const auto z = state_projection->forward(both) + interest_projection->forward(probabilities(out.transition_logits));
   const auto slots = embedding->forward(batch);  // [B, F, D]
   const auto index = torch::tensor(item_slots_, torch::kInt64).to(slots.device());
   const auto match = (z * slots.index_select(1, index).sum(1)).sum(1);
   const auto numeric = batch.numeric.to(slots.dtype());
-  const auto flat = torch::cat({z, slots.flatten(1), numeric}, 1);
+  const auto own = torch::tensor(candidate_slots_, torch::kInt64).to(slots.device());
+  const auto flat = torch::cat({z, slots.index_select(1, own).flatten(1), numeric}, 1);
   out.logits = base + scene_bias.index_select(0, batch.scene) + match + predictor->forward(flat).squeeze(1);
-  out.penalty = slots.square().sum();
+  // The state plays the part of a user's factors, and is held as short as they are.
+  out.penalty = slots.square().sum() + z.square().sum();
   if (options.profile()) {
     const auto biases = bias->forward(batch), factor = factors->forward(batch);
     out.logits = out.logits + biases.sum({1, 2}) + interactions(factor);
@@ -174,7 +188,8 @@ torch::Tensor InterestMigrationImpl::score(const data::Batch& candidates, const 
   steps.last = steps.last.index_select(0, owner);
   steps.context = steps.context.index_select(0, owner);
   const auto from = steps.scene.index_select(0, owner);
-  steps.scene = torch::where(from < 0, candidates.scene, from);  // a user without events starts in the candidate's scene
+  steps.scene =
+      torch::where(from < 0, candidates.scene, from);  // a user without events starts in the candidate's scene
   return run(candidates, std::move(steps)).logits;
 }
 
@@ -183,14 +198,16 @@ torch::Tensor InterestMigrationImpl::loss(const data::Batch& batch) {
   const auto rows = std::max<int64_t>(batch.size(), 1);
   auto loss = task_loss(out.logits, batch) + options.embedding_l2() * 0.5 * out.penalty / rows;
   if (schema().num_interests() == 0) return loss;
-  const auto followed = out.steps.valid.size(1) > 0 ? out.steps.valid.any(1) : torch::zeros({batch.size()}, torch::kBool);
-  if (options.interest_weight() > 0 && batch.history.defined() && batch.history.interest.defined() && followed.any().item<bool>()) {
+  const auto followed =
+      out.steps.valid.size(1) > 0 ? out.steps.valid.any(1) : torch::zeros({batch.size()}, torch::kBool);
+  if (options.interest_weight() > 0 && batch.history.defined() && batch.history.interest.defined() &&
+      followed.any().item<bool>()) {
     // Interests of the last event of each row that has one.
     const auto rows_with = followed.nonzero().squeeze(1);
     const auto last = batch.history.offsets.slice(0, 1).index_select(0, rows_with) - 1;
     const auto target = multi_hot(batch.history.interest.take(last), out.interest_logits.options());
-    loss = loss + options.interest_weight() * torch::binary_cross_entropy_with_logits(
-                                                  out.interest_logits.index_select(0, rows_with), target);
+    loss = loss + options.interest_weight() *
+                      torch::binary_cross_entropy_with_logits(out.interest_logits.index_select(0, rows_with), target);
   }
   if (options.transition_weight() > 0 && batch.interest.defined()) {
     const auto target = multi_hot(batch.interest, out.transition_logits.options());  // [B, K]
@@ -199,7 +216,8 @@ torch::Tensor InterestMigrationImpl::loss(const data::Batch& batch) {
     if (options.transition() == "softmax") {
       each = -(target / target.sum(1, true).clamp_min(1) * out.transition_logits.log_softmax(-1)).sum(1);
     } else {
-      each = torch::binary_cross_entropy_with_logits(out.transition_logits, target, {}, {}, at::Reduction::None).mean(1);
+      each =
+          torch::binary_cross_entropy_with_logits(out.transition_logits, target, {}, {}, at::Reduction::None).mean(1);
     }
     loss = loss + options.transition_weight() * (each * known).sum() / known.sum().clamp_min(1);
   }
@@ -226,8 +244,8 @@ torch::Tensor InterestMigrationImpl::transition_matrix(int64_t from, int64_t to)
   constexpr int64_t kUsers = 512;
   TORCH_CHECK_VALUE(history_ && history_->item.defined(), "InterestMigration: transition_matrix needs a trained model");
   const auto scenes = schema().num_scenes();
-  TORCH_CHECK_INDEX(from >= 0 && from < scenes && to >= 0 && to < scenes, "transition_matrix: scenes must be in [0, ", scenes,
-                    "), got ", from, " and ", to);
+  TORCH_CHECK_INDEX(from >= 0 && from < scenes && to >= 0 && to < scenes, "transition_matrix: scenes must be in [0, ",
+                    scenes, "), got ", from, " and ", to);
   const torch::NoGradGuard no_grad;
   const bool training = is_training();
   eval();
@@ -241,9 +259,9 @@ torch::Tensor InterestMigrationImpl::transition_matrix(int64_t from, int64_t to)
   const auto flush = [&] {
     if (ends.size() == 1) return;
     const auto chosen = torch::tensor(index, torch::kInt64);
-    data::Events events{torch::tensor(ends, torch::kInt64), history_->item.index_select(0, chosen),
+    data::Events events{torch::tensor(ends, torch::kInt64),      history_->item.index_select(0, chosen),
                         history_->scene.index_select(0, chosen), history_->label.index_select(0, chosen),
-                        history_->time.index_select(0, chosen), history_->interest.take(chosen)};
+                        history_->time.index_select(0, chosen),  history_->interest.take(chosen)};
     const auto n = static_cast<int64_t>(ends.size()) - 1;
     const auto steps = follow(events, torch::zeros({n}, torch::kInt64), true);
     const auto scene = nn::pad_ragged(events.scene, events.offsets).values;  // [B, T]
@@ -254,10 +272,12 @@ torch::Tensor InterestMigrationImpl::transition_matrix(int64_t from, int64_t to)
     if (at.numel() > 0) {
       const auto context = pick(steps.contexts), state = pick(steps.states);
       const auto interest = interest_head->forward(torch::cat({context, state}, 1)).sigmoid();
-      const auto scene_from = torch::full({at.numel()}, from, torch::kInt64), scene_to = torch::full_like(scene_from, to);
+      const auto scene_from = torch::full({at.numel()}, from, torch::kInt64),
+                 scene_to = torch::full_like(scene_from, to);
       const auto next = probabilities(transition(context, interest, scene_from, scene_to));
       auto now = interest;
-      if (events.interest.defined()) now = pick(nn::pad_ragged(multi_hot(events.interest, like), events.offsets).values);
+      if (events.interest.defined())
+        now = pick(nn::pad_ragged(multi_hot(events.interest, like), events.offsets).values);
       sum += now.t().mm(next);
       weight += now.sum(0).unsqueeze(1);
     }

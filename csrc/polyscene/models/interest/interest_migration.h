@@ -58,9 +58,9 @@ struct InterestMigrationOptions {
 ///   p(y_{t+1} | y_t) = sigma(W_p [c_t; y_t] + b_p + y_t A[s_t, s_{t+1}])            or softmax over interests
 ///   logit = z . sum_{f of the item} e_f + MLP([z; e]) + profile,   z = W_z [c_t; h_t] + p W_m
 ///
-/// A [S, S, K, K] is the part of the transition that is special to each ordered pair of scenes; profile are biases and a
-/// second-order factorisation machine over all fields. Masks are causal and padding. Auxiliary losses: the interests of
-/// the last event for y_t, the row's own interests for p; the row's interests are a target and never an input.
+/// A [S, S, K, K] is the part of the transition that is special to each ordered pair of scenes; profile are biases and
+/// a second-order factorisation machine over all fields. Masks are causal and padding. Auxiliary losses: the interests
+/// of the last event for y_t, the row's own interests for p; the row's interests are a target and never an input.
 ///
 /// Shapes: B batch, T events, D embedding, H hidden, K interests, S scenes.
 class InterestMigrationImpl : public Model {
@@ -80,27 +80,27 @@ class InterestMigrationImpl : public Model {
   OptionMap options_map() const override { return to_map(options); }
   int64_t num_interests() const { return interests_; }  ///< K
 
-  /// Mean predicted p(y' | y = i) over the training events that go from scene `from` to scene `to`, [K, K]; rows without
-  /// such events are the prediction of the pair's matrix alone. Throws ValueError before training.
+  /// Mean predicted p(y' | y = i) over the training events that go from scene `from` to scene `to`, [K, K]; rows
+  /// without such events are the prediction of the pair's matrix alone. Throws ValueError before training.
   torch::Tensor transition_matrix(int64_t from, int64_t to) override;
 
   InterestMigrationOptions options;
-  nn::FeatureEmbedding embedding = nullptr;        ///< fields of the candidate row, and items of the events
+  nn::FeatureEmbedding embedding = nullptr;  ///< fields of the candidate row, and items of the events
   nn::SequenceEncoder encoder = nullptr;
-  nn::MultiHeadAttention attention = nullptr;      ///< of these two the one that the option names
+  nn::MultiHeadAttention attention = nullptr;  ///< of these two the one that the option names
   nn::PairAttention pair_attention = nullptr;
-  torch::nn::Linear interest_head = nullptr;       ///< W_h, b_h
-  torch::nn::Linear transition_head = nullptr;     ///< W_p, b_p
-  torch::nn::Linear state_projection = nullptr;    ///< W_z
-  torch::nn::Linear interest_projection = nullptr; ///< W_m
+  torch::nn::Linear interest_head = nullptr;        ///< W_h, b_h
+  torch::nn::Linear transition_head = nullptr;      ///< W_p, b_p
+  torch::nn::Linear state_projection = nullptr;     ///< W_z
+  torch::nn::Linear interest_projection = nullptr;  ///< W_m
   nn::MLP predictor = nullptr;
-  nn::FeatureEmbedding bias = nullptr;             ///< [V, 1]; empty without profile
-  nn::FeatureEmbedding factors = nullptr;          ///< [V, factors]; empty without profile
-  torch::Tensor event_interest;                    ///< [K, D], what an event's interests add to it
-  torch::Tensor event_label;                       ///< [2, D], what an event's label adds to it
-  torch::Tensor scene_transition;                  ///< A, [S * S, K, K]
-  torch::Tensor scene_bias;                        ///< [S]
-  torch::Tensor base;                              ///< [], logit (rating: value) of the training mean, a buffer
+  nn::FeatureEmbedding bias = nullptr;     ///< [V, 1]; empty without profile
+  nn::FeatureEmbedding factors = nullptr;  ///< [V, factors]; empty without profile
+  torch::Tensor event_interest;            ///< [K, D], what an event's interests add to it
+  torch::Tensor event_label;               ///< [2, D], what an event's label adds to it
+  torch::Tensor scene_transition;          ///< A, [S * S, K, K]
+  torch::Tensor scene_bias;                ///< [S]
+  torch::Tensor base;                      ///< [], logit (rating: value) of the training mean, a buffer
 
  private:
   struct Steps {
@@ -126,7 +126,8 @@ class InterestMigrationImpl : public Model {
   Output run(const data::Batch& batch, Steps steps);
 
   int64_t interests_ = 0;
-  std::vector<int64_t> item_slots_;  // slots of `embedding` that describe the candidate
+  std::vector<int64_t> item_slots_;       // slots of `embedding` that describe the candidate item
+  std::vector<int64_t> candidate_slots_;  // those and the context: who the user is, behaviour and profile tell
 };
 TORCH_MODULE(InterestMigration);
 

@@ -11,7 +11,7 @@ struct MFOptions {
   /// Standard deviation of the initial factors.
   TORCH_ARG(double, init_std) = 0.01;
   /// L2 penalty on the factors that a batch looks up; half of it on their biases.
-  TORCH_ARG(double, embedding_l2) = 0.02;
+  TORCH_ARG(double, embedding_l2) = 0.05;
 
  public:
   /// Names every field once; bindings, repr and checkpoints walk this list.

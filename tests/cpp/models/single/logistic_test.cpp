@@ -23,9 +23,9 @@ TEST_CASE("Logistic: the logit is the sum of the weights") {
     model->numeric.fill_(1000.f);
     model->bias.fill_(0.5f);
   }
-  // Row 5: user u1 is row 3 of its field, item i1 row 3 of the second, which starts at 4; the scene is the tablet.
+  // Row 5: user u1 is row 3 of its field, item i1, the rarest, row 4 of the second, which starts at 4; on the tablet.
   const auto price = batch.numeric[5][0].item<float>();
-  CHECK(model->forward(batch)[5].item<float>() == Approx(3 + 7 + 200 + 1000 * price + 0.5f));
+  CHECK(model->forward(batch)[5].item<float>() == Approx(3 + 8 + 200 + 1000 * price + 0.5f));
 }
 
 TEST_CASE("Logistic: the penalty counts looked-up rows only") {

@@ -17,10 +17,10 @@ TEST_CASE("MF: the score is mu + b_u + b_i + p_u . q_i") {
     model->user->weight.copy_(torch::tensor({{0.f, 0.f}, {0.f, 0.f}, {1.f, 2.f}, {3.f, 4.f}}));
     model->item->weight.copy_(torch::tensor({{0.f, 0.f}, {0.f, 0.f}, {1.f, 0.f}, {0.f, 1.f}, {1.f, 1.f}}));
   }
-  // Rows 0 and 5: (u0, i0) and (u1, i1).
+  // Rows 0 and 5: (u0, i0) and (u1, i1); i1 is the rarest item and so the last.
   const auto out = model->forward(tiny_batch());
   CHECK(out[0].item<float>() == Approx(0.5 + 10 + 1 + 1));
-  CHECK(out[5].item<float>() == Approx(0.5 + 20 + 2 + 4));
+  CHECK(out[5].item<float>() == Approx(0.5 + 20 + 3 + 7));
 }
 
 TEST_CASE("MF: unknown and missing ids start at zero, the others do not") {

@@ -83,12 +83,12 @@ def slow_row(model: ps.Model, batch: Any, b: int) -> Row:
     z = slow.linear(state, "state_projection", both)
     z = z + slow.linear(state, "interest_projection", probabilities(model, transition))
     slots = slow.slots_of(state["embedding.weight"], schema, batch, b)
-    flat = np.concatenate([z, slots.ravel(), batch.numeric[b].double().numpy()])
+    flat = np.concatenate([z, slots[slow.candidate_slots(schema)].ravel(), batch.numeric[b].double().numpy()])
     for layer in range(len(o["mlp"])):
         flat = slow.relu(slow.linear(state, f"predictor.linears.{layer}", flat))
     logit = state["base"] + state["scene_bias"][scene] + slow.linear(state, "predictor.output", flat)[0]
     logit += sum(z @ slots[f] for f in slow.item_slots(schema))
-    penalty = (slots**2).sum()
+    penalty = (slots**2).sum() + (z**2).sum()
     if o["profile"]:
         biases = slow.slots_of(state["bias.weight"], schema, batch, b)
         factors = slow.slots_of(state["factors.weight"], schema, batch, b)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polyscene as ps
 import pytest
 import torch
+from polyscene import _C
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,20 @@ def test_finds_the_optimum_of_scikit_learn(data: Any) -> None:
     optimiser.step(closure)
     expected = torch.from_numpy(x @ oracle.coef_[0] + oracle.intercept_[0])
     torch.testing.assert_close(model(batch).detach(), expected, rtol=0, atol=1e-3)
+
+
+def test_export_form_with_numeric_columns(data: Any) -> None:
+    with pytest.raises(TypeError, match="no export form for data with multi-hot columns"):
+        random_model(data).export_form()
+    all_columns = data.columns
+    names = ("categorical", "codes", "ids", "numeric", "numbers", "scene", "scene_names", "label")
+    kept = {name: getattr(all_columns, name) for name in names}
+    columns = _C.data.Columns(**kept, lists=[], list_codes=[], list_ids=[])
+    schema = _C.data.fit_schema(columns, torch.arange(400), user="user_id", item="item_id")
+    model = random_model(SimpleNamespace(schema=schema))
+    batch = _C.data.Table(columns, schema).batch(torch.arange(400, 430), history=0)
+    assert batch.numeric.shape == (30, 2)
+    torch.testing.assert_close(model.export_form()(*model.export_inputs(batch)), model(batch))
 
 
 def test_options_out_of_range(data: Any) -> None:

@@ -84,6 +84,7 @@ def test_ratings_are_clipped_in_evaluation_only() -> None:
     assert free.max() > 5
     torch.testing.assert_close(model.eval()(batch), free.clamp(1, 5))
     loss = model.loss(batch)
+    torch.testing.assert_close(model.export_form()(*model.export_inputs(batch)), model(batch))
     torch.testing.assert_close(model.train().loss(batch), loss)
 
 

@@ -1,0 +1,119 @@
+#include "polyscene/transfer/anchored.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "polyscene/core/errors.h"
+#include "polyscene/core/named_tensors.h"
+#include "polyscene/nn/losses.h"
+
+namespace polyscene::transfer {
+namespace {
+
+bool below(const std::string& name, const std::string& prefix) {
+  return name == prefix || name.starts_with(prefix + ".");
+}
+
+}  // namespace
+
+Anchored::Anchored(std::shared_ptr<models::Model> inner, const std::vector<State>& anchors, AnchoredOptions options_)
+    : Model(inner->schema_ptr()), options(std::move(options_)), inner_(std::move(inner)) {
+  TORCH_CHECK_VALUE(std::isfinite(options.strength()) && options.strength() >= 0,
+                    "Anchored: strength must be finite and not negative, got ", options.strength());
+  TORCH_CHECK_VALUE(std::isfinite(options.lr_scale()) && options.lr_scale() > 0,
+                    "Anchored: lr_scale must be positive, got ", options.lr_scale());
+  TORCH_CHECK_VALUE(!anchors.empty(), "Anchored: there must be an anchor, got none");
+  set_history(inner_->history());
+  // The modules of the inner model themselves, so that optimisers and checkpoints see its names.
+  for (const auto& child : inner_->named_children()) register_module(child.key(), child.value());
+  for (const auto& entry : inner_->named_parameters(/*recurse=*/false))
+    register_parameter(entry.key(), entry.value(), entry.value().requires_grad());
+  for (const auto& entry : inner_->named_buffers(/*recurse=*/false)) register_buffer(entry.key(), entry.value());
+
+  const torch::NoGradGuard no_grad;
+  std::vector<std::string> known, all;
+  for (const auto& item : named_tensors(*inner_)) {
+    all.push_back(item.name);
+    if (item.is_buffer) continue;
+    known.push_back(item.name);
+    std::vector<torch::Tensor> found;
+    for (const auto& anchor : anchors) {
+      if (const auto at = anchor.find(item.name); at != anchor.end()) found.push_back(at->second.detach());
+    }
+    if (found.empty()) {
+      unmatched_.push_back(item.name);
+      continue;
+    }
+    for (const auto& tensor : found) {
+      TORCH_CHECK_VALUE(tensor.sizes() == item.tensor.sizes(), "Anchored: parameter '", item.name, "' is ",
+                        item.tensor.sizes(), ", but an anchor has ", tensor.sizes());
+    }
+    auto mean = found.front().to(torch::kFloat64).clone();
+    for (size_t i = 1; i < found.size(); ++i)
+      mean += (found[i].to(torch::kFloat64) - mean) / static_cast<double>(i + 1);
+    double spread = 0;
+    for (const auto& tensor : found) spread += (tensor.to(torch::kFloat64) - mean).square().sum().item<double>();
+    const auto entries = options.per_entry() ? static_cast<double>(std::max<int64_t>(mean.numel(), 1)) : 1.0;
+    spread_ += spread / static_cast<double>(found.size()) / entries;
+    anchor_.emplace_back(item.name, mean.to(item.tensor.scalar_type()));
+  }
+  TORCH_CHECK_VALUE(!anchor_.empty(), "Anchored: the anchors share no parameter with ", inner_->name(),
+                    ", which has: ", join(known));
+  for (const auto& anchor : anchors) {
+    for (const auto& entry : anchor) {
+      const bool held = std::find(all.begin(), all.end(), entry.first) != all.end();
+      const bool listed = std::find(unused_.begin(), unused_.end(), entry.first) != unused_.end();
+      if (!held && !listed) unused_.push_back(entry.first);
+    }
+  }
+  for (const auto& prefix : options.frozen()) {
+    TORCH_CHECK_VALUE(std::any_of(known.begin(), known.end(), [&](const auto& name) { return below(name, prefix); }),
+                      "Anchored: frozen must be names or prefixes of parameters, got '", prefix,
+                      "'; parameters: ", join(known), suggestion(prefix, known));
+  }
+  train(inner_->is_training());
+}
+
+torch::Tensor Anchored::score(const data::Batch& candidates, const data::Events& events, const torch::Tensor& owner) {
+  return inner_->score(candidates, events, owner);
+}
+
+torch::Tensor Anchored::migration_loss() const {
+  nn::NamedTensors mine;
+  for (const auto& item : named_tensors(*inner_)) {
+    if (!item.is_buffer) mine.emplace_back(item.name, item.tensor);
+  }
+  return nn::migration_loss(mine, {anchor_}, options.per_entry()) + spread_;
+}
+
+torch::Tensor Anchored::loss(const data::Batch& batch) {
+  const auto loss = inner_->loss(batch);
+  return options.strength() > 0 ? loss + options.strength() * migration_loss() : loss;
+}
+
+void Anchored::prepare(const data::Table& train) {
+  inner_->prepare(train);
+  set_history(inner_->history());
+}
+
+std::vector<models::Phase> Anchored::phases() const {
+  auto out = inner_->phases();
+  for (auto& phase : out) {
+    phase.frozen.insert(phase.frozen.end(), options.frozen().begin(), options.frozen().end());
+    phase.lr_scale *= options.lr_scale();
+  }
+  return out;
+}
+
+void Anchored::train(bool on) {
+  inner_->train(on);
+  Model::train(on);
+  if (!on) return;
+  for (const auto& child : named_modules("", /*include_self=*/false)) {
+    for (const auto& prefix : options.frozen()) {
+      if (below(child.key(), prefix)) child.value()->eval();
+    }
+  }
+}
+
+}  // namespace polyscene::transfer

@@ -1,0 +1,95 @@
+"""Which of several models of a scene with few rows is better? Scores with their uncertainty."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+LOWER_IS_BETTER = frozenset({"log_loss", "rmse"})
+
+
+@dataclass
+class Comparison:
+    """Scores of two models on the same rows.
+
+    Attributes:
+        first: score of the first model, by the metric.
+        second: score of the second model.
+        gain: how much better the second is; positive is better whatever the metric.
+        variance: of the gain, over the draw of the rows.
+        rows: how many rows.
+    """
+
+    first: float
+    second: float
+    gain: float
+    variance: float
+    rows: int
+
+
+def usable(label: np.ndarray, metric: str) -> bool:
+    """Whether the rows say anything: for auc at least two of each class, else two rows."""
+    if metric != "auc":
+        return len(label) >= 2
+    positive = int((label > 0.5).sum())
+    return min(positive, len(label) - positive) >= 2
+
+
+def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str = "auc") -> Comparison:
+    """Compares two models, row by row.
+
+    The variance of a difference of auc is DeLong's (Biometrics, 1988): each row's own part in both values, paired. Of
+    log_loss and rmse it is that of the mean difference of the rows' losses; rmse is compared by its square.
+
+    Args:
+        label: observed labels, [N].
+        first: probabilities or ratings of the first model, [N].
+        second: those of the second.
+        metric: "auc", "log_loss" or "rmse".
+    """
+    if metric == "auc":
+        a_positive, a_negative = _placements(label, first)
+        b_positive, b_negative = _placements(label, second)
+        variance = np.var(b_positive - a_positive, ddof=1) / len(a_positive)
+        variance += np.var(b_negative - a_negative, ddof=1) / len(a_negative)
+        a, b = float(a_positive.mean()), float(b_positive.mean())
+        return Comparison(a, b, b - a, float(variance), len(label))
+    a_loss, b_loss = _losses(label, first, metric), _losses(label, second, metric)
+    a, b = float(a_loss.mean()), float(b_loss.mean())
+    variance = np.var(a_loss - b_loss, ddof=1) / len(label)
+    gain = a - b
+    if metric == "rmse":
+        a, b = math.sqrt(a), math.sqrt(b)
+    return Comparison(a, b, gain, float(variance), len(label))
+
+
+def pool(parts: list[Comparison]) -> Comparison:
+    """The mean over groups of rows, each by its rows: validation rows and folds, each scored by models of its own."""
+    rows = sum(part.rows for part in parts)
+    share = [part.rows / rows for part in parts]
+    weighted = list(zip(share, parts, strict=True))
+    return Comparison(
+        first=sum(s * p.first for s, p in weighted),
+        second=sum(s * p.second for s, p in weighted),
+        gain=sum(s * p.gain for s, p in weighted),
+        variance=sum(s * s * p.variance for s, p in weighted),
+        rows=rows,
+    )
+
+
+def _placements(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each positive the share of negatives below it, of each negative that of positives above it; ties half."""
+    positive, negative = score[label > 0.5], score[label <= 0.5]
+    low, high = np.sort(negative), np.sort(positive)
+    below = np.searchsorted(low, positive, "left") + np.searchsorted(low, positive, "right")
+    above = np.searchsorted(high, negative, "left") + np.searchsorted(high, negative, "right")
+    return below / (2 * len(negative)), 1 - above / (2 * len(positive))
+
+
+def _losses(label: np.ndarray, score: np.ndarray, metric: str) -> np.ndarray:
+    if metric == "rmse":
+        return (score - label) ** 2
+    p = np.clip(score, 1e-12, 1 - 1e-12)
+    return -np.where(label > 0.5, np.log(p), np.log(1 - p))

@@ -1,0 +1,259 @@
+"""The flow of a transfer: train the sources, train the target, migrate and fuse, go on, choose."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from polyscene import models
+from polyscene._extension import _C
+from polyscene._model import Model
+from polyscene.evaluation import scores
+from polyscene.results import metric_title
+from polyscene.training import Trainer
+from polyscene.transfer.choosing import Comparison, compare, pool, usable
+from polyscene.transfer.fusing import State, fuse_sources, state_of
+from polyscene.transfer.stages import Stage, Stages, rows_of
+
+ENOUGH = 2_000
+"""Validation rows of the target that choose alone; with fewer, training rows are scored by models without them."""
+FOLDS = 4
+OWN = "target alone"
+
+_log = logging.getLogger("polyscene")
+
+
+@dataclass
+class Candidate:
+    """A model that may answer for the target.
+
+    Attributes:
+        name: "target alone", "fused", "fused, continued", "joint", "joint, continued".
+        state: its parameters and buffers.
+        start: what it was trained from; None where it is what it started from.
+        stage: its training; None where it was not trained on the target's rows.
+        tie: how it was tied to its start.
+    """
+
+    name: str
+    state: State
+    start: State | None = None
+    stage: Stage | None = None
+    tie: dict[str, Any] | None = None
+
+
+class Migration:
+    """One transfer, with everything that it looked at; :func:`polyscene.transfer.migrate` makes and runs one.
+
+    Args:
+        model: the model as initialised; it holds the parameters of whatever is trained or scored.
+        data: the data set.
+        sources: scenes to learn from, at least one.
+        target: the scene to migrate to.
+        options: ``fusion``, ``strength``, ``lr_scale``, ``frozen``, ``source_epochs`` and ``guard``, all of them.
+        stages: runs the trainings.
+
+    Attributes:
+        candidates: the models that may answer for the target, the target's own first; empty before :meth:`run`.
+        rows: training rows of the target.
+        valid: validation rows of the target, or None.
+        metric: what chooses: "auc" (labels), "rmse" (ratings), "log_loss" (labels of one class).
+        way: the flow as it went.
+    """
+
+    """One transfer."""
+
+    def __init__(
+        self, model: Model, data: Any, sources: list[str], target: str, options: dict[str, Any], stages: Stages
+    ) -> None:
+        self.model, self.data, self.sources, self.target = model, data, sources, target
+        self.options, self.stages = options, stages
+        self.seed = int(Trainer(**stages.train).options["seed"])
+        self.initial = state_of(model)
+        self.rows = rows_of(data.train, [target])
+        self.valid = rows_of(data.valid, [target])
+        labels = np.concatenate([t.labels().numpy() for t in (self.rows, self.valid) if t is not None])
+        self.metric = "rmse" if data.schema.task == "rating" else "auc" if usable(labels, "auc") else "log_loss"
+        self.way: list[str] = []
+        self.weights: dict[str, float] = {}
+        self.candidates: list[Candidate] = []
+        self.folds = self.evidence = 0
+
+    def run(self) -> tuple[Model, list[dict[str, Any]], dict[str, Any]]:
+        """Runs the flow; what it returns stands at :func:`polyscene.transfer.migrate`."""
+        starts = self.migrated()
+        own = self.stages.fit(OWN, self.initial, self.rows, self.valid)
+        self.way.append(f"{self.target} was not trained: trained on its own {len(self.rows):,} rows")
+        candidates = self.candidates = [Candidate(OWN, own.state, self.initial, own)]
+        tie = {key: self.options[key] for key in ("strength", "lr_scale", "frozen")}
+        for name, state in starts.items():
+            stage = self.stages.fit(f"{name}, continued", state, self.rows, self.valid, tie)
+            candidates += [Candidate(name, state), Candidate(stage.name, stage.state, state, stage, tie)]
+        self.way.append(f"{self.target} is trained: migrated, {' and '.join(starts)}, and continued on its rows")
+        found = self.compare(candidates)
+        kept, verdict = self.choose(candidates, found)
+        verdict["steps_to_target_score"] = self.speed(candidates)
+        _log.info("%s", verdict["message"])
+        final = self.assemble(kept.state, starts.get("joint", next(iter(starts.values()))))
+        return final, self.stages.history(kept.stage), verdict
+
+    def migrated(self) -> dict[str, State]:
+        """Source models, fused, and the joint one."""
+        epochs, trained = self.options["source_epochs"], {}
+        for name in self.sources:
+            rows = rows_of(self.data.train, [name])
+            stage = self.stages.fit(
+                f"source {name}", self.initial, rows, rows_of(self.data.valid, [name]), epochs=epochs
+            )
+            trained[name] = (stage.state, rows)
+        self.way.append(f"sources trained: {', '.join(self.sources)}")
+        if len(self.sources) == 1:
+            self.weights = {self.sources[0]: 1.0}
+            return {"migrated": trained[self.sources[0]][0]}
+        train, valid = rows_of(self.data.train, self.sources), rows_of(self.data.valid, self.sources)
+        joint = self.stages.fit("joint", self.initial, train, valid, epochs=epochs)
+        fused, self.weights = fuse_sources(
+            self.options["fusion"], self.model, self.initial, trained, self.validation_score, self.seed
+        )
+        return {"fused": fused, "joint": joint.state}
+
+    def score(self, state: State, table: Any) -> np.ndarray:
+        """Probabilities or ratings of the rows by the model with these parameters."""
+        self.model.load_state_dict(state)
+        return scores(self.model, table)
+
+    def validation_score(self, state: State) -> float:
+        """Of a state on the target's validation rows (training rows without any), higher is better."""
+        table = self.valid if self.valid is not None else self.rows
+        label, score = table.labels().numpy(), self.score(state, table)
+        found = compare(label, score, score, self.metric).first if usable(label, self.metric) else float("nan")
+        return found if self.metric == "auc" else -found
+
+    def compare(self, candidates: list[Candidate]) -> dict[str, dict[str, Any]]:
+        """Each candidate against the first, on validation rows and, if they are few, on folds of the training rows."""
+        groups: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        if self.valid is not None:
+            groups.append((self.valid.labels().numpy(), {c.name: self.score(c.state, self.valid) for c in candidates}))
+        if self.valid is None or len(self.valid) < ENOUGH:
+            self.folds = min(FOLDS, len(self.rows) // 2)
+            groups += [self.fold(number, candidates) for number in range(self.folds)]
+        used = [group for group in groups if usable(group[0], self.metric)]
+        out: dict[str, dict[str, Any]] = {}
+        for candidate in candidates:
+            parts = [compare(label, by[OWN], by[candidate.name], self.metric) for label, by in used]
+            whole = pool(parts) if parts else Comparison(np.nan, np.nan, 0.0, np.inf, 0)
+            valid = parts[0].second if self.valid is not None and used and used[0] is groups[0] else None
+            error = whole.variance**0.5
+            out[candidate.name] = {
+                "valid": valid,
+                "score": None if np.isnan(whole.second) else whole.second,
+                "gain": whole.gain,
+                "standard_error": error if np.isfinite(error) else None,
+            }
+        self.evidence = sum(len(label) for label, _ in used)
+        return out
+
+    def fold(self, number: int, candidates: list[Candidate]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Scores of a fold of the training rows by models that were trained as the candidates, but without it."""
+        order = torch.as_tensor(_C.core.permutation(len(self.rows), self.seed, "transfer folds"))
+        inside = order % self.folds == number  # a random fold for each row
+        held = self.rows.take(inside.nonzero().squeeze(1))
+        rest = self.rows.take(inside.logical_not().nonzero().squeeze(1))
+        out = {}
+        for candidate in candidates:
+            if candidate.stage is None:
+                out[candidate.name] = self.score(candidate.state, held)
+                continue
+            rows, epochs = len(self.rows), candidate.stage.best_epoch
+            self.stages.refit(candidate.start, rest, epochs, rows, candidate.tie)  # type: ignore[arg-type]
+            out[candidate.name] = scores(self.model, held)
+        return held.labels().numpy(), out
+
+    def choose(self, candidates: list[Candidate], found: dict[str, dict[str, Any]]) -> tuple[Candidate, dict[str, Any]]:
+        """The best migrated candidate if it wins by the guard, else the target's own; and the verdict."""
+        others = [c for c in candidates if c.name != OWN]
+        best = max(others, key=lambda c: found[c.name]["gain"])
+        values, own = found[best.name], found[OWN]
+        error = values["standard_error"]
+        helped = error is not None and values["gain"] > self.options["guard"] * error
+        kept = best if helped else candidates[0]
+        self.way.append(f"kept for {self.target}: {kept.name}")
+        names = ", ".join(self.sources)
+        if error is None:
+            reason = "too few rows to tell"
+        else:
+            kind = "validation and held-out" if self.folds else "validation"
+            reason = (
+                f"{metric_title(self.metric)} {values['score']:.4f} ({best.name}) against {own['score']:.4f} ({OWN}), "
+                f"standard error of the difference {error:.4f}, on {self.evidence:,} {kind} rows"
+            )
+        if helped:
+            message = f"migrating {names} into {self.target} helped: {reason}"
+        else:
+            message = f"migrating {names} into {self.target} did not help: the target's own model stays; {reason}"
+        return kept, {
+            "helped": helped,
+            "message": message,
+            "sources": self.sources,
+            "target": self.target,
+            "way": " -> ".join(self.way),
+            "kept": kept.name,
+            "metric": self.metric,
+            "candidates": found,
+            "evidence": {"rows": self.evidence, "folds": self.folds, "guard": self.options["guard"]},
+            "fusion": self.options["fusion"],
+            "weights": self.weights,
+            "rows": {"train": len(self.rows), "valid": 0 if self.valid is None else len(self.valid)},
+        }
+
+    def speed(self, candidates: list[Candidate]) -> dict[str, Any]:
+        """Epochs and steps until the best validation score of the target's own model, with and without migration."""
+        own = candidates[0].stage
+        assert own is not None
+        lower = self.metric != "auc"
+        reached = [row["valid"].get(self.metric, np.nan) for row in own.history]
+        if self.valid is None or not np.isfinite(reached).any():
+            return {}
+        goal = float(np.nanmin(reached) if lower else np.nanmax(reached))
+
+        def good(value: float) -> bool:
+            return value <= goal if lower else value >= goal
+
+        out: dict[str, Any] = {"metric": self.metric, "score": goal}
+        for candidate in candidates:
+            if candidate.stage is None:
+                continue
+            first = None
+            if candidate.tie is not None and candidate.start is not None:
+                score = self.validation_score(candidate.start)
+                first = 0 if good(-score if lower else score) else None
+            if first is None:
+                epochs = (
+                    row["epoch"] for row in candidate.stage.history if good(row["valid"].get(self.metric, np.nan))
+                )
+                first = next(epochs, None)
+            steps = None if first is None else first * candidate.stage.steps
+            out[candidate.name] = None if first is None else {"epochs": first, "steps": steps}
+        return out
+
+    def assemble(self, special: State, general: State) -> Model:
+        """The model for all scenes."""
+        self.model.load_state_dict(special)
+        self.model.prepare(self.data.train)
+        if self.model.name not in models.list():
+            return self.model
+        settings = json.dumps(self.model.options)
+        with torch.random.fork_rng(devices=[]):
+            out = models.create(
+                "specialist", self.data.schema, model=self.model.name, settings=settings, scenes=[self.target]
+            )
+        out.to(next(value.dtype for value in special.values() if value.is_floating_point()))
+        parts = {"general": general, "special": special}
+        out.load_state_dict({f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()})
+        out.prepare(self.data.train)
+        return out

@@ -1,0 +1,160 @@
+"""Several models of one initialisation become one; parameters of one model move into another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from polyscene._extension import _C
+from polyscene._model import Model
+
+State = dict[str, torch.Tensor]
+"""Parameters and buffers by dotted name."""
+
+Migrated = _C.transfer.Migrated
+"""A trained model, as fusion sees it: ``Migrated(state, weight=1.0, importance={}, rows={})``.
+
+``weight`` is its share, such as its training rows; ``importance`` what :func:`fisher` gives, empty if all entries count
+the same; ``rows`` how much each row of each lookup table counts, [V] by name, such as :func:`lookups` gives.
+"""
+
+FUSIONS = ("rows", "uniform", "fisher", "greedy")
+
+
+def state_of(model: Model) -> State:
+    """Copies of the parameters and buffers of a model, by name."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def fuse(initial: Mapping[str, torch.Tensor], models: Sequence[Any], tables: Sequence[str] = ()) -> State:
+    r"""Fuses models that were trained from the same initialisation.
+
+    .. math:: \theta_p = \sum_i w_i r_{ip} F_{ip} \theta_{ip} / \sum_i w_i r_{ip} F_{ip}
+
+    :math:`w_i` is the weight of a model; :math:`r_{ip}` is 1 but for the rows of lookup tables, where it is the row's
+    number in ``rows`` or, for tables that are not there, 1 if the row moved away from the initial one; :math:`F_{ip}`
+    is the importance divided by its norm. A row that counts in no model keeps its initial value, an entry whose
+    importance is 0 in all takes the mean without it. Tensors of integers are copied from the first model. Equal models
+    fuse to themselves, exactly.
+
+    Args:
+        initial: what the models started from.
+        models: :class:`Migrated` objects or states.
+        tables: names of the tensors that are fused row by row: lookup tables (``model.table_parameters()``), and others
+            whose rows a training may leave alone.
+
+    Raises:
+        ValueError: no models, names or shapes that differ, negative or non-finite weights.
+
+    Example:
+        >>> import torch
+        >>> start, a, b = ({"w": torch.tensor([value])} for value in (0.0, 1.0, 4.0))
+        >>> fuse(start, [Migrated(a, weight=3), Migrated(b, weight=1)])["w"]
+        tensor([1.7500])
+    """
+    given = [each if isinstance(each, Migrated) else Migrated(dict(each)) for each in models]
+    return dict(_C.transfer.fuse(dict(initial), given, list(tables)))
+
+
+def fisher(model: Model, table: Any, **options: int) -> State:
+    """Diagonal Fisher information of each parameter, estimated with labels that the model itself draws.
+
+    Args:
+        model: a trained model with a task of probabilities or ratings.
+        table: rows, such as those the model was trained on.
+        options: ``batches`` (64), ``batch_size`` (32), ``seed`` (2022).
+
+    Raises:
+        ValueError: an empty table, an unknown option or one out of range.
+    """
+    return dict(_C.transfer.fisher(model._native(), table, options))
+
+
+def lookups(model: Model, train: Any) -> State:
+    """How many rows of a table looked up each row of each lookup table, int64 [V] by parameter name.
+
+    Fields, lists and the items of followed events count. A table whose field is not known is left out.
+    """
+    return dict(_C.transfer.lookups(model._native(), train))
+
+
+def carry(target: Model, source: Model) -> Any:
+    """Writes the parameters of one model into another, in place: by name and shape, rows of lookup tables by id.
+
+    Between different schemas parameters whose names speak of scenes or interests are carried only if both schemas list
+    the same ones. What does not match keeps its value.
+
+    Returns:
+        The report: ``copied``, ``by_id``, ``unmatched`` (with reasons), ``unused``, and ``rows`` carried by table.
+    """
+    return _C.transfer.carry(target._native(), source._native())
+
+
+def fuse_sources(
+    method: str,
+    model: Model,
+    initial: State,
+    sources: Mapping[str, tuple[State, Any]],
+    score: Callable[[State], float],
+    seed: int,
+) -> tuple[State, dict[str, float]]:
+    """Fuses source models by a named method.
+
+    Args:
+        method: "rows" (by training rows, tables row by row), "uniform", "fisher" (uniform weights, Fisher information)
+            or "greedy" (best first, each kept only if the score rises).
+        model: holds the parameters while something is measured; its state afterwards is any.
+        initial: what the sources started from.
+        sources: state and training rows by scene.
+        score: of a state on the target's validation rows, higher is better; only the greedy method asks.
+        seed: of the rows and labels of the Fisher information.
+
+    Returns:
+        The fused state, and the weight of each source.
+    """
+    tables = model.table_parameters()
+    # What a source never moved is not averaged away by it: rows of tables, and entries of scenes it has no rows of.
+    by_row = [name for name, tensor in initial.items() if tensor.dim() > 0]
+    if method == "greedy":
+        return _greedy(initial, {name: state for name, (state, _) in sources.items()}, by_row, score)
+    models, weights = [], {}
+    for name, (state, rows) in sources.items():
+        weights[name] = float(len(rows)) if method == "rows" else 1.0
+        importance: State = {}
+        counts: State = {}
+        if method != "uniform":
+            model.load_state_dict(state)
+        if method == "fisher":
+            importance = fisher(model, rows, seed=seed)
+        if method == "rows":
+            # Events count for every table with an item field, also for those that look up candidates alone.
+            moved = {table: (state[table] != initial[table]).flatten(1).any(1) for table in tables}
+            counts = {table: count * moved[table] for table, count in lookups(model, rows).items()}
+        models.append(
+            Migrated(state, weight=1.0 if method == "rows" else weights[name], importance=importance, rows=counts)
+        )
+    if method == "rows":
+        return _by_rows(initial, models, weights, by_row), weights
+    return fuse(initial, models, by_row), weights
+
+
+def _by_rows(initial: State, models: Sequence[Any], weights: Mapping[str, float], by_row: Sequence[str]) -> State:
+    # Dense parameters by the training rows of each source, rows of tables by their own counts.
+    tabular = fuse(initial, models, by_row)
+    dense = fuse(initial, [Migrated(m.state, weight=w) for m, w in zip(models, weights.values(), strict=True)], by_row)
+    return {name: tabular[name] if name in models[0].rows else dense[name] for name in initial}
+
+
+def _greedy(
+    initial: State, sources: Mapping[str, State], tables: Sequence[str], score: Callable[[State], float]
+) -> tuple[State, dict[str, float]]:
+    order = sorted(sources, key=lambda name: -score(sources[name]))
+    kept, best = [order[0]], sources[order[0]]
+    top = score(best)
+    for name in order[1:]:
+        tried = fuse(initial, [sources[each] for each in (*kept, name)], tables)
+        if (value := score(tried)) > top:
+            kept, best, top = [*kept, name], tried, value
+    return best, {name: float(name in kept) for name in sources}

@@ -1,0 +1,184 @@
+"""Migration as one call."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyscene._extension import _C
+from polyscene._model import Model
+from polyscene.training import Trainer
+from polyscene.transfer.flow import Migration
+from polyscene.transfer.fusing import FUSIONS
+from polyscene.transfer.stages import Stages, rows_of
+
+
+def migrate(
+    model: Model,
+    data: Any,
+    config: Mapping[str, Any] | None = None,
+    *,
+    sources: Sequence[str] = (),
+    target: str = "",
+    trainer: Trainer | Mapping[str, Any] | None = None,
+    fusion: str = "rows",
+    strength: float = 1e-2,
+    lr_scale: float = 0.2,
+    frozen: Sequence[str] = (),
+    source_epochs: int = 0,
+    guard: float = 2.0,
+    callbacks: Any = None,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> tuple[Model, list[dict[str, Any]], dict[str, Any]]:
+    """Lets scenes with many rows teach a scene with few, and keeps what they teach only if it helps.
+
+    1. One model is trained on each source scene and, with several, one on all of them, from the same initialisation.
+    2. The target's own model is trained on the target's rows alone, from that initialisation too.
+    3. The source models are fused (:func:`fuse`). The fused and the joint model go on over the target's rows, tied to
+       where they start by the migration loss (:class:`Anchored`).
+    4. The candidates (the target's own model; fused and joint, each as it is and continued) are compared on the
+       target's validation rows. Few rows say little: below 2,000, training rows speak as well, in 4 folds, each
+       scored by models that were trained the same way without it. The best migrated candidate is kept only if it
+       beats the target's own model by ``guard`` standard errors of their paired difference; else the target's own
+       model stays.
+
+    Only training rows train a model that can be kept, and test rows are never looked at. All models see the same
+    behaviour of users (events of all scenes), so that what is compared are the parameters.
+
+    Args:
+        model: the model as initialised. It is trained in place and ends as the one that was kept for the target.
+        data: data set with training rows of sources and target, and validation rows if there are any.
+        config: a resolved config: its ``transfer`` and ``train`` blocks take the place of the arguments that follow.
+        sources: scenes to learn from; empty for all but the target.
+        target: the scene to migrate to; empty for the one with the fewest training rows.
+        trainer: a trainer or its options; over few rows its batch size is halved until an epoch has eight steps.
+        fusion: "rows" (each source by its training rows, tables row by row), "uniform", "fisher" or "greedy".
+        strength: weight of the migration loss.
+        lr_scale: times the learning rate, for what goes on over the target's rows.
+        frozen: prefixes of parameter names that stay as they were migrated.
+        source_epochs: most epochs of each source model; 0 as the trainer says.
+        guard: standard errors by which migration must win, at least 0.
+        callbacks: see :meth:`Trainer.fit`; the phase of an epoch names the training.
+        folder: run folder; each training leaves ``stages/<name>.safetensors`` there.
+        resume: go on from these files: the same bits as a transfer that was never stopped.
+
+    Returns:
+        The model for all scenes, the history of all trainings, and the verdict. The model is a
+        :class:`polyscene.models.Specialist`: what was kept answers for the target, the joint model (of one source:
+        its model) for all other scenes. For a model that is not registered it is ``model`` itself, which answers for
+        the target. The verdict has ``helped``, ``message``, ``sources``, ``target``, ``way`` (the flow as it went),
+        ``kept``, ``metric``, ``candidates`` (score on validation rows, score and gain with its standard error on all
+        rows that chose), ``evidence``, ``rows``, ``fusion``, ``weights`` of the sources, and
+        ``steps_to_target_score``: epochs and steps until the best validation score of the target's own model was
+        reached, with and without migration; None where it never was.
+
+    Raises:
+        ValueError: unknown or repeated scenes, a target among the sources, a scene without training rows, a model with
+            nothing to train, options out of range.
+        KeyboardInterrupt: after Ctrl-C; go on with ``resume``.
+
+    Example:
+        >>> import polyscene as ps
+        >>> from polyscene.transfer import migrate
+        >>> data = ps.testing.tiny_data()
+        >>> model, history, verdict = migrate(ps.models.MF(data.schema, dim=4), data, trainer={"epochs": 2})
+        >>> verdict["target"], model.name
+        ('television', 'specialist')
+    """
+    options = {
+        "sources": sources,
+        "target": target,
+        "trainer": trainer,
+        "fusion": fusion,
+        "strength": strength,
+        "lr_scale": lr_scale,
+        "frozen": frozen,
+        "source_epochs": source_epochs,
+        "guard": guard,
+    }
+    return plan(model, data, config, callbacks=callbacks, folder=folder, resume=resume, **options).run()
+
+
+def plan(
+    model: Model,
+    data: Any,
+    config: Mapping[str, Any] | None = None,
+    *,
+    callbacks: Any = None,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> Migration:
+    """The transfer that :func:`migrate` would run, not run yet: its ``candidates`` can be looked at afterwards.
+
+    Args:
+        model: as for `migrate`, with the same options.
+        data: as for `migrate`.
+        config: as for `migrate`.
+        callbacks: as for `migrate`.
+        folder: as for `migrate`.
+        resume: as for `migrate`.
+        options: the other arguments of `migrate`; what is left out takes the same default.
+
+    Raises:
+        ValueError: as for `migrate`.
+        TypeError: an unknown option.
+    """
+    known = {name: p.default for name, p in inspect.signature(migrate).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    for name in options:
+        if name not in known:
+            raise TypeError(f"migrate: unknown option {name!r}{_C.core.suggestion(name, list(known))}")
+    block = {name: options.get(name, default) for name, default in known.items()}
+    for name in ("callbacks", "folder", "resume"):
+        del block[name]
+    trainer = block.pop("trainer")
+    train = trainer.options if isinstance(trainer, Trainer) else dict(trainer or {})
+    if config is not None:
+        block, train = dict(config["transfer"]), dict(config["train"])
+        block.pop("mechanism", None)
+    block["frozen"] = list(block["frozen"])
+    sources, target = _scenes(data, list(block.pop("sources")), block.pop("target"))
+    _check(model, block)
+    train = {name: value for name, value in train.items() if value is not None}
+    stages = Stages(model, train, None if folder is None else Path(folder), resume, callbacks)
+    return Migration(model, data, sources, target, block, stages)
+
+
+def _scenes(data: Any, sources: list[str], target: str) -> tuple[list[str], str]:
+    schema = data.schema
+    if data.train is None:
+        raise ValueError("migrate: the data set has no training rows")
+    if len(schema.scenes) < 2:
+        raise ValueError(f"migrate: there must be several scenes, got {', '.join(schema.scenes)}")
+    if not target:
+        rows = np.asarray(schema.scene_rows, dtype=float)
+        rows[[name in sources for name in schema.scenes]] = np.inf
+        target = schema.scenes[int(rows.argmin())]
+    sources = sources or [name for name in schema.scenes if name != target]
+    for name in (target, *sources):
+        schema.scene(name)
+        if rows_of(data.train, [name]) is None:
+            raise ValueError(f"migrate: scene {name!r} has no training rows")
+    if target in sources:
+        raise ValueError(f"migrate: {target!r} is the target, it cannot be a source as well")
+    if len(set(sources)) < len(sources):
+        raise ValueError(f"migrate: sources must be different scenes, got {', '.join(sources)}")
+    return sources, target
+
+
+def _check(model: Model, block: Mapping[str, Any]) -> None:
+    if block["fusion"] not in FUSIONS:
+        hint = _C.core.suggestion(block["fusion"], list(FUSIONS))
+        raise ValueError(f"migrate: fusion must be one of {', '.join(FUSIONS)}, got {block['fusion']!r}{hint}")
+    if not block["guard"] >= 0:
+        raise ValueError(f"migrate: guard must not be negative, got {block['guard']}")
+    if block["source_epochs"] < 0:
+        raise ValueError(f"migrate: source_epochs must not be negative, got {block['source_epochs']}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"migrate: {model.name} has nothing to train, so there is nothing to migrate")
