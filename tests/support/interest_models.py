@@ -47,14 +47,12 @@ def without_events(batch: Any) -> Any:
 
 
 def check_export(model: ps.Model, data: Any) -> None:
-    """The export form answers as the model does, also traced and through ``torch.export``, on rows of another batch."""
+    """The export form answers as the model does, also through ``torch.export`` and on other rows than it was made with."""
     form = model.export_form().eval()
     batches = [draw(model, data, rows, seed) for rows, seed in ((16, 0), (7, 1))]
     for batch in (*batches, without_events(batches[0]) if model.history_length else batches[0]):
         torch.testing.assert_close(form(*model.export_inputs(batch)), model(batch), rtol=1e-6, atol=1e-6)
     inputs, others = (model.export_inputs(batch) for batch in batches)
-    traced = torch.jit.trace(form, inputs)
-    torch.testing.assert_close(traced(*others), model(batches[1]), rtol=1e-6, atol=1e-6)
     rows = torch.export.Dim("rows", min=2)
     shapes = {"inputs": tuple({0: rows} for _ in inputs)}
     exported = torch.export.export(form, inputs, dynamic_shapes=shapes, strict=False)

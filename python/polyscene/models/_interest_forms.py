@@ -127,8 +127,8 @@ class AttentionTransferForm(_Form):
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
-        target = {scene for phase in model.phases() if phase.name == "target" for scene in phase.scenes}
-        self.target = next(model.schema.scene(name) for name in target) if self.has("target_dense.weight") else -1
+        carried = self.has("target_dense.weight")
+        self.target = model.schema.scene(model.phases()[-1].scenes[0]) if carried else -1
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         categorical, numeric, scene = inputs[:3]

@@ -79,8 +79,8 @@ class AttentionTransfer(_InterestModel):
         d = \text{relu}(W [e; \text{numeric}; z] + b), \quad
         \text{logit} = \mu + b_s + W_o [d; \text{softmax}(W_a d) \odot d] + b_o
 
-    :math:`x_t` are the user's events, :math:`e` the row's embedded fields. Training has two phases: the sources fit
-    all of it; then attention and filters stand still and the target learns what it adds to every other parameter,
+    :math:`x_t` are the user's events, :math:`e` the embedded fields of the row. Training has two phases: the sources
+    fit all of it; then attention and filters stand still and the target learns what it adds to every other parameter,
     :math:`\theta_{target} = \theta_{source} + \delta`, with :math:`\delta = 0` at first. Data without a user or an item
     column have no events: attention and filters then run over the row's fields. Tasks: ctr.
 
@@ -126,10 +126,9 @@ class SceneBranch(_InterestModel):
         \text{logit} = \mu + b_s + \sum_f b_f + w \cdot x + \sum_{f < g} v_f \cdot v_g, \qquad
         c = \sum_t \text{softmax}_t(\text{score}(q + t_s, k_t + u_{s_t})) k_t
 
-    The plain branch is a factorisation machine over ids and features; with
-    attention its slots :math:`v` get the
-    attended interest :math:`c` and the scene :math:`t_s`. The branch follows from the schema unless it is named. Data
-    without a user or an item column have no events: the attention then runs over the row's own fields. Tasks: ctr.
+    The plain branch is a factorisation machine over ids and features; in the attention branch its slots :math:`v` gain
+    the attended interest :math:`c` and the scene :math:`t_s`. The branch follows from the schema unless it is named.
+    Data without a user or an item column have no events: the attention then runs over the row's own fields. Tasks: ctr.
 
     Args:
         schema: fields, vocabularies and scenes of the data.

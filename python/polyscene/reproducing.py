@@ -1,0 +1,286 @@
+"""Tables: every config of a folder run with several seeds, and what came of them side by side."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyscene import runs
+from polyscene._environment import write_json
+from polyscene.data._errors import choice
+from polyscene.results import Predictions, Result, metric_order, metric_title
+
+_log = logging.getLogger("polyscene")
+
+# Tables of labels alone: columns that are all counted from one confusion matrix, then AUC.
+_COLUMNS = {"interest-migration": ("accuracy", "precision", "recall", "f1", "auc")}
+_COUNTED = ("accuracy", "precision", "recall", "f1")
+# What a table compares, seed by seed, in the scene that the models are carried into.
+_COMPARED = {"interest-migration": (("attention_transfer", "no_attention"), ("attention_transfer", "target_only"))}
+_MADE_ON_THE_SPOT = "simulator"
+
+
+@dataclass
+class Outcome:
+    """What came of the runs of a table.
+
+    Attributes:
+        table: its name.
+        folder: holds ``table.md``, ``table.json`` and a folder a run.
+        rows: one a part, scene, run and metric: ``part``, ``scene``, ``run``, ``metric``, ``mean``, ``sd`` and
+            ``values``, one a seed; None where a metric has no value.
+        runs: one a run and seed: ``part``, ``run``, ``seed``, ``folder``, ``split_digest``, ``best_epoch``, ``target``
+            (the scene that the model is carried into, or None) and ``scenes`` with all metrics and, for labels, the
+            confusion matrix.
+        notes: what a reader must know: what was left out, how the figures were made.
+    """
+
+    table: str
+    folder: Path
+    seeds: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """The table in Markdown."""
+        counted = f"mean ± standard deviation over {self.seeds} seeds" if self.seeds > 1 else "one seed"
+        lines = [f"# {self.table}", "", f"Test rows, {counted}."]
+        for part in dict.fromkeys(row["part"] for row in self.rows):
+            lines += ["", *([f"## {part}", ""] if part else []), *self._part(part)]
+        if self.notes:
+            lines += ["", *(f"- {note}" for note in self.notes)]
+        return "\n".join(lines)
+
+    def values(self, part: str, scene: str, run: str, metric: str) -> list[float | None]:
+        """One value a seed."""
+        for row in self.rows:
+            if (row["part"], row["scene"], row["run"], row["metric"]) == (part, scene, run, metric):
+                return list(row["values"])
+        return []
+
+    def _part(self, part: str) -> list[str]:
+        mine = [row for row in self.rows if row["part"] == part]
+        metrics = list(dict.fromkeys(row["metric"] for row in mine))
+        cells = {(row["scene"], row["run"], row["metric"]): row for row in mine}
+        lines = [["Scene", "Run", *map(metric_title, metrics)]]
+        for scene, run in dict.fromkeys((row["scene"], row["run"]) for row in mine):
+            lines.append([scene, run, *(_cell(cells.get((scene, run, metric)), self.seeds) for metric in metrics)])
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        text = [_line(lines[0], widths), "|" + "|".join("-" * (w + 2) for w in widths) + "|"]
+        return text + [_line(line, widths) for line in lines[1:]]
+
+
+def tables() -> list[str]:
+    """Returns the names of the tables that `reproduce` can make.
+
+    Example:
+        >>> import polyscene.reproducing
+        >>> "interest-migration" in polyscene.reproducing.tables()
+        True
+    """
+    return sorted(path.name for path in _configs().iterdir() if path.is_dir() and any(path.rglob("*.json")))
+
+
+def reproduce(
+    table: str,
+    data: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    seeds: int = 3,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    callbacks: Any = None,
+) -> Outcome:
+    """Runs every config of a table with several seeds, and writes ``table.md`` and ``table.json``.
+
+    Args:
+        table: as `tables` names it.
+        data: folder of the data set, for the configs that read one. Without it, a table that also has simulated data
+            is made from these alone, and says so; other tables download what they need.
+        out: folder of the table; ``runs/reproduce-<table>-<n>`` by default.
+        seeds: runs of each config; the first has the config's seed.
+        overrides: ``"train.epochs=3"``, applied to every config.
+        resume: finished runs are kept, others go on.
+        callbacks: what shows the progress, see :meth:`Trainer.fit`.
+
+    Raises:
+        ValueError: an unknown table, or overrides that do not fit its configs.
+        RunExistsError: ``out`` holds something and ``resume`` is False.
+    """
+    choice("reproduce: table", table, tables())
+    if seeds < 1:
+        raise ValueError(f"reproduce: seeds must be 1 or more, got {seeds}")
+    chosen, notes = _chosen(table, data, overrides)
+    folder = runs.folder_for({"model": {"name": "reproduce"}, "dataset": {"name": table}}, out, resume)
+    outcome = Outcome(table, folder, seeds)
+    for part, run, config in chosen:
+        _log.info("reproduce: %s %s", part, run)
+        mine = runs.folder_for(config, folder / part / run, resume)
+        found = runs.execute_seeds(config, mine, seeds, resume=resume, callbacks=callbacks)
+        for number, each in enumerate(found):
+            outcome.runs.append(_figures(part, run, config["train"]["seed"] + number, each, folder))
+    outcome.rows = _rows(outcome.runs, _COLUMNS.get(table))
+    outcome.notes = notes + _differences(outcome)
+    if table in _COLUMNS:
+        thresholds = sorted({round(each["threshold"], 4) for each in outcome.runs})
+        shown = ", ".join(map(str, thresholds))
+        outcome.notes.append(
+            f"Accuracy, precision, recall and F1 are counted from one confusion matrix a scene, threshold {shown}."
+        )
+    (folder / "table.md").write_text(outcome.text() + "\n", encoding="utf-8")
+    content = {"table": table, "seeds": seeds, "rows": outcome.rows, "runs": outcome.runs, "notes": outcome.notes}
+    write_json(folder / "table.json", content)
+    return outcome
+
+
+def confusion(predictions: Predictions, threshold: float) -> dict[str, int]:
+    """Counts of the rows called positive, score >= threshold, against their labels.
+
+    Example:
+        >>> rows = Predictions(range(4), ["a"] * 4, [1, 0, 1, 0], [0.9, 0.6, 0.2, 0.1])
+        >>> confusion(rows, 0.5)
+        {'true_positive': 1, 'false_positive': 1, 'false_negative': 1, 'true_negative': 1}
+    """
+    positive, called = predictions.label > 0.5, predictions.score >= threshold
+    pairs = {"true_positive": (1, 1), "false_positive": (0, 1), "false_negative": (1, 0), "true_negative": (0, 0)}
+    return {name: int(np.sum((positive == truth) & (called == guess))) for name, (truth, guess) in pairs.items()}
+
+
+def from_confusion(counts: Mapping[str, int]) -> dict[str, float]:
+    """Accuracy, precision, recall and F1 of a confusion matrix; nan where there is nothing to divide by.
+
+    Example:
+        >>> counts = {"true_positive": 1, "false_positive": 1, "false_negative": 0, "true_negative": 2}
+        >>> from_confusion(counts)
+        {'accuracy': 0.75, 'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666}
+    """
+    tp, fp = counts["true_positive"], counts["false_positive"]
+    fn, tn = counts["false_negative"], counts["true_negative"]
+
+    def share(part: int, whole: int) -> float:
+        return part / whole if whole else math.nan
+
+    return {
+        "accuracy": share(tp + tn, tp + fp + fn + tn),
+        "precision": share(tp, tp + fp),
+        "recall": share(tp, tp + fn),
+        "f1": share(2 * tp, 2 * tp + fp + fn),
+    }
+
+
+def _configs() -> Path:
+    """The folder of all tables: that of a checkout where this is one, else the one installed with the package."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parents[1] / "experiments" / "configs"
+    return checkout if checkout.is_dir() else package / "configs"
+
+
+def _chosen(table: str, data: Any, overrides: Sequence[str]) -> tuple[list[tuple[str, str, dict[str, Any]]], list[str]]:
+    """Part, run and config of each file, and notes on those left out."""
+    top = _configs() / table
+    paths = {path: runs.resolve(path)["dataset"]["name"] for path in sorted(top.rglob("*.json"))}
+    notes = []
+    read = [name for name in dict.fromkeys(paths.values()) if name != _MADE_ON_THE_SPOT]
+    if data is None and read and _MADE_ON_THE_SPOT in paths.values():
+        paths = {path: name for path, name in paths.items() if name == _MADE_ON_THE_SPOT}
+        left_out = ", ".join(read)
+        notes = [f"{left_out}: left out, since no folder of the data was given; add --data DIR for that part."]
+    out = []
+    for path, name in paths.items():
+        config = runs.resolve(path, overrides, None if name == _MADE_ON_THE_SPOT else data)
+        out.append((path.parent.relative_to(top).as_posix().replace(".", ""), path.stem, config))
+    return out, notes
+
+
+def _figures(part: str, run: str, seed: int, done: runs.Run, folder: Path) -> dict[str, Any]:
+    result = done.result
+    parts = {**result.scenes, "macro": result.macro, "overall": result.overall}
+    scenes: dict[str, Any] = {name: {m: _null(v) for m, v in values.items()} for name, values in parts.items()}
+    if result.task == "ctr" and result.predictions is not None:
+        for name in (*result.scenes, "overall"):
+            rows = result.predictions if name == "overall" else result.predictions.of(name)
+            counts = confusion(rows, result.threshold)
+            scenes[name] |= {metric: _null(value) for metric, value in from_confusion(counts).items()}
+            scenes[name]["confusion"] = counts
+        _mean_over_scenes(scenes, result)
+    target = done.model.phases()[-1].scenes
+    return {
+        "part": part,
+        "run": run,
+        "seed": seed,
+        "folder": done.folder.relative_to(folder).as_posix(),
+        "split_digest": result.split_digest,
+        "best_epoch": result.best_epoch,
+        "threshold": result.threshold,
+        "target": target[0] if len(target) == 1 else None,
+        "scenes": scenes,
+    }
+
+
+def _mean_over_scenes(scenes: dict[str, Any], result: Result) -> None:
+    for metric in _COUNTED:
+        values = [scenes[name][metric] for name in result.scenes if scenes[name][metric] is not None]
+        scenes["macro"][metric] = statistics.fmean(values) if values else None
+
+
+def _rows(figures: Sequence[Mapping[str, Any]], columns: Sequence[str] | None) -> list[dict[str, Any]]:
+    out = []
+    for part in dict.fromkeys(each["part"] for each in figures):
+        mine = [each for each in figures if each["part"] == part]
+        names = dict.fromkeys(scene for each in mine for scene in each["scenes"])
+        known = {m for each in mine for values in each["scenes"].values() for m in values} - {"confusion"}
+        for scene in names:
+            for run in dict.fromkeys(each["run"] for each in mine):
+                found = [each["scenes"].get(scene, {}) for each in mine if each["run"] == run]
+                for metric in columns or metric_order(known):
+                    values = [each.get(metric) for each in found]
+                    defined = [value for value in values if value is not None]
+                    mean = statistics.fmean(defined) if defined else None
+                    sd = statistics.stdev(defined) if len(defined) > 1 else None
+                    row = {"part": part, "scene": scene, "run": run, "metric": metric}
+                    out.append(row | {"mean": mean, "sd": sd, "values": values})
+    return out
+
+
+def _differences(outcome: Outcome) -> list[str]:
+    """What the compared runs of a table differ by, seed by seed."""
+    notes = []
+    for part in dict.fromkeys(row["part"] for row in outcome.rows):
+        targets = {each["target"] for each in outcome.runs if each["part"] == part} - {None}
+        target = targets.pop() if len(targets) == 1 else "overall"
+        for one, other in _COMPARED.get(outcome.table, ()):
+            texts = []
+            for metric in _COLUMNS[outcome.table]:
+                pairs = zip(
+                    outcome.values(part, target, one, metric), outcome.values(part, target, other, metric), strict=False
+                )
+                steps = [a - b for a, b in pairs if a is not None and b is not None]
+                if steps:
+                    sd = f" ± {statistics.stdev(steps):.4f}" if len(steps) > 1 else ""
+                    texts.append(f"{metric_title(metric)} {statistics.fmean(steps):+.4f}{sd}")
+            if texts:
+                notes.append(f"{part}: {one} less {other} in {target}: {', '.join(texts)}.")
+    return notes
+
+
+def _null(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _cell(row: Mapping[str, Any] | None, seeds: int) -> str:
+    if row is None or row["mean"] is None:
+        return "–"
+    return f"{row['mean']:.4f}" + (f" ± {row['sd']:.4f}" if seeds > 1 and row["sd"] is not None else "")
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    texts = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))]
+    return "| " + " | ".join(texts) + " |"
