@@ -279,6 +279,8 @@ void bind_table(py::module_& m) {
       return out.defined() ? std::optional(out) : std::nullopt;
     };
   };
+  // Declared before what takes it, so that signatures name it.
+  py::class_<Table, std::shared_ptr<Table>> table(m, "Table", "Rows of a source, seen through a schema.");
   py::class_<History, std::shared_ptr<History>>(m, "History",
                                                 "Behaviour of users in the training rows, and the catalogue of items.")
       .def_static(
@@ -307,7 +309,7 @@ void bind_table(py::module_& m) {
             return std::const_pointer_cast<History>(History::from(schema, tensors));
           },
           py::arg("schema"), py::arg("tensors"));
-  py::class_<Table, std::shared_ptr<Table>>(m, "Table", "Rows of a source, seen through a schema.")
+  table
       .def(py::init([](std::shared_ptr<Columns> columns, std::shared_ptr<Schema> schema,
                        std::optional<torch::Tensor> rows, const std::string& role) {
              return std::make_shared<Table>(columns, schema, rows.value_or(torch::Tensor()), role);

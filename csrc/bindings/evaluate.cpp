@@ -13,7 +13,7 @@ using torch::wrap_pybind_function;
 
 namespace {
 
-py::dict to_python(const eval::Evaluation& evaluation) {
+py::dict evaluation_dict(const eval::Evaluation& evaluation) {
   py::dict out;
   out["metrics"] = evaluation.metrics;
   out["scene_names"] = evaluation.scene_names;
@@ -36,7 +36,7 @@ void bind_evaluate(py::module_& parent) {
       const py::gil_scoped_release no_gil;
       measured = eval::evaluate(model, table, metrics, threshold);
     }
-    auto out = to_python(measured.first);
+    auto out = evaluation_dict(measured.first);
     out["logits"] = measured.second;
     return out;
   };

@@ -47,8 +47,8 @@ void bind_model(py::module_& m) {
       .def("fit_closed_form", wrap_pybind_function_no_gil(&Model::fit_closed_form), py::arg("train"))
       .def("phases", wrap_pybind_function(&Model::phases), "The stages of training.")
       .def("begin_epoch", wrap_pybind_function_no_gil(&Model::begin_epoch), py::arg("epoch"))
-      .def("transition_matrix", wrap_pybind_function_no_gil(&Model::transition_matrix), py::arg("from"), py::arg("to"),
-           "Mean predicted p(y' | y = i) over the training events between two scenes, [K, K].")
+      .def("transition_matrix", wrap_pybind_function_no_gil(&Model::transition_matrix), py::arg("source"),
+           py::arg("target"), "Mean predicted p(y' | y = i) over the training events between two scenes, [K, K].")
       .def("table_parameters", wrap_pybind_function(&Model::table_parameters), "Names of the lookup tables.")
       .def("sparse_gradients", wrap_pybind_function(&Model::sparse_gradients), py::arg("on"))
       .def_property_readonly("history_length", wrap_pybind_function(&Model::history_length))

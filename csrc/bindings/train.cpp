@@ -17,7 +17,7 @@ using torch::wrap_pybind_function_no_gil;
 
 namespace {
 
-py::dict to_python(const Epoch& line) {
+py::dict epoch_row(const Epoch& line) {
   py::dict out;
   out["epoch"] = line.epoch;
   out["phase"] = line.phase;
@@ -51,7 +51,7 @@ py::tuple fit(const Trainer& self, models::Model& model, const data::Table& trai
   if (!epoch.is_none()) {
     callbacks.epoch = [&](const Epoch& line) {
       const py::gil_scoped_acquire gil;
-      epoch(to_python(line));
+      epoch(epoch_row(line));
     };
   }
   FitResult result;
@@ -60,7 +60,7 @@ py::tuple fit(const Trainer& self, models::Model& model, const data::Table& trai
     result = self.fit(model, train, valid, callbacks, checkpoint, resume);
   }
   py::list history;
-  for (const auto& line : result.history) history.append(to_python(line));
+  for (const auto& line : result.history) history.append(epoch_row(line));
   return py::make_tuple(history, result.best_epoch, result.interrupted);
 }
 
@@ -70,7 +70,7 @@ void bind_trainer(py::module_& m) {
              return std::make_unique<Trainer>(options_from<TrainOptions>("Trainer", to_options("Trainer", options)));
            })),
            py::arg("options"))
-      .def_property_readonly("options", [](const Trainer& self) { return bindings::to_python(to_map(self.options())); })
+      .def_property_readonly("options", [](const Trainer& self) { return to_python(to_map(self.options())); })
       .def("monitor", &Trainer::monitor, py::arg("task"))
       .def("fit", wrap_pybind_function(fit), py::arg("model"), py::arg("train"), py::arg("valid") = nullptr,
            py::arg("progress") = py::none(), py::arg("epoch") = py::none(), py::arg("checkpoint") = "",
@@ -93,7 +93,7 @@ void bind_checkpoint(py::module_& m) {
     auto checkpoint = read_checkpoint(path);
     py::dict out;
     out["model"] = checkpoint.model;
-    out["options"] = bindings::to_python(checkpoint.options);
+    out["options"] = to_python(checkpoint.options);
     out["schema"] = std::const_pointer_cast<data::Schema>(checkpoint.schema);
     out["history"] = std::const_pointer_cast<data::History>(checkpoint.history);
     out["state"] = checkpoint.state;
@@ -113,7 +113,7 @@ void bind_train(py::module_& parent) {
   m.def("resolve_config", wrap_pybind_function(&resolve_config), py::arg("text"), py::arg("source") = "config",
         py::arg("overrides") = std::vector<std::string>(), "Checks a config and fills in every default; JSON text.");
   m.def("section_fields",
-        wrap_pybind_function([](const std::string& section) { return bindings::to_python(section_fields(section)); }),
+        wrap_pybind_function([](const std::string& section) { return to_python(section_fields(section)); }),
         py::arg("section"), "Fields of a config section as (name, type, default, doc).");
 }
 

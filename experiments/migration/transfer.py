@@ -9,8 +9,6 @@ same events of users in front of each row. With ``unrelated`` the target has per
 F1 is given at the threshold with the best F1 on the target's validation rows, tuned for each model alike, and at 0.5.
 
     python experiments/migration/transfer.py [--seeds 10] [--first 2022] [--threads 1] [--only related|unrelated]
-
-EXPECTED
 """
 
 from __future__ import annotations

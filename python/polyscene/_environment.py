@@ -54,7 +54,7 @@ def facts(config: dict[str, Any], data: Dataset) -> dict[str, Any]:
         "name": data.name,
         "rows": {part: len(table) for part, table in data.tables.items()},
         "scenes": scenes,
-        "fields": [field.name for field in (*schema.categorical, *schema.numeric, *schema.lists)],
+        "fields": [field.name for group in (schema.categorical, schema.numeric, schema.lists) for field in group],
     }
     if schema.user is not None:
         about["users"] = sizes[schema.user]

@@ -110,6 +110,7 @@ class Model(Module):
         if not self._is_cpp():
             raise TypeError(f"{type(self).__name__}: a Python model must define forward(batch)")
         self._check()
+        self._check_batch("forward", batch)
         return self._impl.forward(batch)
 
     def loss(self, batch: Any) -> torch.Tensor:
@@ -119,11 +120,13 @@ class Model(Module):
             ValueError: the batch has no label, or was encoded with another schema.
         """
         self._check()
+        self._check_batch("loss", batch)
         return self._impl.loss(batch)
 
     def explain(self, batch: Any) -> dict[str, torch.Tensor]:
         """Returns what else a forward computes, by name: attention, interests, transitions, experts, gates."""
         self._check()
+        self._check_batch("explain", batch)
         return dict(self._impl.explain(batch))
 
     def prepare(self, train: Any) -> None:
@@ -228,6 +231,13 @@ class Model(Module):
     def extra_repr(self) -> str:
         """Options, as in the call that makes the model."""
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
+    def _check_batch(self, method: str, batch: Any) -> None:
+        if not isinstance(batch, _C.data.Batch):
+            raise TypeError(
+                f"{self.name}: {method} wants a polyscene.Batch, got {type(batch).__name__}; "
+                "table.batch(rows) makes one"
+            )
 
     def _is_cpp(self) -> bool:
         return bool(self.__dict__.get("_sealed"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ def table_for(model: Model, source: Any) -> Any:
     if isinstance(source, Table):
         table = source
     elif hasattr(source, "tables"):
-        table = source.test or source.table
+        table = source.test if source.test is not None else source.table
     else:
         from polyscene.data import encode
 
@@ -51,6 +51,7 @@ def predict(model: Model, source: Any) -> np.ndarray:
     Raises:
         ValueError: the source does not fit the model's schema.
     """
+    _check_model("predict", model)
     return scores(model, table_for(model, source))
 
 
@@ -87,8 +88,11 @@ def evaluate(
         >>> sorted(ps.evaluate(model, data.test, metrics=["auc", "f1"]).overall)
         ['auc', 'f1']
     """
-    if not 0 < threshold < 1:
-        raise ValueError(f"evaluate: threshold must be in (0, 1), got {threshold}")
+    _check_model("evaluate", model)
+    if isinstance(threshold, str) or not 0 < threshold < 1:
+        raise ValueError(f"evaluate: threshold must be in (0, 1), got {threshold!r}")
+    if isinstance(metrics, str):
+        raise TypeError(f"evaluate: metrics must be a list of names, got {metrics!r}; write metrics=[{metrics!r}]")
     table = table_for(model, table)
     label = table.labels()
     if label is None:
@@ -115,6 +119,11 @@ def evaluate(
     )
     out.predictions = values
     return out
+
+
+def _check_model(owner: str, model: Any) -> None:
+    if not isinstance(model, Model):
+        raise TypeError(f"{owner}: wanted a polyscene.Model, got {type(model).__name__}")
 
 
 def predict_arrays(model: Model, table: Any, logits: torch.Tensor) -> Predictions:
@@ -185,10 +194,15 @@ def recommend(
     Raises:
         ValueError: an unknown scene or field, an event without a user or an item, a model that was not trained.
     """
+    _check_model("recommend", model)
     schema = model.schema
     if schema.user is None or schema.item is None:
         raise ValueError("recommend: the data must name a user and an item column")
-    ids = [_text(user) for user in users]
+    if isinstance(users, (str, bytes)) or not isinstance(users, Iterable):
+        raise TypeError(f"recommend: users must be a list of ids, got {users!r}; write [{users!r}]")
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"recommend: k must be a whole number of at least 1, got {k!r}")
+    ids = [_text(user) for user in (users.tolist() if hasattr(users, "tolist") else users)]
     rows = _Rows(schema)
     user = torch.tensor([rows.of(schema.user, each) for each in ids], dtype=torch.int64)
     code = -1 if scene is None else schema.scene(scene)
@@ -271,8 +285,12 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
         if (text := _text(event["user"])) in place:
             mine[place[text]].append(event)
     flat = [event for each in mine for event in each]
+    for number, event in enumerate(events, 1):
+        _check_event(schema, number, event)
     offsets = torch.tensor([0, *np.cumsum([len(each) for each in mine])], dtype=torch.int64)
-    scene = torch.tensor([schema.scene(e["scene"]) if "scene" in e else 0 for e in flat], dtype=torch.int64)
+    scene = torch.tensor(
+        [schema.scene(e["scene"]) if e.get("scene") is not None else 0 for e in flat], dtype=torch.int64
+    )
     ragged = None
     if names := schema.interests:
         lists = [_interests(names, event.get("interest")) for event in flat]
@@ -286,6 +304,20 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
         torch.tensor([int(e.get("time", 2**62)) for e in flat], dtype=torch.int64),
         ragged,
     )
+
+
+def _check_event(schema: Any, number: int, event: Mapping[str, Any]) -> None:
+    where = f"recommend: event {number}"
+    if event.get("scene") is not None and event["scene"] not in schema.scenes:
+        raise ValueError(
+            f"{where}: unknown scene {event['scene']!r}; known scenes: {', '.join(schema.scenes)}"
+            + _C.core.suggestion(str(event["scene"]), list(schema.scenes))
+        )
+    label, time = event.get("label", 1.0), event.get("time", 0)
+    if isinstance(label, str) or not isinstance(label, (int, float, np.number)) or not np.isfinite(label):
+        raise ValueError(f"{where}: label must be a number, got {label!r}")
+    if isinstance(time, (bool, str)) or not isinstance(time, (int, np.integer)) or not -(2**62) <= time <= 2**62:
+        raise ValueError(f"{where}: time must be a whole number, got {time!r}")
 
 
 def _interests(names: list[str], given: Any) -> list[int]:

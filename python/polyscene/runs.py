@@ -295,7 +295,7 @@ def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Resu
     metrics = options["metrics"] or None
     if options["tune_threshold"] and data.valid is not None and data.schema.task == "ctr":
         logits = _C.eval.predict_logits(model._native(), data.valid)
-        best, reason = _C.eval.best_threshold(logits, data.valid.labels())
+        best, reason = _C.eval.best_threshold(logits, data.valid.labels())  # type: ignore[arg-type]
         if reason or not 0 < best < 1:
             _log.warning(
                 "evaluate.tune_threshold: %s on validation rows, the threshold stays %g", reason or best, threshold
@@ -362,9 +362,9 @@ def summary(results: Sequence[Result]) -> dict[str, dict[str, tuple[float, float
     out: dict[str, dict[str, tuple[float, float]]] = {}
     for name, rows in parts.items():
         for metric in dict.fromkeys(key for row in rows for key in row):
-            values = [row[metric] for row in rows if math.isfinite(row.get(metric, math.nan))]
-            mean = statistics.fmean(values) if values else math.nan
-            deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+            known = [row[metric] for row in rows if math.isfinite(row.get(metric, math.nan))]
+            mean = statistics.fmean(known) if known else math.nan
+            deviation = statistics.stdev(known) if len(known) > 1 else 0.0
             out.setdefault(name, {})[metric] = (mean, deviation)
     return out
 

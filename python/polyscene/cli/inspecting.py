@@ -18,7 +18,10 @@ datasets_app = typer.Typer(help="Data sets: list, show, get, check.", no_args_is
 def list_models(task: Annotated[str | None, typer.Option("--task", help="ctr, ranking, rating, ...")] = None) -> None:
     """Names the registered models."""
     from polyscene import models
+    from polyscene.data._errors import choice
 
+    if task is not None:
+        choice("models list: --task", task, ("ctr", "ranking", "rating", "sequence", "text", "image"))
     for name in models.list(task):
         typer.echo(name)
 

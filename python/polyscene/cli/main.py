@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         return _say("interrupted", INTERRUPTED)
-    except _CommandLineError as error:
+    except _CommandLineError as error:  # type: ignore[misc]
         error.show()
         return USAGE
     except SystemExit as error:  # typer's own answer to a reader of its output that went away

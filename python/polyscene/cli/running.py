@@ -1,4 +1,4 @@
-"""``run`` and ``reproduce``."""
+"""``run``."""
 
 from __future__ import annotations
 
@@ -75,27 +75,6 @@ def _print_summary(summary: dict[str, dict[str, tuple[float, float]]], seeds: in
     (console if console.is_terminal else Console(width=10_000)).print(table)
 
 
-def reproduce(
-    table: Annotated[str, typer.Argument(help="Name of a table; `polyscene reproduce list` names them.")],
-    data: Data = None,
-    out: Out = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each model.")] = 3,
-    set_: Set = None,
-    resume: Resume = False,
-) -> None:
-    """Runs every config of a table and prints it."""
-    from polyscene import reproducing
-
-    if table == "list":
-        for name in reproducing.tables():
-            typer.echo(name)
-        return
-    outcome = reproducing.reproduce(table, data=data, out=out, seeds=seeds, overrides=set_ or (), resume=resume)
-    typer.echo(outcome.text())
-    typer.echo(f"table: {outcome.folder / 'table.md'}")
-
-
 def add(app: typer.Typer) -> None:
-    """Registers the commands."""
+    """Registers the command."""
     app.command()(run)
-    app.command()(reproduce)

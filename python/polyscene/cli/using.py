@@ -70,12 +70,18 @@ def _write(table: Any, out: Path | None) -> None:
     if out is None:
         pyarrow.csv.write_csv(table, sys.stdout.buffer)
         return
+    if out.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--out: wanted a .csv or .parquet file, got {out}")
     part = out.with_name(f".{out.name}.part")
     try:
-        (pyarrow.parquet.write_table if out.suffix == ".parquet" else pyarrow.csv.write_csv)(table, part)
+        with open(part, "wb") as file:
+            (pyarrow.parquet.write_table if out.suffix == ".parquet" else pyarrow.csv.write_csv)(table, file)
         os.replace(part, out)
+    except OSError as error:
+        raise OSError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.parent.is_dir():
+            part.unlink(missing_ok=True)
 
 
 def recommend(
@@ -100,10 +106,12 @@ def recommend(
     if events is not None:
         try:
             since = json.loads(events.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{events}: wanted JSON in UTF-8; save the file as UTF-8") from error
         except json.JSONDecodeError as error:
             raise ValueError(f"{events}: line {error.lineno}, column {error.colno}: {error.msg}") from error
         if not isinstance(since, list) or not all(isinstance(event, dict) for event in since):
-            raise ValueError(f"{events}: wanted a JSON list of objects")
+            raise ValueError(f'{events}: wanted a JSON list of objects, such as [{{"user": "1", "item": "2"}}]')
     found = evaluation.recommend(_model(run), users, k=k, scene=scene, events=since, exclude_seen=not keep_seen)
     u, rank = np.nonzero(np.isfinite(found.scores))
     table = pa.table(

@@ -85,7 +85,7 @@ def create(name: str, schema: Any, **options: Any) -> Model:
     """
     if cls := Model._cpp_classes.get(name):
         return cls(schema, **options)
-    tasks = _C.models.tasks(name)  # an unknown name raises here
+    tasks: Sequence[str] = _C.models.tasks(name)  # an unknown name raises here
     if cls := _python_classes.get(name):
         if schema.task not in tasks:
             raise ValueError(f"{name}: made for task {' or '.join(tasks)}, the data's task is '{schema.task}'")
@@ -104,7 +104,7 @@ def options(name: str) -> dict[str, Option]:
         >>> ps.models.options("popularity")["smoothing"]
         Option(type='float', default=10.0, doc='rows that the prior counts for')
     """
-    return {option: Option(*rest) for option, *rest in _C.models.options(name)}
+    return {option: Option(*rest) for option, *rest in _C.models.options(name)}  # type: ignore[attr-defined]
 
 
 def register(name: str, cls: type[Model], tasks: Sequence[str] = ("ctr",)) -> None:

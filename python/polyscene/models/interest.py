@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+from torch import nn
+
 from polyscene._model import Model
+from polyscene.models import _interest_forms as forms
 
 
-class InterestMigration(Model):
+class _InterestModel(Model):
+    def export_inputs(self, batch: Any) -> tuple[torch.Tensor, ...]:
+        """As :meth:`Model.export_inputs`, then for each multi-hot column the share of each id, float [B, rows]."""
+        return super().export_inputs(batch) + forms.list_weights(batch, self.schema)
+
+
+class InterestMigration(_InterestModel):
     r"""How interest moves from one scene and one moment to the next: encoder, masked attention, interest, transition.
 
     .. math::
@@ -47,8 +59,19 @@ class InterestMigration(Model):
 
     _cpp_name = "interest_migration"
 
+    def export_form(self) -> nn.Module:
+        """See :meth:`Model.export_form`."""
+        return forms.InterestMigrationForm(self)
 
-class AttentionTransfer(Model):
+    def export_inputs(self, batch: Any) -> tuple[torch.Tensor, ...]:
+        """As for the other models here; data with interests add those of the T events, multi-hot float [B, T, K]."""
+        found = super().export_inputs(batch)
+        if not self.schema.interests:
+            return found
+        return (*found, forms.event_interests(batch, self.schema, self.history_length))
+
+
+class AttentionTransfer(_InterestModel):
     r"""Interest points under attention, carried from source scenes into a target scene.
 
     .. math::
@@ -91,8 +114,12 @@ class AttentionTransfer(Model):
 
     _cpp_name = "attention_transfer"
 
+    def export_form(self) -> nn.Module:
+        """See :meth:`Model.export_form`."""
+        return forms.AttentionTransferForm(self)
 
-class SceneBranch(Model):
+
+class SceneBranch(_InterestModel):
     r"""Attention where several scenes meet, the traditional method where there is one.
 
     .. math::
@@ -127,3 +154,7 @@ class SceneBranch(Model):
     """
 
     _cpp_name = "scene_branch"
+
+    def export_form(self) -> nn.Module:
+        """See :meth:`Model.export_form`."""
+        return forms.SceneBranchForm(self)

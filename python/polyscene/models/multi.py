@@ -69,6 +69,6 @@ class _SpecialistForm(nn.Module):
     def forward(
         self, categorical: torch.Tensor, numeric: torch.Tensor, scene: torch.Tensor, *rest: Any
     ) -> torch.Tensor:
-        mine = (scene.unsqueeze(1) == self.scenes).any(1)  # [B]
+        mine = torch.isin(scene, self.scenes)  # type: ignore[arg-type]  # [B]
         given = (categorical, numeric, scene, *rest)
         return torch.where(mine, self.special(*given), self.general(*given))

@@ -69,10 +69,14 @@ def pool(parts: list[Comparison]) -> Comparison:
     """The mean over groups of rows, each by its rows: validation rows and folds, each scored by models of its own."""
     rows = sum(part.rows for part in parts)
     share = [part.rows / rows for part in parts]
-    mean = [
-        sum(s * getattr(p, name) for s, p in zip(share, parts, strict=True)) for name in ("first", "second", "gain")
-    ]
-    return Comparison(*mean, sum(s * s * p.variance for s, p in zip(share, parts, strict=True)), rows)
+    weighted = list(zip(share, parts, strict=True))
+    return Comparison(
+        first=sum(s * p.first for s, p in weighted),
+        second=sum(s * p.second for s, p in weighted),
+        gain=sum(s * p.gain for s, p in weighted),
+        variance=sum(s * s * p.variance for s, p in weighted),
+        rows=rows,
+    )
 
 
 def _placements(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -169,7 +169,8 @@ class Migration:
             if candidate.stage is None:
                 out[candidate.name] = self.score(candidate.state, held)
                 continue
-            self.stages.refit(candidate.start, rest, candidate.stage.best_epoch, len(self.rows), candidate.tie)
+            rows, epochs = len(self.rows), candidate.stage.best_epoch
+            self.stages.refit(candidate.start, rest, epochs, rows, candidate.tie)  # type: ignore[arg-type]
             out[candidate.name] = scores(self.model, held)
         return held.labels().numpy(), out
 

@@ -28,5 +28,5 @@ TEST_CASE("log: the sink takes every level until it is removed") {
   log(kWarning, "b");
   set_log_sink({});
   log(kInfo, "c");
-  CHECK(taken == std::vector<std::pair<int, std::string>>{{10, "a"}, {30, "b"}});
+  CHECK((taken == std::vector<std::pair<int, std::string>>{{10, "a"}, {30, "b"}}));
 }

@@ -27,7 +27,8 @@ def test_model_that_is_not_there(cli: Any) -> None:
     )
     wrong = cli("models", "list", "--task", "crt")
     assert wrong.code == 2
-    assert wrong.err.startswith("polyscene: models: unknown task 'crt'") and "did you mean 'ctr'?" in wrong.err
+    known = "ctr, ranking, rating, sequence, text, image"
+    assert wrong.err == f"polyscene: models list: --task must be one of {known}, got 'crt'\n"
 
 
 def test_datasets(cli: Any) -> None:
@@ -65,7 +66,7 @@ def test_doctor(cli: Any) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "run", "evaluate", "predict", "recommend", "report", "compare", "reproduce", "models", "datasets", "doctor"],
+    ["", "run", "evaluate", "predict", "recommend", "report", "compare", "models", "datasets", "doctor"],
 )
 def test_help(cli: Any, command: str) -> None:
     done = cli(*command.split(), "--help")
@@ -77,8 +78,8 @@ def test_help(cli: Any, command: str) -> None:
     [
         (["rnu"], "No such command 'rnu'."),
         (["run", "--sets", "a=b"], "No such option: --sets"),
-        (["run", "--seeds", "two"], "'two' is not a valid int"),
-        (["run", "--seeds", "0"], "0 is not in the range"),
+        (["run", "--seeds", "two"], "Invalid value for '--seeds'"),
+        (["run", "--seeds", "0"], "Invalid value for '--seeds'"),
         (["predict"], "Missing argument"),
     ],
 )

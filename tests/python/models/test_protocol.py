@@ -588,7 +588,9 @@ def test_modes_and_sparse_gradients_survive_cpp(name: str, data: Any) -> None:
     if name not in WITHOUT_PARAMETERS:
         model.loss(draw(model, data, 8)).backward()
         named = dict(model.named_parameters())
-        assert all(named[path].grad.is_sparse for path in model.table_parameters())
+        gradients = [named[path].grad for path in model.table_parameters()]  # None for tables of another phase or scene
+        assert any(gradient is not None for gradient in gradients)
+        assert all(gradient.is_sparse for gradient in gradients if gradient is not None)
 
 
 @every_model
@@ -605,6 +607,8 @@ def test_tied_tensors_are_mirrored_once(name: str, data: Any) -> None:
 @every_model
 def test_export_form_equals_forward(name: str) -> None:
     data = ps.testing.tiny_data(bare=True)
+    if make(name, data).history_length > 0:
+        data = ps.testing.tiny_data()  # with behaviour
     model = scramble(make(name, data)).eval()
     if type(model).export_form is ps.Model.export_form:
         with pytest.raises(TypeError, match="has no export form"):

@@ -1,0 +1,153 @@
+"""
+The base model and the registry.
+"""
+from __future__ import annotations
+import collections.abc
+import polyscene._C.data
+import torch
+import typing
+__all__: list[str] = ['Model', 'Phase', 'PyModel', 'create', 'list', 'options', 'register', 'tasks']
+class Phase:
+    """
+    One stage of training.
+    """
+    def __init__(self, name: str = 'fit', *, scenes: collections.abc.Sequence[str] = [], frozen: collections.abc.Sequence[str] = [], lr_scale: typing.SupportsFloat | typing.SupportsIndex = 1.0, epochs: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
+    @property
+    def epochs(self) -> int:
+        """
+        0: the trainer's.
+        """
+    @property
+    def frozen(self) -> list[str]:
+        """
+        Prefixes of parameter names that do not move.
+        """
+    @property
+    def lr_scale(self) -> float:
+        """
+        Times the trainer's learning rate.
+        """
+    @property
+    def name(self) -> str:
+        ...
+    @property
+    def scenes(self) -> list[str]:
+        """
+        Scenes whose rows train; empty: all.
+        """
+class Model:
+    """
+    A model of the registry.
+    """
+    history: polyscene._C.data.History
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def begin_epoch(self, epoch: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def explain(self, batch: polyscene._C.data.Batch) -> list[tuple[str, torch.Tensor]]:
+        """
+        Everything else a forward computes, as (name, tensor).
+        """
+    def fit_closed_form(self, train: polyscene._C.data.Table) -> bool:
+        ...
+    def forward(self, batch: polyscene._C.data.Batch) -> torch.Tensor:
+        """
+        Logits or ratings of each row, [B].
+        """
+    def loss(self, batch: polyscene._C.data.Batch) -> torch.Tensor:
+        """
+        Mean loss, auxiliary terms included.
+        """
+    def phases(self) -> list[Phase]:
+        """
+        The stages of training.
+        """
+    def prepare(self, train: polyscene._C.data.Table) -> None:
+        """
+        Graphs, counts, behaviour.
+        """
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def sparse_gradients(self, on: bool) -> None:
+        ...
+    def table_parameters(self) -> list[str]:
+        """
+        Names of the lookup tables.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    def transition_matrix(self, source: typing.SupportsInt | typing.SupportsIndex, target: typing.SupportsInt | typing.SupportsIndex) -> torch.Tensor:
+        """
+        Mean predicted p(y' | y = i) over the training events between two scenes, [K, K].
+        """
+    @property
+    def history_length(self) -> int:
+        ...
+    @property
+    def name(self) -> str:
+        ...
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def schema(self) -> polyscene._C.data.Schema:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class PyModel(Model):
+    """
+    A model written in Python, as C++ sees it.
+    """
+    def __init__(self, schema: polyscene._C.data.Schema, name: str, owner: typing.Any) -> None:
+        ...
+    def adopt(self, tensors: collections.abc.Sequence[tuple[str, torch.Tensor, bool]]) -> None:
+        """
+        Registers (name, tensor, is buffer).
+        """
+    def begin_epoch(self, epoch: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def explain(self, batch: polyscene._C.data.Batch) -> list[tuple[str, torch.Tensor]]:
+        ...
+    def fit_closed_form(self, train: polyscene._C.data.Table) -> bool:
+        ...
+    def loss(self, batch: polyscene._C.data.Batch) -> torch.Tensor:
+        ...
+    def phases(self) -> list[Phase]:
+        ...
+    def prepare(self, train: polyscene._C.data.Table) -> None:
+        ...
+    @property
+    def history_length(self) -> int:
+        ...
+def create(name: str, schema: polyscene._C.data.Schema, options: dict = {}) -> Model:
+    """
+    Makes a registered model.
+    """
+def list(task: str = '') -> list[str]:
+    """
+    Registered names, all or those of one task.
+    """
+def options(name: str) -> list:
+    """
+    Options as (name, type, default, doc).
+    """
+def register(name: str, tasks: collections.abc.Sequence[str], cls: typing.Any, defaults: dict) -> None:
+    """
+    Adds a Python class to the registry.
+    """
+def tasks(name: str) -> list[str]:
+    """
+    The tasks that a registered model does.
+    """

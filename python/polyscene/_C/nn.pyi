@@ -1,0 +1,500 @@
+"""
+Neural blocks.
+"""
+from __future__ import annotations
+import collections.abc
+import torch
+import typing
+__all__: list[str] = ['Attention', 'AttentionScore', 'ConvEncoder', 'DenseAttentionHead', 'Gating', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TransformerEncoder', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'causal_mask', 'cosine_scores', 'dot_scores', 'embedding_l2', 'last_state', 'masked_softmax', 'migration_loss', 'pad_ragged', 'padding_mask', 'scaled_dot_scores', 'squared_error', 'unpad_ragged']
+class AttentionScore:
+    """
+    Scores of queries against keys.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, query_size: typing.SupportsInt | typing.SupportsIndex, key_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class Attention:
+    """
+    One attention.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, query_size: typing.SupportsInt | typing.SupportsIndex, key_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        (output, weights)
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class MultiHeadAttention:
+    """
+    Multi-head attention.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, valid: torch.Tensor | None = None, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        (output, weights)
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, valid: torch.Tensor | None = None, mask: torch.Tensor | None = None) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class TemporalAttention:
+    """
+    Attention over time.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, input_size: typing.SupportsInt | typing.SupportsIndex, state_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def attend(self, x: torch.Tensor, states: torch.Tensor, valid: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        (output, weights)
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: torch.Tensor, states: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class PairAttention:
+    """
+    Attention over adjacent pairs.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, state_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def attend(self, states: torch.Tensor, valid: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        (output, weights)
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, states: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class Gating:
+    """
+    Attention over features.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, input_size: typing.SupportsInt | typing.SupportsIndex, context_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def attend(self, x: torch.Tensor, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        (output, weights)
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class DenseAttentionHead:
+    """
+    Dense layer, attention, logits.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, input_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def attend(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        (output, weights)
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class ConvEncoder:
+    """
+    Causal convolutions over time.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, input_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class TransformerEncoder:
+    """
+    Causal Transformer.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, input_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class SequenceEncoder:
+    """
+    A behaviour sequence to one hidden state per event.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, input_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: torch.Tensor, valid: torch.Tensor, scene: torch.Tensor | None = None) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def output_size(self) -> int:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class InterestPoints:
+    """
+    Filters over time, their strongest answers.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, input_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def extract(self, context: torch.Tensor, valid: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        (values, steps)
+        """
+    def forward(self, context: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class MLP:
+    """
+    Multi-layer perceptron.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, input_size: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def output_size(self) -> int:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+def additive_scores(query: torch.Tensor, key: torch.Tensor, query_weight: torch.Tensor, key_weight: torch.Tensor, bias: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    ...
+def attention_mask(valid: torch.Tensor, causal: bool) -> torch.Tensor:
+    ...
+def bce_with_logits(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    ...
+def bilinear_scores(query: torch.Tensor, key: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    ...
+def bpr(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    ...
+def causal_mask(steps: typing.SupportsInt | typing.SupportsIndex, device: torch.device) -> torch.Tensor:
+    ...
+def cosine_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    ...
+def dot_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    ...
+def embedding_l2(blocks: collections.abc.Sequence[torch.Tensor], squared: bool = True) -> torch.Tensor:
+    ...
+def last_state(states: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    ...
+def masked_softmax(scores: torch.Tensor, mask: torch.Tensor, dim: typing.SupportsInt | typing.SupportsIndex = -1) -> torch.Tensor:
+    ...
+def migration_loss(parameters: collections.abc.Sequence[tuple[str, torch.Tensor]], anchors: collections.abc.Sequence[collections.abc.Sequence[tuple[str, torch.Tensor]]], per_entry: bool = True, weights: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex] = {}) -> torch.Tensor:
+    ...
+def pad_ragged(values: torch.Tensor, offsets: torch.Tensor, max_steps: typing.SupportsInt | typing.SupportsIndex = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    (values [B, T, ...], valid [B, T])
+    """
+def padding_mask(lengths: torch.Tensor, steps: typing.SupportsInt | typing.SupportsIndex) -> torch.Tensor:
+    ...
+def scaled_dot_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    ...
+def squared_error(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    ...
+def unpad_ragged(padded: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    (values [L, ...], offsets [B + 1])
+    """
