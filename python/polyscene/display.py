@@ -127,6 +127,13 @@ class TrainingProgress:
         task: the task that the metric is chosen by.
         file: where to write; standard output if None.
         live: True for a bar, False for plain lines, None to decide by whether the output is a terminal or a notebook.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> trainer = ps.Trainer(epochs=1, seed=1)
+        >>> _ = trainer.fit(ps.models.Logistic(data.schema), data, callbacks=TrainingProgress(live=False))
+        epoch 1/1  loss 0...  auc ...  rows/s  ...  best
     """
 
     def __init__(

@@ -55,6 +55,12 @@ def read(source: Any, *, delimiter: str | None = None) -> pa.Table:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read; the message names file, row and line.
         TypeError: the source is of another kind.
+
+    Example:
+        >>> with open("a.csv", "w") as file:
+        ...     _ = file.write("item_id,price\\n007,1.5\\n")
+        >>> read("a.csv").to_pylist()
+        [{'item_id': '007', 'price': '1.5'}]
     """
     tables = [piece.load(piece.names) for piece in pieces(source, "read", delimiter)]
     return pa.concat_tables(tables, promote_options="default") if len(tables) > 1 else tables[0]
