@@ -55,4 +55,6 @@ def test_own_data_compares_and_serves(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "no problems found" in text
     assert "'age<25', '25<=age<45', 'age>=45'" in text
     assert re.search(r"^interest_migration \[", text, re.MULTILINE), "the model that follows users wins"
+    topics = re.findall(r"^\d +new .*(topic \d)$", text, re.MULTILINE)
+    assert len(topics) == 5 and topics.count("topic 2") >= 3
     assert "Warning" not in text
