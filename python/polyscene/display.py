@@ -101,9 +101,12 @@ def epoch_line(row: Mapping[str, Any], total_epochs: int | None, monitor: str | 
     """One line about an epoch, from a row of ``history.jsonl``."""
     width = len(str(total_epochs or row["epoch"]))
     parts = [f"epoch {row['epoch']:>{width}}" + (f"/{total_epochs}" if total_epochs else "")]
-    if row.get("phase") not in (None, "", "train", "fit"):
-        parts.append(str(row["phase"]))
-    parts.append(f"loss {_number(row.get('train_loss'))}")
+    if row.get("phase") == "closed_form":
+        parts = ["fitted in closed form"]
+    else:
+        if row.get("phase") not in (None, "", "train", "fit"):
+            parts.append(str(row["phase"]))
+        parts.append(f"loss {_number(row.get('train_loss'))}")
     valid = row.get("valid") or {}
     names = metric_order(valid)
     if monitor in names:

@@ -157,6 +157,11 @@ def test_epoch_line_survives_missing_and_undefined_values():
     assert line == "epoch 2  target  loss –  auc –"
 
 
+def test_epoch_line_of_a_closed_form_has_no_epoch():
+    line = epoch_line({"epoch": 1, "phase": "closed_form", "train_loss": 0.0, "valid": {"auc": 0.5}, "best": True}, 30)
+    assert line == "fitted in closed form  auc 0.5000  best"
+
+
 def test_print_result_shows_the_transfer_verdict(tmp_path):
     from rich.console import Console
 

@@ -42,6 +42,7 @@ def run(
     try:
         if seeds == 1 and not split_seeds:
             done = runs.execute(resolved, folder, resume=resume, callbacks=progress)
+            typer.echo()
             print_result(done.result)
         else:
             several = runs.execute_seeds(
