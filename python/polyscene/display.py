@@ -79,6 +79,37 @@ def tables_as_text(result: Result, width: int | None = None) -> str:
     return "\n".join([text, *_footnotes(result)])
 
 
+def print_summary(
+    summary: Mapping[str, Mapping[str, tuple[float, float]]], runs: int, console: Console | None = None
+) -> None:
+    """Prints mean and standard deviation over runs, as `polyscene.runs.summary` gives them."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = console or Console()
+    names = {"macro": "Mean of scenes", "overall": "All rows"}
+    metrics = metric_order(name for values in summary.values() for name in values)
+    room = console.width if console.is_terminal else 10_000
+    fit = max(1, (room - 2 - max(map(len, (*summary, *names.values())))) // 18)  # a cell and the space before it
+    out = console if console.is_terminal else Console(file=console.file, width=10_000, color_system=None)
+    out.print(Text(f"mean ± standard deviation over {runs} runs"))
+    for first in range(0, len(metrics), fit):
+        part = metrics[first : first + fit]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        table.add_column("Scene", no_wrap=True)
+        for metric in part:
+            table.add_column(metric_title(metric), justify="right", no_wrap=True)
+        for scene, values in summary.items():
+            known = [m in values and math.isfinite(values[m][0]) for m in part]
+            cells = [f"{values[m][0]:.4f} ± {values[m][1]:.4f}" if k else "–" for m, k in zip(part, known, strict=True)]
+            if scene == "macro":
+                table.add_section()
+            table.add_row(Text(names.get(scene, scene)), *cells, style="bold" if scene == "overall" else "")
+        out.print(table)
+
+
 def print_result(result: Result, console: Console | None = None) -> None:
     """Prints the per-scene table, and what came of a transfer, to the terminal."""
     from rich.console import Console
@@ -158,6 +189,10 @@ class TrainingProgress:
 
     def __exit__(self, *error: object) -> None:
         self.on_end()
+
+    def on_run(self, name: str) -> None:
+        """Names the run that follows, where there are several."""
+        print(name, file=self._file or sys.stdout, flush=True)
 
     def on_start(self, total_epochs: int | None, rows: int) -> None:
         """Begins; ``rows`` are the training rows of one epoch, ``total_epochs`` the most that can follow."""

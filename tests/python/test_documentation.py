@@ -1,8 +1,8 @@
-"""README and docs: their code runs, their commands end well, their C++ is that of the example, their links lead somewhere.
+"""README and docs: code runs, commands end well, C++ is that of the example, links lead somewhere.
 
-The Python blocks of one document are one program, in an empty folder; lines of shell blocks that start with ``polyscene`` run in
-their place, and a block of JSON becomes the file that the text last named. A comment before a block says why it does not run:
-``<!-- not run: ... -->``, or what it needs: ``<!-- needs ml-100k -->``.
+The Python blocks of one document are one program, in an empty folder; lines of shell blocks that start with
+``polyscene`` run in their place, and a block of JSON becomes the file that the text last named. A comment before a
+block says why it does not run: ``<!-- not run: ... -->``, or what it needs: ``<!-- needs ml-100k -->``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ README = ROOT / "README.md"
 DOCUMENTS = sorted(
     path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "datasets").glob("*.md")]
 )
-BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<kind>[\w+]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
-)
+BLOCK = re.compile(r"(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<kind>[\w+]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 PREAMBLE = """
 def _command(line):
     import shlex
@@ -77,7 +75,8 @@ def test_the_code_of_a_document_runs(path: Path, tmp_path: Path) -> None:
 
 
 def test_the_program_of_a_document_keeps_lines_and_marks() -> None:
-    text = "a\n```python\nx = 1\n```\n<!-- not run: no -->\n```python\nboom\n```\nThe file `c.json`:\n```jsonc\n{}\n```\n"
+    text = "a\n```python\nx = 1\n```\n<!-- not run: no -->\n```python\nboom\n```\n"
+    text += "The file `c.json`:\n```jsonc\n{}\n```\n"
     text += "<!-- needs ml-100k -->\n```bash\npolyscene run\nls\n```\n"
     assert program(text, None) == "\n\nx = 1\n\n\n\n\n\n\n\nopen('c.json', 'w').write('{}\\n')\n"
     assert program(text, "here").endswith("\n_command('polyscene run')\n")

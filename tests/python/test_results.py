@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 from fake_runs import AGES, history, make_run
-from polyscene.display import TrainingProgress, epoch_line, print_result
+from polyscene.display import TrainingProgress, epoch_line, print_result, print_summary
 from polyscene.results import Predictions, Result, main_metric, metric_order, metric_title
 
 UNDEFINED = {
@@ -177,6 +177,20 @@ def test_print_result_into_a_file_cuts_nothing_off(tmp_path):
     print_result(result, Console(file=out))
     assert out.getvalue().startswith(result.text())
     assert "…" not in out.getvalue()
+
+
+def test_print_summary_fits_the_terminal_and_cuts_nothing_off_in_a_file():
+    from rich.console import Console
+
+    values = {"auc": (0.75, 0.01), "f1": (0.5, 0.0), "recall": (math.nan, 0.0)}
+    summary = {"home": values, "macro": values, "overall": values}
+    narrow = Console(file=io.StringIO(), width=40, force_terminal=True)
+    for console, tables in ((Console(file=io.StringIO()), 1), (narrow, 3)):
+        print_summary(summary, 3, console)
+        text = console.file.getvalue()
+        assert "mean ± standard deviation over 3 runs" in text
+        assert text.count("0.7500 ± 0.0100") == 3 and text.count("All rows") == tables
+        assert "…" not in text and "nan" not in text
 
 
 def test_importing_results_needs_no_optional_package():

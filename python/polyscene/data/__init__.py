@@ -15,7 +15,7 @@ Table = _C.data.Table
 
 def _schema_text(self: Schema) -> str:
     fields = [f"{field.name} ({field.rows:,} rows)" for field in self.categorical]
-    fields += [field.name for field in (*self.numeric, *self.lists)]
+    fields += [column.name for column in self.numeric] + [column.name for column in self.lists]
     return f"Schema({self.task!r}, {len(self.scenes)} scenes, {', '.join(fields)})"
 
 

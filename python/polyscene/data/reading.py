@@ -44,7 +44,7 @@ class Piece:
 
 
 def read(source: Any, *, delimiter: str | None = None) -> pa.Table:
-    """Reads a whole source as it is: text files as text, other sources with their own types.
+    r"""Reads a whole source as it is: text files as text, other sources with their own types.
 
     Args:
         source: a path, a list of paths, or anything with ``__arrow_c_stream__`` (Arrow, pandas >= 2.2, polars, duckdb).
@@ -58,7 +58,7 @@ def read(source: Any, *, delimiter: str | None = None) -> pa.Table:
 
     Example:
         >>> with open("a.csv", "w") as file:
-        ...     _ = file.write("item_id,price\\n007,1.5\\n")
+        ...     _ = file.write("item_id,price\n007,1.5\n")
         >>> read("a.csv").to_pylist()
         [{'item_id': '007', 'price': '1.5'}]
     """
