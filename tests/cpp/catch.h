@@ -20,6 +20,10 @@ using MatcherBase = Catch::MatcherBase<T>;
 
 #include <torch/torch.h>
 
+// torch has a CHECK of its own, which ends the process: tests mean that of Catch2.
+#undef CHECK
+#define CHECK(...) INTERNAL_CATCH_TEST("CHECK", Catch::ResultDisposition::ContinueOnFailure, __VA_ARGS__)
+
 #include <sstream>
 #include <string>
 
