@@ -128,8 +128,8 @@ def print_result(result: Result, console: Console | None = None) -> None:
         console.print(Text(str(result.transfer["message"]), style=style))
 
 
-def epoch_line(row: Mapping[str, Any], total_epochs: int | None, monitor: str | None = None) -> str:
-    """One line about an epoch, from a row of ``history.jsonl``."""
+def epoch_line(row: Mapping[str, Any], total_epochs: int | None, monitor: str | None = None, most: int = 3) -> str:
+    """One line about an epoch, from a row of ``history.jsonl``, with ``most`` of its metrics."""
     width = len(str(total_epochs or row["epoch"]))
     parts = [f"epoch {row['epoch']:>{width}}" + (f"/{total_epochs}" if total_epochs else "")]
     if row.get("phase") == "closed_form":
@@ -142,7 +142,7 @@ def epoch_line(row: Mapping[str, Any], total_epochs: int | None, monitor: str | 
     names = metric_order(valid)
     if monitor in names:
         names = [monitor, *(n for n in names if n != monitor)]
-    parts += [f"{name} {_number(valid[name])}" for name in names[:3]]
+    parts += [f"{name} {_number(valid[name])}" for name in names[:most]]
     if row.get("rows_per_s"):
         parts.append(f"{row['rows_per_s']:,.0f} rows/s")
     if row.get("seconds") is not None:
@@ -260,6 +260,8 @@ class TrainingProgress:
         from rich.text import Text
 
         self._finished_rows += int(self._progress.tasks[0].total)
+        lines = (epoch_line(row, self._total_epochs, self.monitor, most) for most in (3, 2, 1))
+        line = next((line for line in lines if len(line) <= self._progress.console.width), line)
         self._progress.console.print(Text(line, style="" if row.get("best") else "dim"))
 
     def on_end(self) -> None:

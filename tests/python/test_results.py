@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -150,6 +151,16 @@ def test_progress_in_a_terminal_shows_speed_and_time_left():
     assert "best auc" in progress._progress.tasks[0].fields["state"]
     progress.on_end()
     assert "epoch 1/3" in out.getvalue()
+
+
+def test_progress_in_a_narrow_terminal_keeps_an_epoch_on_one_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    out = io.StringIO()
+    drive(TrainingProgress(file=out, live=True), 2)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n")
+    lines = [line for line in text.splitlines() if line.startswith("epoch 1/2  loss")]
+    assert len(lines) == 1
+    assert "auc" in lines[0] and lines[0].rstrip().endswith("best") and len(lines[0].rstrip()) <= 60
 
 
 def test_epoch_line_survives_missing_and_undefined_values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -50,6 +51,7 @@ inspecting.add(app)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0 done, 1 failed, 2 wrong usage or config, 130 interrupted."""
     command = typer.main.get_command(app)
+    shown, warnings.showwarning = warnings.showwarning, _warn
     try:
         result = command.main(
             args=list(arguments) if arguments is not None else None, prog_name="polyscene", standalone_mode=False
@@ -73,6 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error, USAGE)
     except (OSError, RuntimeError, ImportError, MemoryError) as error:
         return _say(str(error) or type(error).__name__, FAILED)
+    finally:
+        warnings.showwarning = shown
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"polyscene: {message}", file=sys.stderr)
 
 
 def _say(message: object, code: int) -> int:
