@@ -260,8 +260,10 @@ class TrainingProgress:
         from rich.text import Text
 
         self._finished_rows += int(self._progress.tasks[0].total)
-        lines = (epoch_line(row, self._total_epochs, self.monitor, most) for most in (3, 2, 1))
-        line = next((line for line in lines if len(line) <= self._progress.console.width), line)
+        for most in (3, 2, 1):
+            line = epoch_line(row, self._total_epochs, self.monitor, most)
+            if len(line) <= self._progress.console.width:
+                break
         self._progress.console.print(Text(line, style="" if row.get("best") else "dim"))
 
     def on_end(self) -> None:
