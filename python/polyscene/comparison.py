@@ -23,7 +23,7 @@ OVERALL = "All rows"
 Run = Result | str | Path
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """What :func:`compare` found: ``rows`` are the differences, one for each pair, metric and scene."""
 
@@ -120,6 +120,10 @@ class Comparison:
     def __str__(self) -> str:
         return self.text()
 
+    def __repr__(self) -> str:
+        better = sum(bool(row.better) for row in self.rows)
+        return f"Comparison({len(self.rows)} differences by {self.unit}, {better} beyond chance)"
+
     def html(self) -> str:
         """An HTML fragment with one table a pair; all names are escaped."""
         head, body = self._cells()
@@ -175,7 +179,14 @@ def compare(
         ValueError: fewer than two results, rows or splits that differ, no predictions, or an unknown metric.
 
     Example:
-        >>> print(ps.compare("runs/mf-1", "runs/interest_migration-1", metric="auc"))
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> first, second = ps.models.Popularity(data.schema), ps.models.Logistic(data.schema)
+        >>> for model in (first, second):
+        ...     _ = ps.Trainer(lr=0.05, epochs=20, seed=1).fit(model, data)
+        >>> found = compare(ps.evaluate(first, data.test), ps.evaluate(second, data.test), metric="auc")
+        >>> found.row("auc").second, found.row("auc", "phone").scene, found.unit
+        ('logistic', 'phone', 'user')
     """
     if len(results) < 2:
         raise ValueError(f"compare: wanted at least two results, got {len(results)}")

@@ -79,6 +79,37 @@ def tables_as_text(result: Result, width: int | None = None) -> str:
     return "\n".join([text, *_footnotes(result)])
 
 
+def print_summary(
+    summary: Mapping[str, Mapping[str, tuple[float, float]]], runs: int, console: Console | None = None
+) -> None:
+    """Prints mean and standard deviation over runs, as `polyscene.runs.summary` gives them."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = console or Console()
+    names = {"macro": "Mean of scenes", "overall": "All rows"}
+    metrics = metric_order(name for values in summary.values() for name in values)
+    room = console.width if console.is_terminal else 10_000
+    fit = max(1, (room - 2 - max(map(len, (*summary, *names.values())))) // 18)  # a cell and the space before it
+    out = console if console.is_terminal else Console(file=console.file, width=10_000, color_system=None)
+    out.print(Text(f"mean ± standard deviation over {runs} runs"))
+    for first in range(0, len(metrics), fit):
+        part = metrics[first : first + fit]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        table.add_column("Scene", no_wrap=True)
+        for metric in part:
+            table.add_column(metric_title(metric), justify="right", no_wrap=True)
+        for scene, values in summary.items():
+            known = [m in values and math.isfinite(values[m][0]) for m in part]
+            cells = [f"{values[m][0]:.4f} ± {values[m][1]:.4f}" if k else "–" for m, k in zip(part, known, strict=True)]
+            if scene == "macro":
+                table.add_section()
+            table.add_row(Text(names.get(scene, scene)), *cells, style="bold" if scene == "overall" else "")
+        out.print(table)
+
+
 def print_result(result: Result, console: Console | None = None) -> None:
     """Prints the per-scene table, and what came of a transfer, to the terminal."""
     from rich.console import Console
@@ -97,18 +128,21 @@ def print_result(result: Result, console: Console | None = None) -> None:
         console.print(Text(str(result.transfer["message"]), style=style))
 
 
-def epoch_line(row: Mapping[str, Any], total_epochs: int | None, monitor: str | None = None) -> str:
-    """One line about an epoch, from a row of ``history.jsonl``."""
+def epoch_line(row: Mapping[str, Any], total_epochs: int | None, monitor: str | None = None, most: int = 3) -> str:
+    """One line about an epoch, from a row of ``history.jsonl``, with ``most`` of its metrics."""
     width = len(str(total_epochs or row["epoch"]))
     parts = [f"epoch {row['epoch']:>{width}}" + (f"/{total_epochs}" if total_epochs else "")]
-    if row.get("phase") not in (None, "", "train", "fit"):
-        parts.append(str(row["phase"]))
-    parts.append(f"loss {_number(row.get('train_loss'))}")
+    if row.get("phase") == "closed_form":
+        parts = ["fitted in closed form"]
+    else:
+        if row.get("phase") not in (None, "", "train", "fit"):
+            parts.append(str(row["phase"]))
+        parts.append(f"loss {_number(row.get('train_loss'))}")
     valid = row.get("valid") or {}
     names = metric_order(valid)
     if monitor in names:
         names = [monitor, *(n for n in names if n != monitor)]
-    parts += [f"{name} {_number(valid[name])}" for name in names[:3]]
+    parts += [f"{name} {_number(valid[name])}" for name in names[:most]]
     if row.get("rows_per_s"):
         parts.append(f"{row['rows_per_s']:,.0f} rows/s")
     if row.get("seconds") is not None:
@@ -127,6 +161,13 @@ class TrainingProgress:
         task: the task that the metric is chosen by.
         file: where to write; standard output if None.
         live: True for a bar, False for plain lines, None to decide by whether the output is a terminal or a notebook.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> trainer = ps.Trainer(epochs=1, seed=1)
+        >>> _ = trainer.fit(ps.models.Logistic(data.schema), data, callbacks=TrainingProgress(live=False))
+        epoch 1/1  loss 0...  auc ...  rows/s  ...  best
     """
 
     def __init__(
@@ -148,6 +189,10 @@ class TrainingProgress:
 
     def __exit__(self, *error: object) -> None:
         self.on_end()
+
+    def on_run(self, name: str) -> None:
+        """Names the run that follows, where there are several."""
+        print(name, file=self._file or sys.stdout, flush=True)
 
     def on_start(self, total_epochs: int | None, rows: int) -> None:
         """Begins; ``rows`` are the training rows of one epoch, ``total_epochs`` the most that can follow."""
@@ -215,6 +260,10 @@ class TrainingProgress:
         from rich.text import Text
 
         self._finished_rows += int(self._progress.tasks[0].total)
+        for most in (3, 2, 1):
+            line = epoch_line(row, self._total_epochs, self.monitor, most)
+            if len(line) <= self._progress.console.width:
+                break
         self._progress.console.print(Text(line, style="" if row.get("best") else "dim"))
 
     def on_end(self) -> None:

@@ -213,9 +213,10 @@ def recommend(
         item, where, score, known = _C.eval.recommend(native, user, fields, given, code, k, exclude_seen)
     if not bool(known.all()):
         strangers = [each for each, is_known in zip(ids, known.tolist(), strict=True) if not is_known]
+        more = f" and {len(strangers) - 3:,} more" if len(strangers) > 3 else ""
         warnings.warn(
-            f"recommend: nothing is known of {len(strangers)} users ({', '.join(strangers[:3])}...), "
-            "served by popularity; give events or profile",
+            f"recommend: nothing is known of {', '.join(strangers[:3])}{more}, served by popularity; give events or "
+            "profile",
             stacklevel=2,
         )
     names = np.asarray([None, None, *schema.categorical[schema.field(schema.item)].ids, None], dtype=object)

@@ -149,7 +149,7 @@ def _nulls(values: Mapping[str, float]) -> dict[str, float | None]:
     return {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """Metrics of one model on one table.
 
@@ -311,6 +311,10 @@ class Result:
 
     def __str__(self) -> str:
         return self.text()
+
+    def __repr__(self) -> str:
+        values = [f"{name}={self.overall[name]:.4f}" for name in self.metrics if name in self.overall]
+        return f"Result({(self.name or self.model)!r}, {len(self.scenes)} scenes, {', '.join(values)})"
 
     def html(self) -> str:
         """An HTML fragment with the per-scene table; all names are escaped."""

@@ -340,7 +340,7 @@ def execute_seeds(
         seeds: how many.
         split_seeds: whether the split's seed moves with it.
         resume: finished runs are kept, others go on.
-        callbacks: see `execute`.
+        callbacks: see `execute`; ``on_run(name)`` is called before each run.
     """
     runs = []
     data = None if split_seeds else load_data(config)
@@ -357,6 +357,8 @@ def execute_seeds(
             sub.mkdir(exist_ok=True)
         except OSError as error:
             raise OSError(f"{sub}: cannot make the run folder: {error.strerror}") from error
+        if hasattr(callbacks, "on_run"):
+            callbacks.on_run(f"seed {first + number}")
         runs.append(execute(mine, sub, resume=resume, callbacks=callbacks, data=data))
     if config["report"]["html"]:
         from polyscene.report import build_summary

@@ -23,6 +23,12 @@ def save(model: Model, path: str | os.PathLike[str], metadata: dict[str, str] | 
     Raises:
         RuntimeError: the file could not be written; an earlier one is still there.
         TypeError: not a model.
+
+    Example:
+        >>> import polyscene as ps
+        >>> ps.save(ps.models.MF(ps.testing.tiny_data().schema), "mf.safetensors", {"note": "not trained"})
+        >>> ps.load("mf.safetensors").options["dim"]
+        32
     """
     if not isinstance(model, Model):
         raise TypeError(f"save: wanted a polyscene.Model, got {type(model).__name__}")

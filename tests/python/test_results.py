@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from fake_runs import AGES, history, make_run
-from polyscene.display import TrainingProgress, epoch_line, print_result
+from polyscene.display import TrainingProgress, epoch_line, print_result, print_summary
 from polyscene.results import Predictions, Result, main_metric, metric_order, metric_title
 
 UNDEFINED = {
@@ -152,9 +153,24 @@ def test_progress_in_a_terminal_shows_speed_and_time_left():
     assert "epoch 1/3" in out.getvalue()
 
 
+def test_progress_in_a_narrow_terminal_keeps_an_epoch_on_one_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "66")
+    out = io.StringIO()
+    drive(TrainingProgress(file=out, live=True), 2)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n")
+    lines = [line for line in text.splitlines() if line.startswith("epoch 1/2  loss")]
+    assert len(lines) == 1
+    assert "auc" in lines[0] and lines[0].rstrip().endswith("best") and len(lines[0].rstrip()) <= 66
+
+
 def test_epoch_line_survives_missing_and_undefined_values():
     line = epoch_line({"epoch": 2, "phase": "target", "train_loss": math.nan, "valid": {"auc": None}}, None, "auc")
     assert line == "epoch 2  target  loss –  auc –"
+
+
+def test_epoch_line_of_a_closed_form_has_no_epoch():
+    line = epoch_line({"epoch": 1, "phase": "closed_form", "train_loss": 0.0, "valid": {"auc": 0.5}, "best": True}, 30)
+    assert line == "fitted in closed form  auc 0.5000  best"
 
 
 def test_print_result_shows_the_transfer_verdict(tmp_path):
@@ -172,6 +188,20 @@ def test_print_result_into_a_file_cuts_nothing_off(tmp_path):
     print_result(result, Console(file=out))
     assert out.getvalue().startswith(result.text())
     assert "…" not in out.getvalue()
+
+
+def test_print_summary_fits_the_terminal_and_cuts_nothing_off_in_a_file():
+    from rich.console import Console
+
+    values = {"auc": (0.75, 0.01), "f1": (0.5, 0.0), "recall": (math.nan, 0.0)}
+    summary = {"home": values, "macro": values, "overall": values}
+    narrow = Console(file=io.StringIO(), width=40, force_terminal=True)
+    for console, tables in ((Console(file=io.StringIO()), 1), (narrow, 3)):
+        print_summary(summary, 3, console)
+        text = console.file.getvalue()
+        assert "mean ± standard deviation over 3 runs" in text
+        assert text.count("0.7500 ± 0.0100") == 3 and text.count("All rows") == tables
+        assert "…" not in text and "nan" not in text
 
 
 def test_importing_results_needs_no_optional_package():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -22,6 +24,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import polyscene
+
+        typer.echo(f"polyscene {polyscene.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train, migrate and evaluate models of user interest across scenes."""
+
+
 running.add(app)
 using.add(app)
 inspecting.add(app)
@@ -30,6 +51,7 @@ inspecting.add(app)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0 done, 1 failed, 2 wrong usage or config, 130 interrupted."""
     command = typer.main.get_command(app)
+    shown, warnings.showwarning = warnings.showwarning, _warn
     try:
         result = command.main(
             args=list(arguments) if arguments is not None else None, prog_name="polyscene", standalone_mode=False
@@ -53,6 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error, USAGE)
     except (OSError, RuntimeError, ImportError, MemoryError) as error:
         return _say(str(error) or type(error).__name__, FAILED)
+    finally:
+        warnings.showwarning = shown
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"polyscene: {message}", file=sys.stderr)
 
 
 def _say(message: object, code: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +32,7 @@ def run(
 ) -> None:
     """Trains and evaluates a model, and writes a run folder with a report."""
     from polyscene import runs
-    from polyscene.display import TrainingProgress, print_result
+    from polyscene.display import TrainingProgress, print_result, print_summary
 
     if config is None and resume and out is not None and (out / "config.json").is_file():
         config = out / "config.json"
@@ -42,37 +42,24 @@ def run(
     try:
         if seeds == 1 and not split_seeds:
             done = runs.execute(resolved, folder, resume=resume, callbacks=progress)
+            typer.echo()
             print_result(done.result)
         else:
             several = runs.execute_seeds(
                 resolved, folder, seeds, split_seeds=split_seeds, resume=resume, callbacks=progress
             )
-            _print_summary(runs.summary([each.result for each in several]), seeds)
+            typer.echo()
+            print_summary(runs.summary([each.result for each in several]), seeds)
+    except (ValueError, TypeError, OSError):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only where nothing was written yet
+        raise
     except KeyboardInterrupt:
         typer.echo(f"polyscene: interrupted; the same command with --resume --out {folder} goes on with it", err=True)
         raise typer.Exit(130) from None
     typer.echo(f"run folder: {folder}")
     if (folder / "report.html").exists():
         typer.echo(f"report: {folder / 'report.html'}")
-
-
-def _print_summary(summary: dict[str, dict[str, tuple[float, float]]], seeds: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from polyscene.results import metric_order, metric_title
-
-    metrics = metric_order(next(iter(summary.values())))
-    table = Table(title=f"mean ± standard deviation over {seeds} runs", title_justify="left")
-    table.add_column("Scene")
-    for name in metrics:
-        table.add_column(metric_title(name), justify="right")
-    for scene, values in summary.items():
-        known = [m in values and math.isfinite(values[m][0]) for m in metrics]
-        cells = [f"{values[m][0]:.4f} ± {values[m][1]:.4f}" if k else "–" for m, k in zip(metrics, known, strict=True)]
-        table.add_row(scene, *cells)
-    console = Console()
-    (console if console.is_terminal else Console(width=10_000)).print(table)
 
 
 def add(app: typer.Typer) -> None:

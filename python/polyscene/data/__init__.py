@@ -12,6 +12,25 @@ History = _C.data.History
 Schema = _C.data.Schema
 Table = _C.data.Table
 
+
+def _schema_text(self: Schema) -> str:
+    fields = [f"{field.name} ({field.rows:,} rows)" for field in self.categorical]
+    fields += [column.name for column in self.numeric] + [column.name for column in self.lists]
+    return f"Schema({self.task!r}, {len(self.scenes)} scenes, {', '.join(fields)})"
+
+
+def _table_text(self: Table) -> str:
+    return f"Table({self.role!r}, {len(self):,} rows, {len(self.schema.scenes)} scenes)"
+
+
+def _batch_text(self: Batch) -> str:
+    return f"Batch({len(self):,} rows, categorical {list(self.categorical.shape)}, numeric {list(self.numeric.shape)})"
+
+
+Schema.__repr__ = _schema_text  # type: ignore[method-assign,assignment]
+Table.__repr__ = _table_text  # type: ignore[method-assign,assignment]
+Batch.__repr__ = _batch_text  # type: ignore[method-assign,assignment]
+
 __all__ = [
     "Batch",
     "CheckReport",

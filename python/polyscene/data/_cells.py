@@ -267,9 +267,13 @@ def _converted(ticks: np.ndarray, given: str, wanted: str) -> np.ndarray:
     return ticks * (want // have) if want >= have else ticks // (have // want)
 
 
+# Nanoseconds, as pandas writes them, last: they end in the year 2262.
+_DATES = (pa.float64(), *(pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC")))
+
+
 def _dates(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """ISO 8601 text to timestamps; text of integral numbers ("881250949.0") to float64."""
-    for kind in (pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC")):
+    for kind in _DATES:
         try:
             return column.cast(kind)
         except pa.ArrowInvalid:
@@ -281,7 +285,7 @@ def _dates(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _is_date(cell: str) -> bool:
-    for kind in (pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC")):
+    for kind in _DATES:
         try:
             pa.scalar(cell).cast(kind)
             return True

@@ -92,6 +92,12 @@ def check(path: Any, *, delimiter: str | None = None, **roles: Any) -> CheckRepo
     Raises:
         FileNotFoundError: there is no such file.
         TypeError: an unknown role.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> report = check(pa.table({"item_id": ["a", "b"], "label": ["yes", "1"]}))
+        >>> report.ok, report.findings[0].column, report.findings[0].row
+        (False, 'label', 1)
     """
     frame = Frame(pieces(path, "check", delimiter), "check")
     report = CheckReport(frame.name)

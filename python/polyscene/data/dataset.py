@@ -34,6 +34,14 @@ class Dataset:
         roles: what each column is.
         split: how rows were divided.
         report: what was read, dropped (and why), found twice, missing and imputed.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.datasets.load("simulator", users=100, scenes=2, split="leave_one_out")
+        >>> data  # doctest: +ELLIPSIS
+        Dataset('simulator', train=..., 2 scenes, 6 categorical, 2 numeric, 0 list fields)
+        >>> len(data.valid), len(data.test), sorted(data.counts()["test"])
+        (100, 100, ['scene_0', 'scene_1'])
     """
 
     def __init__(
@@ -216,6 +224,13 @@ def open_data(
 
     Raises:
         ValueError: the folder holds no compiled data set, or one of a newer format.
+
+    Example:
+        >>> import polyscene as ps
+        >>> ps.datasets.load("simulator", users=50).save("compiled")
+        >>> data = open_data("compiled", split={"by": "time"})
+        >>> data.split.by, data.train.role
+        ('time', 'train')
     """
     folder = Path(path)
     owner = "open_data"

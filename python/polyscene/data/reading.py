@@ -44,7 +44,7 @@ class Piece:
 
 
 def read(source: Any, *, delimiter: str | None = None) -> pa.Table:
-    """Reads a whole source as it is: text files as text, other sources with their own types.
+    r"""Reads a whole source as it is: text files as text, other sources with their own types.
 
     Args:
         source: a path, a list of paths, or anything with ``__arrow_c_stream__`` (Arrow, pandas >= 2.2, polars, duckdb).
@@ -55,6 +55,12 @@ def read(source: Any, *, delimiter: str | None = None) -> pa.Table:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read; the message names file, row and line.
         TypeError: the source is of another kind.
+
+    Example:
+        >>> with open("a.csv", "w") as file:
+        ...     _ = file.write("item_id,price\n007,1.5\n")
+        >>> read("a.csv").to_pylist()
+        [{'item_id': '007', 'price': '1.5'}]
     """
     tables = [piece.load(piece.names) for piece in pieces(source, "read", delimiter)]
     return pa.concat_tables(tables, promote_options="default") if len(tables) > 1 else tables[0]

@@ -139,6 +139,13 @@ def encode(source: Any, schema: _C.data.Schema, **roles: Any) -> _C.data.Table:
 
     Raises:
         ValueError: a column of the schema is missing, or a cell is not what is wanted.
+
+    Example:
+        >>> import polyscene as ps, pyarrow as pa
+        >>> rows = pa.table({"user_id": [1, 2] * 50, "item_id": [3, 4] * 50, "label": [0, 1] * 50})
+        >>> schema = ps.read_table(rows).schema
+        >>> encode(pa.table({"user_id": [2, 9], "item_id": [4, 4]}), schema).users()  # 9 is unknown
+        tensor([3, 0])
     """
     return read_table(source, schema=schema, **roles).table
 

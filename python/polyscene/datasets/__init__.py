@@ -38,6 +38,10 @@ def info(name: str) -> dict[str, Any]:
 
     Raises:
         ValueError: there is none of that name.
+
+    Example:
+        >>> info("ml-100k")["rows"]
+        100000
     """
     known = recipe(name)
     shown = ("name", "title", "licence", "citation", "rows", "urls", "sha256", "size", "files", "roles")
@@ -66,6 +70,11 @@ def get(
         ConnectionError: no mirror gave the right archive.
         FileNotFoundError: ``offline`` and the files are not there, or no such archive.
         ValueError: the archive is cut off, damaged or another file, or the set has no archive.
+
+    Example:
+        >>> get("simulator")
+        Traceback (most recent call last):
+        ValueError: simulator: nothing to get; `load('simulator')` makes it
     """
     known = recipe(name)
     if not known.urls:
@@ -202,6 +211,10 @@ def from_config(block: Mapping[str, Any]) -> Dataset:
 
     Raises:
         ValueError: an unknown name or key; the message lists the known ones.
+
+    Example:
+        >>> from_config({"name": "simulator", "users": 50, "split": {"by": "time"}}).split.by
+        'time'
     """
     block = dict(mapping("dataset", block))
     if "name" not in block:

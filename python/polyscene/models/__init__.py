@@ -119,6 +119,18 @@ def register(name: str, cls: type[Model], tasks: Sequence[str] = ("ctr",)) -> No
     Raises:
         TypeError: ``cls`` is not such a class.
         ValueError: the name is taken.
+
+    Example:
+        >>> import polyscene as ps, torch
+        >>> class Constant(ps.Model):
+        ...     def __init__(self, schema, *, value=0.0):
+        ...         super().__init__(schema)
+        ...         self.level = torch.nn.Parameter(torch.tensor(value))
+        ...     def forward(self, batch):
+        ...         return self.level.expand(len(batch))
+        >>> register("constant", Constant)
+        >>> ps.models.create("constant", ps.testing.tiny_data().schema, value=0.5).options
+        {'value': 0.5}
     """
     if not (isinstance(cls, type) and issubclass(cls, Model)) or cls._cpp_name:
         raise TypeError(f"register: '{name}' must be a subclass of polyscene.Model written in Python, got {cls!r}")

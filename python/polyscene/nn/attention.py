@@ -11,12 +11,24 @@ from polyscene.nn._block import Attended, Block
 
 
 def dot_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """Returns ``q . k``, [B, Tq, Tk], of query [B, Tq, D] and key [B, Tk, D]."""
+    """Returns ``q . k``, [B, Tq, Tk], of query [B, Tq, D] and key [B, Tk, D].
+
+    Example:
+        >>> import torch
+        >>> dot_scores(torch.ones(1, 1, 4), torch.ones(1, 2, 4))
+        tensor([[[4., 4.]]])
+    """
     return _C.nn.dot_scores(query, key)
 
 
 def scaled_dot_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    """Returns ``q . k / sqrt(D)``, [B, Tq, Tk], of query [B, Tq, D] and key [B, Tk, D]."""
+    """Returns ``q . k / sqrt(D)``, [B, Tq, Tk], of query [B, Tq, D] and key [B, Tk, D].
+
+    Example:
+        >>> import torch
+        >>> scaled_dot_scores(torch.ones(1, 1, 4), torch.ones(1, 2, 4))
+        tensor([[[2., 2.]]])
+    """
     return _C.nn.scaled_dot_scores(query, key)
 
 
@@ -48,12 +60,25 @@ def additive_scores(
         key_weight: W_k, [A, Dk].
         bias: b, [A].
         vector: v, [A].
+
+    Example:
+        >>> import torch
+        >>> q, k = torch.zeros(1, 1, 2), torch.ones(1, 3, 2)
+        >>> W = torch.eye(2)
+        >>> additive_scores(q, k, W, W, torch.zeros(2), torch.ones(2))
+        tensor([[[1.5232, 1.5232, 1.5232]]])
     """
     return _C.nn.additive_scores(query, key, query_weight, key_weight, bias, vector)
 
 
 def bilinear_scores(query: torch.Tensor, key: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Returns ``q W k``, [B, Tq, Tk], of query [B, Tq, Dq], key [B, Tk, Dk], weight [Dq, Dk] (Luong, EMNLP 2015)."""
+    """Returns ``q W k``, [B, Tq, Tk], of query [B, Tq, Dq], key [B, Tk, Dk], weight [Dq, Dk] (Luong, EMNLP 2015).
+
+    Example:
+        >>> import torch
+        >>> bilinear_scores(torch.ones(1, 1, 2), torch.ones(1, 1, 3), torch.ones(2, 3))
+        tensor([[[6.]]])
+    """
     return _C.nn.bilinear_scores(query, key, weight)
 
 

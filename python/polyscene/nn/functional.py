@@ -48,6 +48,13 @@ def attention_mask(valid: torch.Tensor, causal: bool) -> torch.Tensor:
 
     Returns:
         bool [B, T, T] when ``causal``, else [B, 1, T].
+
+    Example:
+        >>> import torch
+        >>> attention_mask(torch.tensor([[True, True, False]]), causal=True)
+        tensor([[[ True, False, False],
+                 [ True,  True, False],
+                 [ True,  True, False]]])
     """
     return _C.nn.attention_mask(valid, causal)
 
@@ -102,13 +109,26 @@ def unpad_ragged(padded: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tenso
 
     Returns:
         Values [L, ...] and int64 offsets [B + 1].
+
+    Example:
+        >>> import torch
+        >>> padded, valid = pad_ragged(torch.arange(3), torch.tensor([0, 2, 3]))
+        >>> unpad_ragged(padded, valid)
+        (tensor([0, 1, 2]), tensor([0, 2, 3]))
     """
     values, offsets = _C.nn.unpad_ragged(padded, valid)
     return values, offsets
 
 
 def last_state(states: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Returns the state of each row's last event, [B, H], 0 for a row without events, of states [B, T, H]."""
+    """Returns the state of each row's last event, [B, H], 0 for a row without events, of states [B, T, H].
+
+    Example:
+        >>> import torch
+        >>> states = torch.arange(4.0).view(1, 4, 1)
+        >>> last_state(states, torch.tensor([[True, True, False, False]]))
+        tensor([[1.]])
+    """
     return _C.nn.last_state(states, valid)
 
 
@@ -129,12 +149,23 @@ def bpr(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
     Args:
         positive: scores [B] or [B, 1].
         negative: scores [B] or [B, N].
+
+    Example:
+        >>> import torch
+        >>> bpr(torch.tensor([2.0]), torch.tensor([[2.0, 0.0]]))
+        tensor([[0.6931, 0.1269]])
     """
     return _C.nn.bpr(positive, negative)
 
 
 def squared_error(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Returns the squared error of each entry, of predictions and labels of one shape."""
+    """Returns the squared error of each entry, of predictions and labels of one shape.
+
+    Example:
+        >>> import torch
+        >>> squared_error(torch.tensor([3.0, 1.0]), torch.tensor([1.0, 1.0]))
+        tensor([4., 0.])
+    """
     return _C.nn.squared_error(prediction, label)
 
 
@@ -149,6 +180,11 @@ def embedding_l2(blocks: Sequence[torch.Tensor], squared: bool = True) -> torch.
 
     Raises:
         ValueError: there is no block, or the blocks differ in their number of rows.
+
+    Example:
+        >>> import torch
+        >>> embedding_l2([torch.ones(2, 3), torch.ones(2, 1)])
+        tensor(2.)
     """
     return _C.nn.embedding_l2(list(blocks), squared)
 

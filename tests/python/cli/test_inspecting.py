@@ -87,3 +87,10 @@ def test_wrong_usage(cli: Any, arguments: list[str], message: str) -> None:
     done = cli(*arguments)
     assert done.code == 2 and done.out == "" and message in done.err
     assert "Usage: polyscene" in done.err
+
+
+def test_version(cli: Any) -> None:
+    import polyscene
+
+    done = cli("--version")
+    assert (done.code, done.out) == (0, f"polyscene {polyscene.__version__}\n")

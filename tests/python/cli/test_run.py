@@ -142,7 +142,7 @@ def test_seeds(cli: Any, run: Path, tmp_path: Path) -> None:
     values = [read(folder / "metrics.json")["overall"]["auc"] for folder in folders]
     assert values[0] != values[1]
     wanted = f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
-    assert wanted in next(line for line in done.out.splitlines() if "overall" in line)
+    assert wanted in next(line for line in done.out.splitlines() if "All rows" in line)
     splits = {read(folder / "environment.json")["split_digest"] for folder in folders}
     assert len(splits) == 1
 
@@ -241,3 +241,10 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert wrong.code == 2 and wrong.out == ""
     known = "name, dim, init_std, embedding_l2"
     assert wrong.err == f"polyscene: c.json: unknown key 'model.dims'; known keys: {known}; did you mean 'dim'?\n"
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(cli: Any, tmp_path: Path) -> None:
+    config = commands.write_config(tmp_path / "config.json", dataset={"name": "table", "data": "nowhere.csv"})
+    done = cli("run", config, "--out", tmp_path / "run")
+    assert done.code == 2 and "nowhere.csv" in done.err
+    assert not (tmp_path / "run").exists()

@@ -92,9 +92,10 @@ def test_recommend_after_events(cli: Any, own: Path, tmp_path: Path) -> None:
 
 
 def test_recommend_to_a_stranger(cli: Any, own: Path) -> None:
-    with pytest.warns(UserWarning, match="nothing is known of 1 users"):
-        done = cli("recommend", own, "nobody", "-k", "3")
+    done = cli("recommend", own, "nobody", "-k", "3")
     assert done.code == 0 and len(csv(done.out)) == 3
+    said = "recommend: nothing is known of nobody, served by popularity; give events or profile"
+    assert done.err == f"polyscene: {said}\n"
 
 
 @pytest.mark.parametrize(

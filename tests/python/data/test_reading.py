@@ -204,6 +204,7 @@ def test_dates_of_any_form_become_the_wanted_unit(tmp_path):
     forms = {
         "text": pa.array(["2024-01-01", "2024-01-01T12:00:00.5"]),
         "zone": pa.array(["2024-01-01T02:00:00+02:00", "2024-01-01T12:00:00.500Z"]),
+        "nanoseconds": pa.array(["2024-01-01 00:00:00.000000000", "2024-01-01 12:00:00.500999999"]),
         "stamp": pa.array(wanted, pa.timestamp("ms")),
         "number": pa.array(wanted),
         "float": pa.array([float(each) for each in wanted]),
