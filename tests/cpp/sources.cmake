@@ -11,10 +11,10 @@ list(APPEND POLYSCENE_TEST_SOURCES
   data/simulator_test.cpp
   eval/metrics_test.cpp
   eval/scene_metrics_test.cpp
-  models/multi/specialist_test.cpp
   models/interest/attention_transfer_test.cpp
   models/interest/interest_migration_test.cpp
   models/interest/scene_branch_test.cpp
+  models/multi/specialist_test.cpp
   models/registry_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp

@@ -28,7 +28,7 @@ def imported(cache: Path) -> dict:
 
 
 def test_import_is_light(tmp_path: Path) -> None:
-    """torch, numpy and pyarrow alone are loaded, in at most 0.3 s of processor time once Python has compiled the files."""
+    """torch, numpy and pyarrow alone are loaded, in at most 0.3 s of processor time with byte code at hand."""
     found = imported(tmp_path)
     allowed = {"polyscene", "torch", "numpy", "pyarrow", *sys.stdlib_module_names}
     # What pyarrow runs on, and would use if it is installed; and what the standard library makes for itself.

@@ -47,7 +47,7 @@ def without_events(batch: Any) -> Any:
 
 
 def check_export(model: ps.Model, data: Any) -> None:
-    """The export form answers as the model does, also through ``torch.export`` and on other rows than it was made with."""
+    """The export form answers as the model does, also through ``torch.export`` and on rows it was not made with."""
     form = model.export_form().eval()
     batches = [draw(model, data, rows, seed) for rows, seed in ((16, 0), (7, 1))]
     for batch in (*batches, without_events(batches[0]) if model.history_length else batches[0]):

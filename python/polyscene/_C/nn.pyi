@@ -3,9 +3,10 @@ Neural blocks.
 """
 from __future__ import annotations
 import collections.abc
+import polyscene._C.data
 import torch
 import typing
-__all__: list[str] = ['Attention', 'AttentionScore', 'ConvEncoder', 'DenseAttentionHead', 'Gating', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TransformerEncoder', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'causal_mask', 'cosine_scores', 'dot_scores', 'embedding_l2', 'last_state', 'masked_softmax', 'migration_loss', 'pad_ragged', 'padding_mask', 'scaled_dot_scores', 'squared_error', 'unpad_ragged']
+__all__: list[str] = ['Attention', 'AttentionScore', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Gating', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TransformerEncoder', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'causal_mask', 'cosine_scores', 'dot_scores', 'embedding_l2', 'last_state', 'masked_softmax', 'migration_loss', 'pad_ragged', 'padding_mask', 'scaled_dot_scores', 'squared_error', 'unpad_ragged']
 class AttentionScore:
     """
     Scores of queries against keys.
@@ -456,6 +457,57 @@ class MLP:
         ...
     @property
     def output_size(self) -> int:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class FeatureEmbedding:
+    """
+    Every categorical field in one table.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, schema: polyscene._C.data.Schema, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def embed(self, field: str, index: torch.Tensor) -> torch.Tensor:
+        ...
+    def field_rows(self, field: str) -> torch.Tensor:
+        ...
+    def flat(self, batch: polyscene._C.data.Batch) -> torch.Tensor:
+        ...
+    def forward(self, batch: polyscene._C.data.Batch) -> torch.Tensor:
+        ...
+    def offset(self, field: str) -> int:
+        ...
+    def set_sparse(self, on: bool) -> None:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def output_size(self) -> int:
+        ...
+    @property
+    def slots(self) -> int:
         ...
     @property
     def training(self) -> bool:

@@ -27,9 +27,9 @@ def _batch_text(self: Batch) -> str:
     return f"Batch({len(self):,} rows, categorical {list(self.categorical.shape)}, numeric {list(self.numeric.shape)})"
 
 
-Schema.__repr__ = _schema_text  # type: ignore[method-assign,assignment]
-Table.__repr__ = _table_text  # type: ignore[method-assign,assignment]
-Batch.__repr__ = _batch_text  # type: ignore[method-assign,assignment]
+Schema.__repr__ = _schema_text  # type: ignore[method-assign]
+Table.__repr__ = _table_text  # type: ignore[method-assign]
+Batch.__repr__ = _batch_text  # type: ignore[method-assign]
 
 __all__ = [
     "Batch",

@@ -40,10 +40,12 @@ TEST_CASE("fisher: the same seed gives the same bits, rows that no batch reaches
   const auto schema = tiny_schema();
   models::MFImpl model(schema, models::MFOptions().dim(2).init_std(1));
   const auto rows = tiny_table(schema).take(torch::tensor({0, 1, 4}));  // user u0 alone
-  const auto once = fisher(model, rows, FisherOptions().batch_size(3)), again = fisher(model, rows, FisherOptions().batch_size(3));
+  const auto once = fisher(model, rows, FisherOptions().batch_size(3)),
+             again = fisher(model, rows, FisherOptions().batch_size(3));
   CHECK(torch::equal(once.at("user.weight"), again.at("user.weight")));
   CHECK(once.at("user.weight").ne(0).any(1).sum().item<int64_t>() == 1);
-  CHECK_THROWS_WITH(fisher(model, rows.take(torch::zeros({0}, torch::kInt64))), StartsWith("fisher: the table has no rows"));
+  CHECK_THROWS_WITH(fisher(model, rows.take(torch::zeros({0}, torch::kInt64))),
+                    StartsWith("fisher: the table has no rows"));
   CHECK_THROWS_WITH(fisher(model, rows, FisherOptions().batches(0)),
                     StartsWith("fisher: batches and batch_size must be positive, got 0 and 32"));
 }

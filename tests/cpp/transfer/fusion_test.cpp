@@ -19,7 +19,8 @@ TEST_CASE("fuse: equal models are the model, to the last bit, with any weights a
   const State start = {{"a", torch::randn({7, 3})}, {"table", torch::randn({5, 2}, torch::kFloat64)}};
   const State end = {{"a", torch::randn({7, 3})}, {"table", torch::randn({5, 2}, torch::kFloat64)}};
   const State importance = {{"a", torch::rand({7, 3})}, {"table", torch::rand({5, 2}, torch::kFloat64)}};
-  const auto fused = fuse(start, {{end, 0.3, importance, {}}, {end, 0.7, {}, {}}, {end, 0.1, importance, {}}}, {"table"});
+  const auto fused =
+      fuse(start, {{end, 0.3, importance, {}}, {end, 0.7, {}, {}}, {end, 0.1, importance, {}}}, {"table"});
   CHECK(torch::equal(fused.at("a"), end.at("a")));
   CHECK(torch::equal(fused.at("table"), end.at("table")));
 }
@@ -75,7 +76,8 @@ TEST_CASE("fuse: integers are copied from the first model") {
 TEST_CASE("fuse: what does not fit is told") {
   const auto start = one({0, 0});
   CHECK_THROWS_WITH(fuse(start, {}), StartsWith("fuse: there must be a model, got none"));
-  CHECK_THROWS_WITH(fuse(start, {{one({1})}}), StartsWith("fuse: 'w' is double [2] in the initial state, but double [1]"));
+  CHECK_THROWS_WITH(fuse(start, {{one({1})}}),
+                    StartsWith("fuse: 'w' is double [2] in the initial state, but double [1]"));
   CHECK_THROWS_WITH(fuse(start, {{State{}}}), StartsWith("fuse: model 0 lacks 'w'"));
   CHECK_THROWS_WITH(fuse(start, {{State{{"w", numbers({1, 1})}, {"v", numbers({1})}}}}),
                     StartsWith("fuse: model 0 has 'v', which the initial state lacks"));

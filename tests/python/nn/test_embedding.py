@@ -99,9 +99,7 @@ def test_copies_compute_the_same_and_are_their_own(data: Any) -> None:
 def test_bad_options_are_refused(data: Any) -> None:
     with pytest.raises(ValueError, match="FeatureEmbedding: dim must be positive, got 0"):
         ps.nn.FeatureEmbedding(data.schema, dim=0)
-    with pytest.raises(
-        ValueError, match="FeatureEmbedding: unknown option 'dims'; known options: dim, init_std"
-    ):
+    with pytest.raises(ValueError, match="FeatureEmbedding: unknown option 'dims'; known options: dim, init_std"):
         ps.nn.FeatureEmbedding(data.schema, dims=4)
 
 

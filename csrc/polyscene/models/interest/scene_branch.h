@@ -14,7 +14,7 @@ struct SceneBranchOptions {
   TORCH_ARG(int64_t, max_length) = 30;
   TORCH_ARG(double, dropout) = 0;
   TORCH_ARG(double, init_std) = 0.01;
-  TORCH_ARG(double, embedding_l2) = 0.02;
+  TORCH_ARG(double, embedding_l2) = 0.05;
 
  public:
   template <typename Self, typename Visitor>

@@ -18,7 +18,8 @@ TEST_CASE("Specialist: each row is answered by the model of its scene") {
   const auto schema = tiny_schema();
   SpecialistImpl model(schema, small().scenes({"tablet"}));
   const auto batch = tiny_batch(schema);  // five rows of the phone, three of the tablet
-  const auto out = model.forward(batch), general = model.general->forward(batch), special = model.special->forward(batch);
+  const auto out = model.forward(batch), general = model.general->forward(batch),
+             special = model.special->forward(batch);
   CHECK_THAT(out.slice(0, 0, 5), IsNear(general.slice(0, 0, 5)));
   CHECK_THAT(out.slice(0, 5), IsNear(special.slice(0, 5)));
   CHECK((general - special).abs().min().item<float>() > 1e-4);

@@ -144,5 +144,5 @@ def test_wrong_options(data: Any) -> None:
         ps.models.SceneBranch(data.schema, branch="both")
     with pytest.raises(ValueError, match=r"AttentionScore: score must be one of .*, got 'sum'"):
         ps.models.SceneBranch(data.schema, score="sum")
-    with pytest.raises(ValueError, match="SceneBranch: init_std and embedding_l2 must be 0 or more, got -1 and 0.02"):
+    with pytest.raises(ValueError, match="SceneBranch: init_std and embedding_l2 must be 0 or more, got -1 and 0.05"):
         ps.models.SceneBranch(data.schema, init_std=-1)
