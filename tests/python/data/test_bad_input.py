@@ -142,7 +142,7 @@ ROLES = [
          "data: row 1, column 'tags': wanted one id in a cell, got a list (list<item: int64>); name it in multi_hot or sequence",
          data=pa.table({"user_id": [1], "label": [0], "tags": [[1, 2]]}), categorical=["tags"]),
     Case("a task", GOOD, ValueError,
-         "read_table: task must be one of ctr, ranking, rating, sequence, got 'crt'", task="crt"),
+         "read_table: task must be one of ctr, ranking, rating, sequence, got 'crt'; did you mean 'ctr'?", task="crt"),
     Case("texts", GOOD, ValueError, "read_table: columns of text and images are not supported in this version", text=["scene"]),
 ]
 
