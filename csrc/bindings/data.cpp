@@ -268,7 +268,11 @@ void bind_batch(py::module_& m) {
           },
           py::arg("index"))
       .def(
-          "to", [](const Batch& self, const torch::Device& device) { return self.to(device); }, py::arg("device"))
+          "to",
+          [](const Batch& self, const py::object& device) {  // a torch.device, or what makes one: "cpu"
+            return self.to(py::module_::import("torch").attr("device")(device).cast<torch::Device>());
+          },
+          py::arg("device"))
       .def("__len__", &Batch::size);
 }
 

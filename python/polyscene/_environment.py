@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -81,22 +80,3 @@ def _licence(name: str) -> str | None:
     from polyscene.datasets.registry import RECIPES
 
     return RECIPES[name].licence if name in RECIPES else None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON atomically: an earlier file is replaced only when the new one is whole.
-
-    Raises:
-        OSError: it could not be written; the message names the file.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"{path}: cannot be written: {error.strerror}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import statistics
@@ -14,11 +13,9 @@ from typing import Any
 import numpy as np
 
 from polyscene import runs
-from polyscene._environment import write_json
+from polyscene._files import write_json, write_text
 from polyscene.data._errors import choice
 from polyscene.results import Predictions, Result, metric_order, metric_title
-
-_log = logging.getLogger("polyscene")
 
 # Tables of labels alone: columns that are all counted from one confusion matrix, then AUC.
 _COLUMNS = {"interest-migration": ("accuracy", "precision", "recall", "f1", "auc")}
@@ -109,7 +106,8 @@ def reproduce(
         seeds: runs of each config; the first has the config's seed.
         overrides: ``"train.epochs=3"``, applied to every config.
         resume: finished runs are kept, others go on.
-        callbacks: what shows the progress, see :meth:`Trainer.fit`.
+        callbacks: what shows the progress, see :meth:`Trainer.fit`; ``on_run(name)`` is called before the runs of a
+            config and before each of them.
 
     Raises:
         ValueError: an unknown table, or overrides that do not fit its configs.
@@ -122,7 +120,8 @@ def reproduce(
     folder = runs.folder_for({"model": {"name": "reproduce"}, "dataset": {"name": table}}, out, resume)
     outcome = Outcome(table, folder, seeds)
     for part, run, config in chosen:
-        _log.info("reproduce: %s %s", part, run)
+        if hasattr(callbacks, "on_run"):
+            callbacks.on_run(f"{part}: {run}" if part else run)
         mine = runs.folder_for(config, folder / part / run, resume)
         found = runs.execute_seeds(config, mine, seeds, resume=resume, callbacks=callbacks)
         for number, each in enumerate(found):
@@ -135,7 +134,7 @@ def reproduce(
         outcome.notes.append(
             f"Accuracy, precision, recall and F1 are counted from one confusion matrix a scene, threshold {shown}."
         )
-    (folder / "table.md").write_text(outcome.text() + "\n", encoding="utf-8")
+    write_text(folder / "table.md", outcome.text() + "\n")
     content = {"table": table, "seeds": seeds, "rows": outcome.rows, "runs": outcome.runs, "notes": outcome.notes}
     write_json(folder / "table.json", content)
     return outcome

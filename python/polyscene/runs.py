@@ -8,16 +8,19 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from polyscene import models
-from polyscene._environment import facts, write_json
+from polyscene._environment import facts
 from polyscene._extension import _C
+from polyscene._files import write_json
+from polyscene._recorder import Recorder, write_predictions
 from polyscene.data.dataset import Dataset
 from polyscene.evaluation import evaluate
+from polyscene.generalising import check_unseen, unseen
 from polyscene.results import Result, read_json
 from polyscene.saving import save
 from polyscene.training import Trainer, seed_everything
@@ -174,6 +177,9 @@ def execute(
         data = load_data(config)
     if data.train is None or data.test is None:
         raise ValueError(f"dataset: a run needs training and test rows, got {', '.join(data.tables)}")
+    measured = config["evaluate"]["unseen_scene"]
+    if measured:
+        check_unseen(data, measured)
     environment = facts(config, data)
     checkpoint = folder / "last.safetensors"
     resume = resume and (checkpoint.exists() or (folder / "stages").is_dir())
@@ -186,7 +192,7 @@ def execute(
     seed_everything(train["seed"])
     options = {key: value for key, value in config["model"].items() if key != "name"}
     model = models.create(config["model"]["name"], data.schema, **options)
-    watched = _Recorder(folder / "history.jsonl", callbacks, resume)
+    watched = Recorder(folder / "history.jsonl", callbacks, resume)
     transfer = None
     if config["transfer"]["mechanism"]:
         from polyscene.transfer import migrate
@@ -202,13 +208,16 @@ def execute(
     result.transfer = transfer
     result.split_digest = data.split_digest
     save(model, folder / "model.safetensors", {"threshold": repr(result.threshold)})
-    _write_predictions(result, folder / "predictions.parquet")
+    write_predictions(result, folder / "predictions.parquet")
     write_json(folder / "metrics.json", result.to_dict())
     environment["seconds"] = round(time.time() - started, 3)
     write_json(folder / "environment.json", environment)
     from polyscene.explaining import explanation
 
-    if found := explanation(model, data):
+    found = explanation(model, data)
+    if measured:
+        found["unseen_scene"] = _unseen(data, measured, config, options, result)
+    if found:
         write_json(folder / "explain.json", found)
     if config["report"]["tensorboard"]:
         from polyscene.integrations.tensorboard import write_events
@@ -219,6 +228,16 @@ def execute(
 
         build_report(folder)
     return Run(folder, result, history, model, data)
+
+
+def _unseen(data: Dataset, scene: str, config: dict[str, Any], options: dict[str, Any], seen: Result) -> dict[str, Any]:
+    """Metrics of a scene by a model that was trained without it, and by that of the run."""
+    name, metrics = config["model"]["name"], config["evaluate"]["metrics"] or None
+    found = unseen(data, scene, name, options, config["train"], metrics=metrics, threshold=seen.threshold)
+    known = {key: value for key, value in found.overall.items() if math.isfinite(value)}
+    both = {key: value for key, value in seen.scenes.get(scene, {}).items() if math.isfinite(value)}
+    rows = sum(count["rows"] for count in found.counts.values())
+    return {"scene": scene, "rows": rows, "unseen": known, "seen": both}
 
 
 _MAY_CHANGE = ("train.epochs", "train.patience", "train.threads", "dataset.root", "evaluate", "report")
@@ -249,19 +268,6 @@ def _differences(before: Any, now: Any, path: str) -> list[str]:
             for text in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
         ]
     return [f"{path} was {json.dumps(before)}, is {json.dumps(now)}"]
-
-
-def _write_predictions(result: Result, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    if result.predictions is None:
-        return
-    try:
-        result.predictions.write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 _ROLES = ("label", "scene", "user", "item")
@@ -384,54 +390,3 @@ def summary(results: Sequence[Result]) -> dict[str, dict[str, tuple[float, float
             deviation = statistics.stdev(known) if len(known) > 1 else 0.0
             out.setdefault(name, {})[metric] = (mean, deviation)
     return out
-
-
-class _Recorder:
-    """Writes the history as it grows, and passes everything on."""
-
-    def __init__(self, path: Path, inner: Any, keep: bool) -> None:
-        self._path, self._inner = path, inner
-        if not keep:
-            self._guard(lambda: path.unlink(missing_ok=True))
-
-    def on_start(self, epochs: int, rows: int) -> None:
-        self._tell("on_start", epochs, rows)
-
-    def on_progress(self, *given: Any) -> None:
-        self._tell("on_progress", *given)
-
-    def on_epoch(self, row: dict[str, Any]) -> None:
-        self._guard(lambda: self._append(_line(row)))
-        self._tell("on_epoch", row)
-
-    def on_end(self) -> None:
-        self._tell("on_end")
-
-    def write(self, history: list[dict[str, Any]]) -> None:
-        """The whole history: what an interrupted run had written twice stands once."""
-
-        def replace() -> None:
-            temporary = self._path.with_suffix(".part")
-            temporary.write_text("".join(map(_line, history)), encoding="utf-8")
-            os.replace(temporary, self._path)
-
-        self._guard(replace)
-
-    def _append(self, line: str) -> None:
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(line)
-
-    def _guard(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except OSError as error:
-            raise OSError(f"{self._path}: cannot be written: {error.strerror}") from error
-
-    def _tell(self, what: str, *given: Any) -> None:
-        if hasattr(self._inner, what):
-            getattr(self._inner, what)(*given)
-
-
-def _line(row: dict[str, Any]) -> str:
-    valid = {key: value if value == value else None for key, value in row["valid"].items()}
-    return json.dumps(row | {"valid": valid}) + "\n"

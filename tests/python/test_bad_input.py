@@ -252,7 +252,7 @@ CASES: dict[str, Case] = {
     "a batch of another schema": (lambda g: g.model(ps.testing.batch(g.other, 4)), ValueError, "mf: the batch was encoded with schema *, the model has *; read the table with schema=model.schema"),
     "a row that is not there": (lambda g: g.batch.take([8]), IndexError, "Batch.take: index must be in [0, 8), got 8"),
     "a negative row": (lambda g: g.data.train.batch(torch.tensor([-1])), IndexError, "table.batch: positions must be in [0, 420), got -1"),
-    "rows that are no vector": (lambda g: g.data.train.batch(torch.zeros(2, 2, dtype=torch.long)), ValueError, "table.batch: positions must be a vector"),
+    "rows that are no vector": (lambda g: g.data.train.batch(torch.zeros(2, 2, dtype=torch.long)), ValueError, "table.batch: positions must be a vector, got 2 dimensions"),
     "table rows out of range": (lambda g: ps.Table(g.data.columns, g.data.schema, torch.tensor([600])), IndexError, "table: rows must be in [0, 600), got 600"),
     "unknown field": (lambda g: g.data.schema.field("user"), ValueError, "Schema: unknown categorical field 'user'; known fields: user_id, item_id, age_group, genre; did you mean 'user_id'?"),
     "unknown scene": (lambda g: g.data.schema.scene("phones"), ValueError, f"Schema: unknown scene 'phones'; {SCENES}; did you mean 'phone'?"),

@@ -16,10 +16,11 @@ import polyscene.datasets
 import polyscene.models
 import polyscene.nn
 import polyscene.testing
+import polyscene.transfer
 import pytest
 
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-BOUND = {ps.Batch, ps.Schema, ps.Table, ps.data.Columns, ps.data.History, ps.models.Phase}
+BOUND = {ps.Batch, ps.Schema, ps.Table, ps.data.Columns, ps.data.History, ps.models.Phase, ps.transfer.Migrated}
 """Classes of the compiled part: the functions that return them show them."""
 
 PARTS = {ps.nn.Block, ps.testing.TinyData, ps.transfer.Migration}
@@ -49,7 +50,7 @@ def test_example_runs(test: doctest.DocTest, tmp_path: Path, monkeypatch: pytest
     assert outcome.failed == 0, "".join(said)
 
 
-PUBLIC = [ps, ps.data, ps.datasets, ps.models, ps.nn, ps.testing]
+PUBLIC = [ps, ps.data, ps.datasets, ps.models, ps.nn, ps.testing, ps.transfer]
 
 
 @pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)

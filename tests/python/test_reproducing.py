@@ -11,6 +11,7 @@ import numpy as np
 import polyscene as ps
 import pytest
 from polyscene import reproducing, runs
+from polyscene.cli import main
 from polyscene.results import Predictions
 
 SMALL = [
@@ -137,3 +138,17 @@ def test_unknown_table(tmp_path: Path) -> None:
         reproducing.reproduce("interest_migration", out=tmp_path)
     with pytest.raises(ValueError, match="seeds must be 1 or more, got 0"):
         reproducing.reproduce("interest-migration", out=tmp_path, seeds=0)
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["interest-migration", "--seeds", "1", "--out", str(tmp_path / "table")]
+    assert main(["reproduce", *given, *(part for each in SMALL for part in ("--set", each))]) == 0
+    said = capsys.readouterr().out
+    assert said.index("simulator: no_attention\nseed 2022\n") < said.index("simulator: target_only\nseed 2022\n")
+    assert said.endswith((tmp_path / "table" / "table.md").read_text() + f"table: {tmp_path / 'table' / 'table.md'}\n")
+    assert main(["reproduce", *given]) == 2
+    assert capsys.readouterr().err == (
+        f"polyscene: {tmp_path / 'table'} exists; choose another --out, or go on with it by --resume\n"
+    )
+    assert main(["reproduce", "ml-100k"]) == 2
+    assert "reproduce: table must be one of interest-migration, ml100k-scenes" in capsys.readouterr().err

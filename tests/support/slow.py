@@ -118,8 +118,8 @@ def pair_attention(state: State, name: str, states: np.ndarray) -> np.ndarray:
     return out
 
 
-def gru(state: State, name: str, x: np.ndarray) -> np.ndarray:
-    w, u, b, c = (state[f"{name}.{part}_l0"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+def gru(state: State, name: str, x: np.ndarray, layer: int = 0) -> np.ndarray:
+    w, u, b, c = (state[f"{name}.{part}_l{layer}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     n = u.shape[1]
     h, out = np.zeros(n), []
     for x_t in x:
@@ -131,8 +131,8 @@ def gru(state: State, name: str, x: np.ndarray) -> np.ndarray:
     return np.array(out)
 
 
-def lstm(state: State, name: str, x: np.ndarray) -> np.ndarray:
-    w, u, b, c = (state[f"{name}.{part}_l0"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+def lstm(state: State, name: str, x: np.ndarray, layer: int = 0) -> np.ndarray:
+    w, u, b, c = (state[f"{name}.{part}_l{layer}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     h, cell, out = np.zeros(u.shape[1]), np.zeros(u.shape[1]), []
     for x_t in x:
         i, f, g, o = np.split(w @ x_t + b + u @ h + c, 4)

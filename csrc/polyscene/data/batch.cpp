@@ -1,5 +1,7 @@
 #include "polyscene/data/batch.h"
 
+#include "polyscene/data/positions.h"
+
 namespace polyscene::data {
 namespace {
 
@@ -39,8 +41,7 @@ Events Events::to(torch::Device device) const {
 }
 
 Batch Batch::take(const torch::Tensor& given) const {
-  TORCH_CHECK_VALUE(given.dim() == 1, "Batch.take: index must be a vector, got ", given.dim(), " dimensions");
-  const auto index = given.to(torch::kInt64).cpu().contiguous();
+  const auto index = to_positions("Batch.take: index", given).cpu();
   if (index.numel() > 0) {
     const auto low = index.min().item<int64_t>();
     const auto high = index.max().item<int64_t>();

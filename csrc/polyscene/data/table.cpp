@@ -8,6 +8,7 @@
 #include "polyscene/core/errors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/core/sha256.h"
+#include "polyscene/data/positions.h"
 
 namespace polyscene::data {
 namespace {
@@ -202,8 +203,7 @@ Events Table::gather_history(const std::vector<int64_t>& rows, const Batch& out,
 }
 
 Batch Table::batch(const torch::Tensor& positions, bool grouped, int64_t history, const RandomStream* shared) const {
-  TORCH_CHECK_VALUE(positions.defined() && positions.dim() == 1, "table.batch: positions must be a vector");
-  auto order = positions.to(torch::kInt64).contiguous();
+  auto order = to_positions("table.batch: positions", positions);
   const auto n = order.numel();
   auto* position = order.data_ptr<int64_t>();
   const auto scenes = schema_->num_scenes();
@@ -288,7 +288,7 @@ torch::Tensor Table::times() const {
 }
 
 Table Table::take(const torch::Tensor& positions) const {
-  const auto index = positions.to(torch::kInt64).contiguous();
+  const auto index = to_positions("table.take: positions", positions);
   Table out(columns_, schema_, rows_.defined() ? rows_.index_select(0, index) : index, role_);
   out.history_ = history_;
   return out;

@@ -49,8 +49,7 @@ struct SequenceEncoderOptions {
 
 /// A behaviour sequence to one hidden state per event, h_t = f(x_1 + e_{s_1}, ..., x_t + e_{s_t}), where f is a GRU
 /// (Cho et al., EMNLP 2014), an LSTM (Hochreiter & Schmidhuber, 1997), causal convolutions (`ConvEncoder`) or a causal
-/// Transformer
-/// (`TransformerEncoder`) and e_s the embedding of the event's scene.
+/// Transformer (`TransformerEncoder`) and e_s the embedding of the event's scene.
 ///
 /// Every kind is causal and rows are padded on the right, so padding reaches no valid state; its values are not read,
 /// and its states are 0. Recurrent kinds run over the padded input: on the CPU that is faster than packing it. Shapes:

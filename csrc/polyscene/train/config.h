@@ -14,6 +14,7 @@ struct EvaluateOptions {
   TORCH_ARG(std::string, candidates) = "all";
   TORCH_ARG(double, threshold) = 0.5;
   TORCH_ARG(bool, tune_threshold) = false;
+  TORCH_ARG(std::string, unseen_scene) = "";
 
  public:
   template <typename Self, typename Visitor>
@@ -23,6 +24,8 @@ struct EvaluateOptions {
     visit("candidates", self.candidates(), "'all' items, or a number of sampled negatives");
     visit("threshold", self.threshold(), "probability from which a row counts as positive, in (0, 1)");
     visit("tune_threshold", self.tune_threshold(), "take the threshold with the best F1 on validation rows");
+    visit("unseen_scene", self.unseen_scene(),
+          "scene whose test rows also a model without its training rows is measured on; empty: none");
   }
 };
 

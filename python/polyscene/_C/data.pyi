@@ -316,7 +316,7 @@ class Batch:
     @typing.overload
     def take(self, index: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> Batch:
         ...
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: typing.Any) -> Batch:
         ...
     @property
     def categorical(self) -> torch.Tensor:

@@ -115,7 +115,6 @@ def doctor() -> None:
         ("tracking", "tensorboard"),
         ("notebook", "nbclient"),
         ("test", "pytest"),
-        ("export", "onnx"),
     ):
         typer.echo(f"{'extra ' + extra:<14} {'installed' if importlib.util.find_spec(module) else 'not installed'}")
     data = polyscene.testing.tiny_data()

@@ -1,4 +1,4 @@
-"""``run``."""
+"""``run`` and ``reproduce``."""
 
 from __future__ import annotations
 
@@ -62,6 +62,31 @@ def run(
         typer.echo(f"report: {folder / 'report.html'}")
 
 
+def reproduce(
+    table: Annotated[str, typer.Argument(help="Its name, such as interest-migration; an unknown one lists all.")],
+    data: Data = None,
+    set_: Set = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each config, seeds one after another.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the table; runs/reproduce-<table>-<n> by default.")
+    ] = None,
+    resume: Resume = False,
+) -> None:
+    """Runs every config of a table with several seeds, and prints the table."""
+    from polyscene import reproducing
+    from polyscene.display import TrainingProgress
+
+    try:
+        made = reproducing.reproduce(table, data, out, seeds, set_ or (), resume, TrainingProgress())
+    except KeyboardInterrupt:
+        typer.echo("polyscene: interrupted; the same command with --resume goes on with it", err=True)
+        raise typer.Exit(130) from None
+    typer.echo()
+    typer.echo(made.text())
+    typer.echo(f"table: {made.folder / 'table.md'}")
+
+
 def add(app: typer.Typer) -> None:
-    """Registers the command."""
-    app.command()(run)
+    """Registers the commands."""
+    for command in (run, reproduce):
+        app.command()(command)

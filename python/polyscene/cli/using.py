@@ -61,27 +61,20 @@ def predict(
 
 
 def _write(table: Any, out: Path | None) -> None:
-    import os
     import sys
 
     import pyarrow.csv
     import pyarrow.parquet
+
+    from polyscene._files import replacing
 
     if out is None:
         pyarrow.csv.write_csv(table, sys.stdout.buffer)
         return
     if out.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out: wanted a .csv or .parquet file, got {out}")
-    part = out.with_name(f".{out.name}.part")
-    try:
-        with open(part, "wb") as file:
-            (pyarrow.parquet.write_table if out.suffix == ".parquet" else pyarrow.csv.write_csv)(table, file)
-        os.replace(part, out)
-    except OSError as error:
-        raise OSError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if part.parent.is_dir():
-            part.unlink(missing_ok=True)
+    with replacing(out) as temporary, open(temporary, "wb") as file:
+        (pyarrow.parquet.write_table if out.suffix == ".parquet" else pyarrow.csv.write_csv)(table, file)
 
 
 def recommend(

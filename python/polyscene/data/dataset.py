@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from polyscene._extension import _C
+from polyscene._files import replacing, write_json
 from polyscene.data import cleaning
 from polyscene.data.roles import Roles
 from polyscene.data.splits import PARTS, Split, assign, digest_of, split_spec
@@ -141,12 +142,9 @@ class Dataset:
         Raises:
             ValueError: an unknown scene or part, or a share out of range.
         """
-        names = self.columns.scene_names
-        if scene not in names:
-            raise ValueError(f"Dataset.thin: unknown scene {scene!r}{_C.core.suggestion(scene, names)}")
+        code, rows = self._scene("Dataset.thin", scene), dict(self._rows)
         if not 0 < share <= 1:
             raise ValueError(f"Dataset.thin: share must be in (0, 1], got {share}")
-        code, rows = names.index(scene), dict(self._rows)
         for part in parts:
             if part not in rows:
                 raise ValueError(f"Dataset.thin: there are no {part!r} rows; known parts: {', '.join(rows)}")
@@ -160,6 +158,33 @@ class Dataset:
         out = assemble(self.name, self._raw, roles, self.split, rows, self.report, owner="Dataset.thin")
         out.simulation = self.simulation
         return out
+
+    def without(self, scene: str) -> Dataset:
+        """The same data with no training and validation rows of one scene: what an unseen scene looks like.
+
+        Everything is fitted again. Its test rows stay; where ``unseen_scene`` is "error" it becomes "nearest".
+
+        Args:
+            scene: the scene that is not seen.
+
+        Raises:
+            ValueError: an unknown scene, or the only one that has training rows.
+        """
+        code = self._scene("Dataset.without", scene)
+        rows = {
+            part: mine if part == "test" else mine[self._raw.scene[mine] != code] for part, mine in self._rows.items()
+        }
+        if not len(rows.get("train", ())):
+            raise ValueError(f"Dataset.without: no scene but {scene!r} has training rows")
+        policy = "nearest" if self.roles.unseen_scene == "error" else self.roles.unseen_scene
+        roles = replace(self.roles, fitted={}, unseen_scene=policy)
+        return assemble(self.name, self._raw, roles, self.split, rows, self.report, owner="Dataset.without")
+
+    def _scene(self, owner: str, name: str) -> int:
+        names = self.columns.scene_names
+        if name not in names:
+            raise ValueError(f"{owner}: unknown scene {name!r}{_C.core.suggestion(name, names)}")
+        return names.index(name)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the compiled form into the folder ``path``: columns, rows of each part, roles.
@@ -179,7 +204,7 @@ class Dataset:
         for part in PARTS:
             target = folder / f"{part}.npy"
             if part in self._rows:
-                with _replacing(target) as temporary, open(temporary, "wb") as file:
+                with replacing(target) as temporary, open(temporary, "wb") as file:
                     np.save(file, self._rows[part].numpy())
             else:
                 target.unlink(missing_ok=True)
@@ -191,25 +216,7 @@ class Dataset:
             "split": self.split.json(),
             "report": self.report,
         }
-        with _replacing(folder / "dataset.json") as temporary:
-            temporary.write_text(json.dumps(facts, indent=1))
-
-
-class _replacing:
-    """A temporary path that takes the place of ``target`` when all went well."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.temporary = target.with_name(f".{target.name}.{os.getpid()}")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.target)
-        else:
-            self.temporary.unlink(missing_ok=True)
+        write_json(folder / "dataset.json", facts)
 
 
 def open_data(

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from polyscene._files import write_text
 from polyscene.report import charts, curves
 from polyscene.report.flow import flow_diagram
 from polyscene.report.heatmap import heatmap
-from polyscene.report.run_folder import RunFolder, write_text
+from polyscene.report.run_folder import RunFolder
 from polyscene.results import LOWER_IS_BETTER, Result, metric_order, metric_title
 
 MOST_PAIRS = 25
@@ -280,11 +281,12 @@ def interest_scene(content: dict[str, Any]) -> Any:
     return heatmap(by_scene, scenes, interests, "Interests by scene", percent=share)
 
 
-def unseen(run: RunFolder) -> list[dict[str, Any]]:
-    """Metrics in a scene that training never saw, beside those over all rows."""
+def unseen(run: RunFolder) -> dict[str, Any] | None:
+    """Metrics of a scene by a model whose training never saw it, beside those of the run's."""
     content = run.explain.get("unseen_scene") or {}
-    names = metric_order(k for k, v in content.items() if isinstance(v, (int, float)) and k in run.result.overall)
-    return [{"name": n, "unseen": content[n], "seen": run.result.overall[n]} for n in names]
+    without, with_it = content.get("unseen") or {}, content.get("seen") or {}
+    lines = [{"name": n, "unseen": without[n], "seen": with_it[n]} for n in metric_order(set(without) & set(with_it))]
+    return {"scene": str(content["scene"]), "rows": count(content.get("rows")), "lines": lines} if lines else None
 
 
 def speed(run: RunFolder) -> dict[str, float] | None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from polyscene._files import write_text
 from polyscene.comparison import runs_of
-from polyscene.report.run_folder import RunFolder, write_text
+from polyscene.report.run_folder import RunFolder
 from polyscene.results import Result, metric_order
 
 MOST_SCENES = 12

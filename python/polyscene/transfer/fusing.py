@@ -24,7 +24,16 @@ FUSIONS = ("rows", "uniform", "fisher", "greedy")
 
 
 def state_of(model: Model) -> State:
-    """Copies of the parameters and buffers of a model, by name."""
+    """Copies of the parameters and buffers of a model, by name.
+
+    Example:
+        >>> import polyscene as ps
+        >>> model = ps.models.Logistic(ps.testing.tiny_data().schema)
+        >>> before = state_of(model)
+        >>> _ = torch.nn.init.ones_(model.bias)
+        >>> before["bias"].equal(model.bias)
+        False
+    """
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
@@ -68,6 +77,13 @@ def fisher(model: Model, table: Any, **options: int) -> State:
 
     Raises:
         ValueError: an empty table, an unknown option or one out of range.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> found = fisher(ps.models.MF(data.schema, dim=4), data.train, batches=8)
+        >>> found["item.weight"].shape, bool((found["item.weight"] >= 0).all())
+        (torch.Size([32, 4]), True)
     """
     return dict(_C.transfer.fisher(model._native(), table, options))
 
@@ -76,6 +92,12 @@ def lookups(model: Model, train: Any) -> State:
     """How many rows of a table looked up each row of each lookup table, int64 [V] by parameter name.
 
     Fields, lists and the items of followed events count. A table whose field is not known is left out.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> int(lookups(ps.models.MF(data.schema), data.train)["user.weight"].sum()) == len(data.train)
+        True
     """
     return dict(_C.transfer.lookups(model._native(), train))
 
@@ -88,6 +110,13 @@ def carry(target: Model, source: Model) -> Any:
 
     Returns:
         The report: ``copied``, ``by_id``, ``unmatched`` (with reasons), ``unused``, and ``rows`` carried by table.
+
+    Example:
+        >>> import polyscene as ps
+        >>> old, new = ps.testing.tiny_data(), ps.testing.tiny_data(seed=1)
+        >>> source, target = (ps.models.MF(data.schema, dim=4) for data in (old, new))
+        >>> sorted(carry(target, source).by_id)
+        ['item.weight', 'item_bias.weight', 'user.weight', 'user_bias.weight']
     """
     return _C.transfer.carry(target._native(), source._native())
 

@@ -129,6 +129,14 @@ def plan(
     Raises:
         ValueError: as for `migrate`.
         TypeError: an unknown option.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> migration = plan(ps.models.MF(data.schema, dim=4), data, trainer={"epochs": 1})
+        >>> model, history, verdict = migration.run()
+        >>> migration.target, [candidate.name for candidate in migration.candidates][:3]
+        ('television', ['target alone', 'fused', 'fused, continued'])
     """
     known = {name: p.default for name, p in inspect.signature(migrate).parameters.items() if p.kind is p.KEYWORD_ONLY}
     for name in options:

@@ -185,7 +185,17 @@ def slug(name: str) -> str:
 
 
 def rows_of(table: Any, scenes: Sequence[str]) -> Any:
-    """The rows of some scenes as a table; None for no table or no rows."""
+    """The rows of some scenes as a table; None for no table or no rows.
+
+    Raises:
+        ValueError: an unknown scene.
+
+    Example:
+        >>> import polyscene as ps
+        >>> train = ps.testing.tiny_data().train
+        >>> {train.schema.scenes[scene] for scene in rows_of(train, ["tablet"]).scenes()}
+        {'tablet'}
+    """
     if table is None:
         return None
     codes = torch.tensor([table.schema.scene(scene) for scene in scenes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import polyscene as ps
 import pyarrow as pa
 import pytest
 import torch
@@ -96,3 +97,22 @@ def test_a_schema_survives_pickling_with_its_roles(trained):
     source = make_rows(30, 5)
     source = source.filter(pa.compute.is_valid(source.column("age")))
     assert torch.equal(everything(encode(source, schema)).scene, everything(encode(source, trained.schema)).scene)
+
+
+@pytest.mark.parametrize("part", ["batch", "table"])
+def test_a_mask_is_no_list_of_positions(part):
+    data = ps.testing.tiny_data()
+    taken = {"batch": ps.testing.batch(data, 4), "table": data.test}[part]
+    for wrong in (torch.ones(4, dtype=torch.bool), torch.tensor([0.5])):
+        with pytest.raises(TypeError, match=r"take: \w+ must hold whole numbers, got (Bool; mask\.nonzero|Float)"):
+            taken.take(wrong)
+    assert len(taken.take(torch.tensor([]))) == 0
+
+
+def test_a_batch_moves_to_a_device_by_name():
+    batch = ps.testing.batch(ps.testing.tiny_data(), 4)
+    for device in ("cpu", torch.device("cpu")):
+        assert torch.equal(batch.to(device).categorical, batch.categorical)
+    assert batch.to("meta").categorical.device.type == "meta"
+    with pytest.raises(RuntimeError, match="device type"):
+        batch.to("cpy")

@@ -9,37 +9,10 @@ import polyscene.nn as pn
 import pytest
 import torch
 from gradients import check_gradients, random
+from slow import gru, lstm
 
 KINDS = ["gru", "lstm", "cnn", "transformer"]
 State = dict[str, np.ndarray]
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
-def slow_gru(state: State, x: np.ndarray, layer: int) -> np.ndarray:
-    w, u, b, c = (state[f"gru.{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    h, out, n = np.zeros(u.shape[1]), [], u.shape[1]
-    for x_t in x:
-        given, kept = w @ x_t + b, u @ h + c
-        reset, update = sigmoid(given[:n] + kept[:n]), sigmoid(given[n : 2 * n] + kept[n : 2 * n])
-        new = np.tanh(given[2 * n :] + reset * kept[2 * n :])
-        h = (1 - update) * new + update * h
-        out.append(h)
-    return np.array(out)
-
-
-def slow_lstm(state: State, x: np.ndarray, layer: int) -> np.ndarray:
-    w, u, b, c = (state[f"lstm.{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    n = u.shape[1]
-    h, cell, out = np.zeros(n), np.zeros(n), []
-    for x_t in x:
-        i, f, g, o = np.split(w @ x_t + b + u @ h + c, 4)
-        cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(cell)
-        out.append(h)
-    return np.array(out)
 
 
 def slow_cnn(state: State, x: np.ndarray, layer: int) -> np.ndarray:
@@ -84,7 +57,7 @@ def slow_encoder(kind: str, state: State, x: np.ndarray, layers: int) -> np.ndar
             h = slow_block(state, f"transformer.blocks.{layer}", h, heads=2)
         return norm(state, "transformer.norm", h)
     for layer in range(layers):
-        x = {"gru": slow_gru, "lstm": slow_lstm, "cnn": slow_cnn}[kind](state, x, layer)
+        x = slow_cnn(state, x, layer) if kind == "cnn" else {"gru": gru, "lstm": lstm}[kind](state, kind, x, layer)
     return x
 
 

@@ -1,0 +1,39 @@
+"""What the tests over every registered model share: their names, and models and batches to try them on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polyscene as ps
+import pytest
+import torch
+from torch import nn
+
+NAMES = ps.models.list()
+WITHOUT_PARAMETERS = {"popularity"}  # closed form: nothing to optimise
+
+every_model = pytest.mark.parametrize("name", NAMES)
+trained_models = pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_PARAMETERS])
+
+
+def make(name: str, data: Any, **options: Any) -> ps.Model:
+    """A model, prepared and where possible fitted on the training rows; always the same."""
+    torch.manual_seed(0)
+    model = ps.models.create(name, data.schema, **options)
+    model.prepare(data.train)
+    model.fit_closed_form(data.train)
+    return model
+
+
+def draw(model: ps.Model, data: Any, rows: int, seed: int = 0) -> Any:
+    """A batch with as much behaviour as the model needs."""
+    return ps.testing.batch(data, rows, seed, history=model.history_length)
+
+
+def scramble(model: nn.Module, seed: int = 1) -> nn.Module:
+    """Moves the model away from an initialisation that may be all zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return model
