@@ -182,14 +182,16 @@ def _one_scene(
 
 
 def _matched(first: list[Result], second: list[Result], names: tuple[str, str]) -> list[tuple[Result, Result]]:
-    """Pairs of runs: by the digest of their split where every run of a side has its own, else in order."""
+    """Pairs of runs: by the digests of their splits where both sides know them, else in order."""
     if len(first) != len(second) or len(first) < 2:
         raise ValueError(
             f"compare: wanted the same number of seeds on both sides and at least two, got {len(first)} ({names[0]}) "
             f"and {len(second)} ({names[1]})"
         )
     digests = [[run.split_digest or "" for run in side] for side in (first, second)]
-    if sorted(digests[0]) != sorted(digests[1]) and all(d for side in digests for d in side):
+    if not all(d for side in digests for d in side):
+        return list(zip(first, second, strict=True))
+    if sorted(digests[0]) != sorted(digests[1]):
         raise ValueError(f"compare: the splits of {names[0]} and {names[1]} differ; run both with the same split seeds")
     by_split = [sorted(side, key=lambda run: run.split_digest or "") for side in (first, second)]
     return list(zip(*by_split, strict=True))

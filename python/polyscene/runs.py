@@ -310,7 +310,10 @@ def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Resu
     if options["tune_threshold"] and data.valid is not None and data.schema.task == "ctr":
         with model._running() as native:
             logits = _C.eval.predict_logits(native, data.valid)
-        best, reason = _C.eval.best_threshold(logits, data.valid.labels())  # type: ignore[arg-type]
+        weight = data.valid.columns.weight
+        if weight is not None:
+            weight = weight[data.valid.rows]
+        best, reason = _C.eval.best_threshold(logits, data.valid.labels(), weight)  # type: ignore[arg-type]
         if reason or not 0 < best < 1:
             _log.warning(
                 "evaluate.tune_threshold: %s on validation rows, the threshold stays %g", reason or best, threshold

@@ -9,6 +9,14 @@ torch::Tensor of_rows(const torch::Tensor& column, const torch::Tensor& rows) {
   return column.defined() && rows.defined() ? column.index_select(0, rows) : column;
 }
 
+// The data's own codes of items, so that those the model never saw are told apart; -1 for an empty cell.
+torch::Tensor item_codes(const data::Table& table) {
+  const auto item = table.schema().item;
+  if (item < 0) return {};
+  const auto codes = table.columns()->codes.select(1, table.encoding().column[item]);
+  return of_rows(codes, table.rows()).to(torch::kInt64);
+}
+
 }  // namespace
 
 std::pair<Evaluation, torch::Tensor> evaluate(models::Model& model, const data::Table& table,
@@ -28,6 +36,7 @@ std::pair<Evaluation, torch::Tensor> evaluate(models::Model& model, const data::
   }
   ScoreOptions options;
   options.user = table.users();
+  options.item = item_codes(table);
   options.weight = of_rows(columns.weight, table.rows());
   options.metrics = metrics;
   options.threshold = threshold;

@@ -121,9 +121,11 @@ Value coverage(const Tensor& logits, const Tensor& item, double threshold) {
   const auto held = item.to(torch::kCPU, torch::kInt64).contiguous();
   const auto* items = held.const_data_ptr<int64_t>();
   std::unordered_map<int64_t, bool> called;
-  for (int64_t i = 0; i < rows.count; ++i) called[items[i]] |= sigmoid(rows.score[i]) >= threshold;
+  for (int64_t i = 0; i < rows.count; ++i) {
+    if (items[i] >= 0) called[items[i]] |= sigmoid(rows.score[i]) >= threshold;
+  }
   const auto hits = std::count_if(called.begin(), called.end(), [](const auto& entry) { return entry.second; });
-  return ratio(static_cast<double>(hits), static_cast<double>(called.size()), "no rows");
+  return ratio(static_cast<double>(hits), static_cast<double>(called.size()), rows.count == 0 ? "no rows" : "no items");
 }
 
 Value rmse(const Tensor& predictions, const Tensor& label, const Tensor& weight) {

@@ -66,8 +66,6 @@ class Migration:
         way: the flow as it went.
     """
 
-    """One transfer."""
-
     def __init__(
         self, model: Model, data: Any, sources: list[str], target: str, options: dict[str, Any], stages: Stages
     ) -> None:
