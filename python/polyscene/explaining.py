@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
 from polyscene._model import Model
 from polyscene.data.dataset import Dataset
+from polyscene.evaluation import evaluate
 
 _EXAMPLES = 6
 _ROWS = 2_000
@@ -32,7 +34,8 @@ def explanation(model: Model, data: Dataset) -> dict[str, Any]:
             out: dict[str, Any] = {}
             names = _names(model, found)
             if "attention" in found and found["attention"].size(-1) > 0:
-                out["attention"] = _attention(model, batch, found)
+                shown = [table.columns.scene_names[code] for code in table.columns.scene[table.rows[batch.row]]]
+                out["attention"] = _attention(model, batch, found, shown)
             if "interests" in found:
                 out["interest_scene"] = _interest_scene(model, batch, found["interests"], names)
             if "transitions" in found:
@@ -42,13 +45,42 @@ def explanation(model: Model, data: Dataset) -> dict[str, Any]:
         model.train(training)
 
 
+def unseen_scenes(model: Model, data: Dataset, threshold: float = 0.5) -> dict[str, Any]:
+    """How well a model does in scenes that training never saw: the block ``unseen_scene`` of ``explain.json``.
+
+    Args:
+        model: a trained model.
+        data: its data set; the test rows are measured.
+        threshold: probability from which a row counts as positive.
+
+    Returns:
+        ``scenes``, the names of the unseen ones; ``unseen`` and ``seen``, metrics over the rows of all unseen
+        and of all seen scenes. Empty where the test rows are not of both kinds.
+    """
+    table = data.test
+    if table is None:
+        return {}
+    names, known = table.columns.scene_names, set(model.schema.scenes)
+    scene = table.columns.scene[table.rows].long()
+    new = [code for code, name in enumerate(names) if name not in known and bool((scene == code).any())]
+    unseen = torch.isin(scene, torch.tensor(new, dtype=torch.int64))
+    if not new or bool(unseen.all()):
+        return {}
+    out: dict[str, Any] = {"scenes": [names[code] for code in new]}
+    for part, rows in (("unseen", unseen), ("seen", ~unseen)):
+        found = evaluate(model, table.take(rows.nonzero().squeeze(1)), threshold=threshold).overall
+        out[part] = {name: value for name, value in found.items() if math.isfinite(value)}
+    return out
+
+
 def _names(model: Model, found: dict[str, torch.Tensor]) -> list[str]:
     if known := model.schema.interests:
         return list(known)
     return [f"interest {i + 1}" for i in range(found["interests"].size(-1))] if "interests" in found else []
 
 
-def _attention(model: Model, batch: Any, found: dict[str, torch.Tensor]) -> dict[str, Any]:
+def _attention(model: Model, batch: Any, found: dict[str, torch.Tensor], shown: list[str]) -> dict[str, Any]:
+    # `shown` names the scene of each row as the data do: a new one has no name in the schema.
     weights, length = found["attention"], found["events"]  # [B, heads, T], [B]
     schema = model.schema
     items = [None, None, *schema.categorical[schema.field(schema.item)].ids]
@@ -69,7 +101,7 @@ def _attention(model: Model, batch: Any, found: dict[str, torch.Tensor]) -> dict
         item = items[int(batch.item[row])] or "unknown"
         examples.append(
             {
-                "title": f"{item} in {schema.scenes[int(batch.scene[row])]}",
+                "title": f"{item} in {shown[row]}",
                 "events": events,
                 "weights": [round(float(w), 6) for w in weights[row, :, :n].mean(0)],
             }

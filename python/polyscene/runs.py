@@ -206,9 +206,12 @@ def execute(
     write_json(folder / "metrics.json", result.to_dict())
     environment["seconds"] = round(time.time() - started, 3)
     write_json(folder / "environment.json", environment)
-    from polyscene.explaining import explanation
+    from polyscene.explaining import explanation, unseen_scenes
 
-    if found := explanation(model, data):
+    found = explanation(model, data)
+    if new := unseen_scenes(model, data, result.threshold):
+        found["unseen_scene"] = new
+    if found:
         write_json(folder / "explain.json", found)
     if config["report"]["tensorboard"]:
         from polyscene.integrations.tensorboard import write_events

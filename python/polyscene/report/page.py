@@ -281,10 +281,13 @@ def interest_scene(content: dict[str, Any]) -> Any:
 
 
 def unseen(run: RunFolder) -> list[dict[str, Any]]:
-    """Metrics in a scene that training never saw, beside those over all rows."""
+    """Metrics over the rows of scenes that training never saw, beside those of all others."""
     content = run.explain.get("unseen_scene") or {}
-    names = metric_order(k for k, v in content.items() if isinstance(v, (int, float)) and k in run.result.overall)
-    return [{"name": n, "unseen": content[n], "seen": run.result.overall[n]} for n in names]
+    new, old = content.get("unseen") or {}, content.get("seen") or {}
+    names = metric_order(
+        k for k, v in new.items() if isinstance(v, (int, float)) and isinstance(old.get(k), (int, float))
+    )
+    return [{"name": n, "unseen": new[n], "seen": old[n]} for n in names]
 
 
 def speed(run: RunFolder) -> dict[str, float] | None:

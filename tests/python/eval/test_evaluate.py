@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polyscene as ps
 import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from polyscene import runs
 from sklearn import metrics as sk
@@ -85,3 +89,31 @@ def test_numbers_that_nobody_knows_are_missing_and_not_zero(scaling: str, missin
              "hour": pa.array([None] * 5, pa.float64()), "scene": ["a"] * 5}
         )  # fmt: skip
         np.testing.assert_allclose(scores, model.predict(asked), rtol=1e-5)
+
+
+@pytest.mark.parametrize("unseen", ["shared", "nearest"])
+@pytest.mark.parametrize("name", ["scene_branch", "mf"])
+def test_runs_measure_a_scene_that_training_never_saw(name: str, unseen: str, tmp_path: Path) -> None:
+    config: dict[str, Any] = {
+        "dataset": {"name": "table", "unseen_scene": unseen, "min_count": 1},
+        "model": {"name": name},
+        "train": {"epochs": 1, "batch_size": 128},
+    }
+    for part, seed in (("train", 1), ("valid", 2), ("test", 3)):
+        table = rows(400, seed)
+        if part == "test":
+            table = replaced(table, "scene", np.where(np.arange(400) % 3, table["scene"].to_pylist(), "new"))
+        parquet.write_table(table, tmp_path / f"{part}.parquet")
+        config["dataset"][part] = str(tmp_path / f"{part}.parquet")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    out = tmp_path / "out"
+    out.mkdir()
+    result = runs.execute(runs.resolve(tmp_path / "config.json"), out).result
+    assert list(result.scenes) == ["a", "b", "new"]
+    found = json.loads((out / "explain.json").read_text())["unseen_scene"]
+    assert found["scenes"] == ["new"]
+    assert found["unseen"]["auc"] == pytest.approx(result.scenes["new"]["auc"], rel=1e-12)
+    seen = result.predictions.take(result.predictions.scene != "new")
+    assert found["seen"]["auc"] == pytest.approx(sk.roc_auc_score(seen.label, seen.score), rel=1e-9)
+    page = (out / "report.html").read_text()
+    assert re.search(rf"Unseen scene</th>.*?{found['unseen']['auc']:.4f}.*?{found['seen']['auc']:.4f}", page, re.S)
