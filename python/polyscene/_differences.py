@@ -119,7 +119,7 @@ def over_rows(
     scenes += [s for s in present if s not in first.scenes]
     for number, scene in enumerate([None, *scenes]):
         rows = np.ones(len(a), dtype=bool) if scene is None else a.scene == scene
-        user = None if a.user is None else np.unique(a.user[rows], return_inverse=True)[1]
+        user = None if a.user is None else np.unique(_named(a.user)[rows], return_inverse=True)[1]
         data = stats.Paired(
             label=a.label[rows],
             score=np.stack([a.score[rows], b.score[rows]]),
@@ -131,6 +131,11 @@ def over_rows(
         found += _one_scene(data, scene, names, metrics, confidence, by_user, draws, rng)
     order = {m: i for i, m in enumerate(metrics)}
     return sorted(found, key=lambda row: order[row.metric])
+
+
+def _named(user: np.ndarray) -> np.ndarray:
+    """Users with one of its own for each row that has none (-1)."""
+    return np.where(user < 0, -1 - np.arange(len(user)), user) if user.dtype.kind == "i" else user
 
 
 def _one_scene(

@@ -12,6 +12,7 @@ import polyscene as ps
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+import torch
 from polyscene import runs
 from sklearn import metrics as sk
 
@@ -60,6 +61,31 @@ def test_coverage_tells_items_apart_that_training_never_saw() -> None:
     assert result.overall["coverage"] == pytest.approx(expected(np.ones(200, bool)), rel=1e-12)
     for name in ("a", "b"):
         assert result.scenes[name]["coverage"] == pytest.approx(expected(scene == name), rel=1e-12)
+
+
+def test_gauc_tells_users_apart_that_training_never_saw() -> None:
+    test = rows(400, 3, users=50)
+    users = [None if i < 40 else f"new {u}" if u >= 20 else str(u) for i, u in enumerate(test["user_id"].to_pylist())]
+    data = read(train=rows(400, 1, users=20), valid=rows(200, 2), test=replaced(test, "user_id", users))
+    result = ps.evaluate(fitted(data), data.test.take(torch.arange(400)), ["gauc"])
+    label, score, weight = test["label"].to_numpy(), result.predictions.score, test["weight"].to_numpy()
+    weight = weight.astype(np.float32)
+    scene = test["scene"].to_numpy(zero_copy_only=False)
+
+    def expected(here: np.ndarray, weight: np.ndarray) -> float:
+        total = part = 0.0
+        for user in set(users) - {None}:
+            mine = here & (np.array(users, object) == user)
+            if len(set(label[mine])) == 2:
+                part += weight[mine].sum() * sk.roc_auc_score(label[mine], score[mine], sample_weight=weight[mine])
+                total += weight[mine].sum()
+        return part / total
+
+    assert result.overall["gauc"] == pytest.approx(expected(np.ones(400, bool), weight), rel=1e-6)
+    assert result.scenes["a"]["gauc"] == pytest.approx(expected(scene == "a", weight), rel=1e-6)
+    # a comparison knows no weights, but the same users
+    found = ps.compare(result, result, metric="gauc", draws=20).row("gauc")
+    assert found.first_value == pytest.approx(expected(np.ones(400, bool), np.ones(400)), rel=1e-9)
 
 
 def test_tuned_threshold_has_the_best_weighted_f1_of_the_validation_rows() -> None:
