@@ -119,7 +119,7 @@ def over_rows(
     scenes += [s for s in present if s not in first.scenes]
     for number, scene in enumerate([None, *scenes]):
         rows = np.ones(len(a), dtype=bool) if scene is None else a.scene == scene
-        user = None if a.user is None else np.unique(a.user[rows], return_inverse=True)[1]
+        user = None if a.user is None else np.unique(_named(a.user)[rows], return_inverse=True)[1]
         data = stats.Paired(
             label=a.label[rows],
             score=np.stack([a.score[rows], b.score[rows]]),
@@ -131,6 +131,11 @@ def over_rows(
         found += _one_scene(data, scene, names, metrics, confidence, by_user, draws, rng)
     order = {m: i for i, m in enumerate(metrics)}
     return sorted(found, key=lambda row: order[row.metric])
+
+
+def _named(user: np.ndarray) -> np.ndarray:
+    """Users with one of its own for each row that has none (-1)."""
+    return np.where(user < 0, -1 - np.arange(len(user)), user) if user.dtype.kind == "i" else user
 
 
 def _one_scene(
@@ -182,14 +187,16 @@ def _one_scene(
 
 
 def _matched(first: list[Result], second: list[Result], names: tuple[str, str]) -> list[tuple[Result, Result]]:
-    """Pairs of runs: by the digest of their split where every run of a side has its own, else in order."""
+    """Pairs of runs: by the digests of their splits where both sides know them, else in order."""
     if len(first) != len(second) or len(first) < 2:
         raise ValueError(
             f"compare: wanted the same number of seeds on both sides and at least two, got {len(first)} ({names[0]}) "
             f"and {len(second)} ({names[1]})"
         )
     digests = [[run.split_digest or "" for run in side] for side in (first, second)]
-    if sorted(digests[0]) != sorted(digests[1]) and all(d for side in digests for d in side):
+    if not all(d for side in digests for d in side):
+        return list(zip(first, second, strict=True))
+    if sorted(digests[0]) != sorted(digests[1]):
         raise ValueError(f"compare: the splits of {names[0]} and {names[1]} differ; run both with the same split seeds")
     by_split = [sorted(side, key=lambda run: run.split_digest or "") for side in (first, second)]
     return list(zip(*by_split, strict=True))

@@ -32,7 +32,8 @@ def explanation(model: Model, data: Dataset) -> dict[str, Any]:
             out: dict[str, Any] = {}
             names = _names(model, found)
             if "attention" in found and found["attention"].size(-1) > 0:
-                out["attention"] = _attention(model, batch, found)
+                shown = [table.columns.scene_names[code] for code in table.columns.scene[table.rows[batch.row]]]
+                out["attention"] = _attention(model, batch, found, shown)
             if "interests" in found:
                 out["interest_scene"] = _interest_scene(model, batch, found["interests"], names)
             if "transitions" in found:
@@ -48,7 +49,8 @@ def _names(model: Model, found: dict[str, torch.Tensor]) -> list[str]:
     return [f"interest {i + 1}" for i in range(found["interests"].size(-1))] if "interests" in found else []
 
 
-def _attention(model: Model, batch: Any, found: dict[str, torch.Tensor]) -> dict[str, Any]:
+def _attention(model: Model, batch: Any, found: dict[str, torch.Tensor], shown: list[str]) -> dict[str, Any]:
+    # `shown` names the scene of each row as the data do: a new one has no name in the schema.
     weights, length = found["attention"], found["events"]  # [B, heads, T], [B]
     schema = model.schema
     items = [None, None, *schema.categorical[schema.field(schema.item)].ids]
@@ -69,7 +71,7 @@ def _attention(model: Model, batch: Any, found: dict[str, torch.Tensor]) -> dict
         item = items[int(batch.item[row])] or "unknown"
         examples.append(
             {
-                "title": f"{item} in {schema.scenes[int(batch.scene[row])]}",
+                "title": f"{item} in {shown[row]}",
                 "events": events,
                 "weights": [round(float(w), 6) for w in weights[row, :, :n].mean(0)],
             }

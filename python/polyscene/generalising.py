@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from polyscene import models
+from polyscene._model import Model
 from polyscene.data.dataset import Dataset
 from polyscene.evaluation import evaluate
 from polyscene.results import Result
@@ -59,6 +61,34 @@ def unseen(
     made = models.create(model, without.schema, **options)
     trainer.fit(made, without)
     return evaluate(made, without.test.take(_rows_of(without, scene)), **measuring)  # type: ignore[union-attr]
+
+
+def new_scenes(model: Model, data: Dataset, threshold: float = 0.5) -> dict[str, Any]:
+    """How well a model does in scenes that training never saw: the block ``unseen_scene`` of ``explain.json``.
+
+    Args:
+        model: a trained model.
+        data: its data set; the test rows are measured.
+        threshold: probability from which a row counts as positive.
+
+    Returns:
+        ``scenes``, the names of the unseen ones; ``unseen`` and ``seen``, metrics over the rows of all unseen
+        and of all seen scenes. Empty where the test rows are not of both kinds.
+    """
+    table = data.test
+    if table is None:
+        return {}
+    names, known = table.columns.scene_names, set(model.schema.scenes)
+    scene = table.columns.scene[table.rows].long()
+    new = [code for code, name in enumerate(names) if name not in known and bool((scene == code).any())]
+    unseen = torch.isin(scene, torch.tensor(new, dtype=torch.int64))
+    if not new or bool(unseen.all()):
+        return {}
+    out: dict[str, Any] = {"scenes": [names[code] for code in new]}
+    for part, rows in (("unseen", unseen), ("seen", ~unseen)):
+        found = evaluate(model, table.take(rows.nonzero().squeeze(1)), threshold=threshold).overall
+        out[part] = {name: value for name, value in found.items() if math.isfinite(value)}
+    return out
 
 
 def _rows_of(data: Dataset, scene: str) -> torch.Tensor:

@@ -20,7 +20,7 @@ from polyscene._files import write_json
 from polyscene._recorder import Recorder, write_predictions
 from polyscene.data.dataset import Dataset
 from polyscene.evaluation import evaluate
-from polyscene.generalising import check_unseen, unseen
+from polyscene.generalising import check_unseen, new_scenes, unseen
 from polyscene.results import Result, read_json
 from polyscene.saving import save
 from polyscene.training import Trainer, seed_everything
@@ -216,7 +216,9 @@ def execute(
 
     found = explanation(model, data)
     if measured:
-        found["unseen_scene"] = _unseen(data, measured, config, options, result)
+        found["left_out_scene"] = _left_out(data, measured, config, options, result)
+    if new := new_scenes(model, data, result.threshold):
+        found["unseen_scene"] = new
     if found:
         write_json(folder / "explain.json", found)
     if config["report"]["tensorboard"]:
@@ -230,7 +232,9 @@ def execute(
     return Run(folder, result, history, model, data)
 
 
-def _unseen(data: Dataset, scene: str, config: dict[str, Any], options: dict[str, Any], seen: Result) -> dict[str, Any]:
+def _left_out(
+    data: Dataset, scene: str, config: dict[str, Any], options: dict[str, Any], seen: Result
+) -> dict[str, Any]:
     """Metrics of a scene by a model that was trained without it, and by that of the run."""
     name, metrics = config["model"]["name"], config["evaluate"]["metrics"] or None
     found = unseen(data, scene, name, options, config["train"], metrics=metrics, threshold=seen.threshold)
@@ -316,7 +320,10 @@ def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Resu
     if options["tune_threshold"] and data.valid is not None and data.schema.task == "ctr":
         with model._running() as native:
             logits = _C.eval.predict_logits(native, data.valid)
-        best, reason = _C.eval.best_threshold(logits, data.valid.labels())  # type: ignore[arg-type]
+        weight = data.valid.columns.weight
+        if weight is not None:
+            weight = weight[data.valid.rows]
+        best, reason = _C.eval.best_threshold(logits, data.valid.labels(), weight)  # type: ignore[arg-type]
         if reason or not 0 < best < 1:
             _log.warning(
                 "evaluate.tune_threshold: %s on validation rows, the threshold stays %g", reason or best, threshold

@@ -279,6 +279,18 @@ def test_seeds_are_compared_by_the_paired_t_test(tmp_path):
         compare(weak[:3], strong[1:])
 
 
+def test_seeds_without_a_split_on_one_side_are_compared_in_order():
+    def side(values, digests):
+        return [
+            Result.from_dict({"overall": {"auc": v}}, name="x", split_digest=d)
+            for v, d in zip(values, digests, strict=True)
+        ]
+
+    first, second = (0.5, 0.6, 0.72), (0.51, 0.62, 0.73)
+    found = compare(side(first, [None] * 3), side(second, "cab"), metric="auc").row("auc")
+    assert found.p == pytest.approx(scipy_stats.ttest_rel(second, first).pvalue, rel=1e-9)
+
+
 def test_tables_escape_names_and_show_several_pairs(tmp_path):
     runs = [make_run(tmp_path / name, rows=300, skill=skill, with_explain=False)
             for name, skill in (("<a>", 0.4), ("b", 1.0), ("c", 1.5))]  # fmt: skip

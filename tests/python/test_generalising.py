@@ -68,7 +68,7 @@ def test_a_run_reports_it(tmp_path: Path, capsys: Any) -> None:
         tmp_path / "c.json", evaluate={"unseen_scene": "scene_1", "metrics": ["auc", "f1"]}, report={"html": True}
     )
     assert main(["run", str(config), "--out", str(tmp_path / "run")]) == 0
-    said = json.loads((tmp_path / "run" / "explain.json").read_text())["unseen_scene"]
+    said = json.loads((tmp_path / "run" / "explain.json").read_text())["left_out_scene"]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert said["scene"] == "scene_1"
     seen = metrics["scenes"]["scene_1"]

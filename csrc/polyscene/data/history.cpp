@@ -27,6 +27,17 @@ torch::Tensor mean_by(const torch::Tensor& id, int64_t ids, const torch::Tensor&
   return (sums / counts).to(torch::kFloat32);
 }
 
+// The numbers of a row in which every numeric column is missing, [M].
+torch::Tensor missing_numbers(const Schema& schema) {
+  std::vector<float> out;
+  for (const auto& field : schema.numeric) {
+    const auto value = field.outliers == "clip" ? std::clamp(field.fill, field.low, field.high) : field.fill;
+    out.push_back(static_cast<float>((value - field.shift) / field.scale));
+    if (field.width() == 2) out.push_back(1);
+  }
+  return torch::tensor(out, torch::kFloat32);
+}
+
 // First training row of each id; -1 for none.
 std::vector<int64_t> first_rows(const torch::Tensor& id, int64_t ids) {
   std::vector<int64_t> out(ids, -1);
@@ -111,7 +122,12 @@ std::shared_ptr<const History> History::fit(const Table& train) {
   out->item_fields.select(1, schema.item).copy_(torch::arange(items));
   out->user_fields.select(1, schema.user).copy_(torch::arange(users));
   out->item_numeric = side_numeric(schema, "item", mean_by(all.item, items, all.numeric));
-  out->user_numeric = side_numeric(schema, "user", mean_by(all.user, users, all.numeric));
+  // Nobody's numbers, and those of the moment, are not known when items are recommended: they are missing, and not 0.
+  const auto missing = missing_numbers(schema);
+  const auto seen = torch::bincount(all.user, {}, users).gt(0).unsqueeze(1);
+  const auto user_means = torch::where(seen, mean_by(all.user, users, all.numeric), missing);
+  out->user_numeric =
+      side_numeric(schema, "user", user_means) + side_numeric(schema, "context", missing.expand({users, -1}));
   out->item_interest = lists_of(all.interest, first_item);
   for (const auto& field : schema.lists) {
     if (field.kind == "multi_hot") out->item_lists[field.name] = lists_of(all.sequence.at(field.name), first_item);

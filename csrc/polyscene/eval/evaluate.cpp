@@ -9,6 +9,13 @@ torch::Tensor of_rows(const torch::Tensor& column, const torch::Tensor& rows) {
   return column.defined() && rows.defined() ? column.index_select(0, rows) : column;
 }
 
+// The data's own codes of users or items, so that those the model never saw are told apart; -1 for an empty cell.
+torch::Tensor codes_of(const data::Table& table, int64_t field) {
+  if (field < 0) return {};
+  const auto codes = table.columns()->codes.select(1, table.encoding().column[field]);
+  return of_rows(codes, table.rows()).to(torch::kInt64);
+}
+
 }  // namespace
 
 std::pair<Evaluation, torch::Tensor> evaluate(models::Model& model, const data::Table& table,
@@ -27,7 +34,10 @@ std::pair<Evaluation, torch::Tensor> evaluate(models::Model& model, const data::
     names.push_back(columns.scene_names[at]);
   }
   ScoreOptions options;
-  options.user = table.users();
+  options.user = codes_of(table, table.schema().user);
+  // Rows of a vocabulary start with the two that are nobody.
+  if (options.user.defined()) options.user = options.user + data::kFirstId;
+  options.item = codes_of(table, table.schema().item);
   options.weight = of_rows(columns.weight, table.rows());
   options.metrics = metrics;
   options.threshold = threshold;

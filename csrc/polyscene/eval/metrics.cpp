@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "polyscene/eval/order.h"
 #include "polyscene/eval/rows.h"
@@ -65,14 +67,21 @@ Value gauc(const Tensor& logits, const Tensor& label, const Tensor& user, const 
   const auto* users = held.const_data_ptr<int64_t>();
   auto order = ascending_order(rows.score, rows.count);
   std::stable_sort(order.begin(), order.end(), [users](uint32_t a, uint32_t b) { return users[a] < users[b]; });
-  double sum = 0, total = 0;
+  std::vector<std::pair<double, double>> parts;  // of each user: weight times AUC, weight
   for (int64_t begin = 0, end; begin < rows.count; begin = end) {
     for (end = begin; end < rows.count && users[order[end]] == users[order[begin]];) ++end;
     if (users[order[begin]] < 0) continue;
     const auto found = area(rows, order, begin, end);
     if (found.positives == 0 || found.negatives == 0) continue;
-    sum += (found.positives + found.negatives) * found.value;
-    total += found.positives + found.negatives;
+    const double counts = found.positives + found.negatives;
+    parts.emplace_back(counts * found.value, counts);
+  }
+  // In an order of their own, so that the last digit does not depend on how users are numbered.
+  std::sort(parts.begin(), parts.end());
+  double sum = 0, total = 0;
+  for (const auto& [above, below] : parts) {
+    sum += above;
+    total += below;
   }
   return ratio(sum, total, "no user with both classes");
 }
@@ -121,9 +130,11 @@ Value coverage(const Tensor& logits, const Tensor& item, double threshold) {
   const auto held = item.to(torch::kCPU, torch::kInt64).contiguous();
   const auto* items = held.const_data_ptr<int64_t>();
   std::unordered_map<int64_t, bool> called;
-  for (int64_t i = 0; i < rows.count; ++i) called[items[i]] |= sigmoid(rows.score[i]) >= threshold;
+  for (int64_t i = 0; i < rows.count; ++i) {
+    if (items[i] >= 0) called[items[i]] |= sigmoid(rows.score[i]) >= threshold;
+  }
   const auto hits = std::count_if(called.begin(), called.end(), [](const auto& entry) { return entry.second; });
-  return ratio(static_cast<double>(hits), static_cast<double>(called.size()), "no rows");
+  return ratio(static_cast<double>(hits), static_cast<double>(called.size()), rows.count == 0 ? "no rows" : "no items");
 }
 
 Value rmse(const Tensor& predictions, const Tensor& label, const Tensor& weight) {

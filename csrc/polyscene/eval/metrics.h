@@ -65,7 +65,7 @@ Value rmse(const torch::Tensor& predictions, const torch::Tensor& label, const t
 Value mae(const torch::Tensor& predictions, const torch::Tensor& label, const torch::Tensor& weight = {});
 
 /// Of the items among the rows, the share that is called positive at least once: sigmoid(logit) >= threshold.
-/// item int64 [N].
+/// item int64 [N]; negative items are left out.
 Value coverage(const torch::Tensor& logits, const torch::Tensor& item, double threshold = 0.5);
 
 /// The threshold on the probability with the largest F1, halfway to the next smaller one; to be chosen on validation

@@ -281,12 +281,24 @@ def interest_scene(content: dict[str, Any]) -> Any:
     return heatmap(by_scene, scenes, interests, "Interests by scene", percent=share)
 
 
-def unseen(run: RunFolder) -> dict[str, Any] | None:
-    """Metrics of a scene by a model whose training never saw it, beside those of the run's."""
+def unseen(run: RunFolder) -> list[dict[str, Any]]:
+    """Metrics where training never saw the scene: of a scene that was left out, and of those that only the test has."""
+    out = []
+    content = run.explain.get("left_out_scene") or {}
+    if lines := _both(content):
+        title = f"If training had never seen {content['scene']}"
+        names = ("Trained without it", "Trained with it")
+        out.append({"title": title, "rows": f"{count(content.get('rows'))} test rows", "names": names, "lines": lines})
     content = run.explain.get("unseen_scene") or {}
-    without, with_it = content.get("unseen") or {}, content.get("seen") or {}
-    lines = [{"name": n, "unseen": without[n], "seen": with_it[n]} for n in metric_order(set(without) & set(with_it))]
-    return {"scene": str(content["scene"]), "rows": count(content.get("rows")), "lines": lines} if lines else None
+    if lines := _both(content):
+        title = f"In scenes that training never saw: {', '.join(content['scenes'])}"
+        out.append({"title": title, "rows": "Test rows", "names": ("Unseen scenes", "Seen scenes"), "lines": lines})
+    return out
+
+
+def _both(content: dict[str, Any]) -> list[dict[str, Any]]:
+    new, old = content.get("unseen") or {}, content.get("seen") or {}
+    return [{"name": n, "unseen": new[n], "seen": old[n]} for n in metric_order(set(new) & set(old))]
 
 
 def speed(run: RunFolder) -> dict[str, float] | None:

@@ -137,6 +137,8 @@ TEST_CASE("coverage: items that are called positive at least once") {
   const auto item = torch::tensor({7, 7, 8, 9}, torch::kInt64);
   CHECK_THAT(coverage(d({-1, 1, -1, 2}), item).value, WithinAbs(2.0 / 3, 1e-12));
   CHECK(coverage(d({-1, 1, -1, 2}), item, 0.99).value == 0);
+  CHECK(coverage(d({-1, 1}), torch::tensor({3, -1}, torch::kInt64)).value == 0);
+  CHECK(coverage(d({1}), torch::tensor({-1}, torch::kInt64)).reason == "no items");
 }
 
 TEST_CASE("best_threshold: the best F1 of all cuts, halfway between two probabilities") {
