@@ -8,6 +8,8 @@
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
 #include "polyscene/models/multi/specialist.h"
+#include "polyscene/models/scene/mmoe.h"
+#include "polyscene/models/scene/shared_bottom.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"
@@ -21,6 +23,8 @@ std::deque<Entry>& table() {
       entry<InterestMigrationImpl, InterestMigrationOptions>("interest_migration", "InterestMigration", {"ctr"}),
       entry<AttentionTransferImpl, AttentionTransferOptions>("attention_transfer", "AttentionTransfer", {"ctr"}),
       entry<SceneBranchImpl, SceneBranchOptions>("scene_branch", "SceneBranch", {"ctr"}),
+      entry<SharedBottomImpl, SharedBottomOptions>("shared_bottom", "SharedBottom", {"ctr"}),
+      entry<MMoEImpl, MMoEOptions>("mmoe", "MMoE", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),

@@ -9,9 +9,16 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/lookup.cpp
   ${CMAKE_CURRENT_LIST_DIR}/losses.cpp
   ${CMAKE_CURRENT_LIST_DIR}/masks.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/mixture.cpp
   ${CMAKE_CURRENT_LIST_DIR}/mlp.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi_head_attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/norm_activation.cpp
   ${CMAKE_CURRENT_LIST_DIR}/pair_attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/plain.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene_gate.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene_groups.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene_linear.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene_mlp.cpp
   ${CMAKE_CURRENT_LIST_DIR}/temporal_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/transformer_encoder.cpp
 )

@@ -11,6 +11,7 @@ from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
+from polyscene.models.scene import MMoE, SharedBottom
 from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
@@ -18,11 +19,13 @@ __all__ = [
     "AttentionTransfer",
     "InterestMigration",
     "Logistic",
+    "MMoE",
     "Model",
     "Option",
     "Phase",
     "Popularity",
     "SceneBranch",
+    "SharedBottom",
     "Specialist",
     "create",
     "list",

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "polyscene/nn/scene_groups.h"
+
+namespace polyscene::nn {
+
+/// A linear layer of each scene, on rows grouped by scene; within it E experts side by side:
+///
+///   out[b, e] = W[scene of b, e] x[b, e] + bias[scene of b, e]
+///
+/// Shapes: x [B, E, I], weight [S, E, O, I], bias [S, E, O] or undefined; result [B, E, O]. S is groups.scenes(), so
+/// that one group makes a layer that all scenes share. One GEMM for each scene that has rows, and expert; where all
+/// experts read the same x, ask for one expert of E O outputs. Throws ValueError for shapes that do not fit.
+torch::Tensor scene_linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                           const SceneGroups& groups);
+
+}  // namespace polyscene::nn

@@ -1,0 +1,92 @@
+#include "polyscene/nn/scene_mlp.h"
+
+#include <cmath>
+#include <utility>
+
+#include "polyscene/nn/checks.h"
+#include "polyscene/nn/scene_linear.h"
+
+namespace polyscene::nn {
+
+SceneMLPImpl::SceneMLPImpl(int64_t input_size_, MLPOptions options_, int64_t scenes_, int64_t experts_)
+    : input_size(input_size_), options(std::move(options_)), scenes(scenes_), experts(experts_) {
+  check_positive("SceneMLP", "scenes", scenes);
+  check_positive("SceneMLP", "experts", experts);
+  MLPImpl(input_size, options);  // the same options, and the same messages about them
+  reset();
+}
+
+void SceneMLPImpl::reset() {
+  auto width = input_size;
+  auto widths = options.hidden();
+  if (options.output() > 0) widths.push_back(options.output());
+  for (auto* list : {&weight, &bias, &scale, &shift, &running_mean, &running_var}) list->clear();
+  for (int64_t layer = 0; layer < static_cast<int64_t>(widths.size()); ++layer) {
+    const auto next = widths[layer];
+    const auto bound = 1 / std::sqrt(static_cast<double>(width));
+    const auto name = layer < layers() ? "layer" + std::to_string(layer) : std::string("output");
+    weight.push_back(
+        register_parameter(name + "_weight", torch::empty({scenes, experts, next, width}).uniform_(-bound, bound)));
+    bias.push_back(register_parameter(name + "_bias", torch::empty({scenes, experts, next}).uniform_(-bound, bound)));
+    width = next;
+    if (layer >= layers() || options.norm() == "none") continue;
+    scale.push_back(register_parameter(name + "_scale", torch::ones({scenes, experts, next})));
+    shift.push_back(register_parameter(name + "_shift", torch::zeros({scenes, experts, next})));
+    if (options.norm() != "batch") continue;
+    running_mean.push_back(register_buffer(name + "_running_mean", torch::zeros({scenes, experts, next})));
+    running_var.push_back(register_buffer(name + "_running_var", torch::ones({scenes, experts, next})));
+  }
+}
+
+int64_t SceneMLPImpl::output_size() const { return options.output() > 0 ? options.output() : options.hidden().back(); }
+
+torch::Tensor SceneMLPImpl::linear(int64_t layer, const torch::Tensor& h, const torch::Tensor& added,
+                                   const SceneGroups& groups) {
+  const auto& w = weight[layer];
+  if (h.dim() == 2 && experts > 1) {  // all experts read the same rows: one GEMM
+    const auto all = scene_linear(h.unsqueeze(1), w.reshape({scenes, 1, -1, w.size(3)}),
+                                  added.defined() ? added.reshape({scenes, 1, -1}) : added, groups);
+    return all.view({-1, experts, w.size(2)});
+  }
+  return scene_linear(h.dim() == 2 ? h.unsqueeze(1) : h, w, added, groups);
+}
+
+torch::Tensor SceneMLPImpl::hidden(int64_t layer, const torch::Tensor& h, const SceneGroups& groups) {
+  check_width("SceneMLP", "x", h, weight[layer].size(3));
+  TORCH_CHECK_VALUE(groups.scenes() == scenes, "SceneMLP: groups must be of ", scenes, " scenes, got ",
+                    groups.scenes());
+  torch::Tensor out;
+  if (options.norm() == "layer") {
+    const auto z = linear(layer, h, bias[layer], groups);
+    const auto normal = torch::layer_norm(z, {z.size(2)});
+    std::vector<torch::Tensor> pieces;
+    for (int64_t s = 0; s < scenes; ++s) {
+      pieces.push_back(normal.narrow(0, groups.offsets[s], groups.rows(s)) * scale[layer][s] + shift[layer][s]);
+    }
+    out = activate(options.activation(), torch::cat(pieces, 0));
+  } else {
+    const auto z = linear(layer, h, {}, groups);  // [B, E, O]
+    SceneNorm norm;
+    if (options.norm() == "batch") {
+      norm = {scale[layer].view({scenes, -1}), shift[layer].view({scenes, -1}), running_mean[layer].view({scenes, -1}),
+              running_var[layer].view({scenes, -1})};
+    }
+    out =
+        norm_activation(z.flatten(1), bias[layer].view({scenes, -1}), norm, options.activation(), is_training(), groups)
+            .view(z.sizes());
+  }
+  return options.dropout() > 0 ? torch::dropout(out, options.dropout(), is_training()) : out;
+}
+
+torch::Tensor SceneMLPImpl::finish(const torch::Tensor& h, const SceneGroups& groups) {
+  return linear(layers(), h, bias.back(), groups);
+}
+
+torch::Tensor SceneMLPImpl::forward(const torch::Tensor& x, const SceneGroups& groups) {
+  check_width("SceneMLP", "x", x, input_size);
+  auto h = x;
+  for (int64_t layer = 0; layer < layers(); ++layer) h = hidden(layer, h, groups);
+  return options.output() > 0 ? finish(h, groups) : h;
+}
+
+}  // namespace polyscene::nn
