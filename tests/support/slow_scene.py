@@ -74,7 +74,8 @@ def layer(
     norm: str = "batch",
 ) -> np.ndarray:
     """One layer of `SceneMLP`: x [B, I] or [B, E, I] to [B, E, O]; an output layer has no norm and no activation."""
-    weight, bias = state[f"{name}_weight"], state[f"{name}_bias"]
+    weight = state[f"{name}_weight"]
+    bias = state.get(f"{name}_bias", np.zeros(weight.shape[:3]))
     z = np.zeros((len(x), *weight.shape[1:3]))
     for b in range(len(x)):
         s = int(scene[b]) if len(weight) > 1 else 0
@@ -107,7 +108,6 @@ def gate(state: slow.State, name: str, x: np.ndarray, scene: np.ndarray, trainin
     weight = state[f"{name}.weight"]
     z = np.array([weight[int(scene[b]) if len(weight) > 1 else 0, 0] @ x[b] for b in range(len(x))])
     if f"{name}.scale" in state:
-        z = z + state[f"{name}.bias"][scene if len(weight) > 1 else np.zeros_like(scene)]
         stats = {
             f"{name}_{part}": state[f"{name}.{part}"] for part in ("scale", "shift", "running_mean", "running_var")
         }

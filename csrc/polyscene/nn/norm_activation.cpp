@@ -160,13 +160,12 @@ POLYSCENE_NORM_KERNELS(double)
 
 // Mean and 1 / std of the rows that each scene has normalised with, [S, C]; moves the running statistics.
 template <typename T>
-std::pair<Tensor, Tensor> statistics(const Tensor& z, const Tensor& bias, const SceneNorm& norm, bool training,
+std::pair<Tensor, Tensor> statistics(const Tensor& z, const SceneNorm& norm, bool training,
                                      const std::vector<int64_t>& offsets) {
   const auto scenes = static_cast<int64_t>(offsets.size()) - 1, columns = z.size(1);
-  // z has no bias yet: what is compared with it has none either.
-  auto mean = bias.defined() ? norm.running_mean - bias.detach() : norm.running_mean.clone();
-  auto inverse = (norm.running_var + norm.eps).rsqrt();
-  if (!training) return {mean.contiguous(), inverse.contiguous()};
+  auto mean = norm.running_mean.clone(torch::MemoryFormat::Contiguous);
+  auto inverse = (norm.running_var + norm.eps).rsqrt().contiguous();
+  if (!training) return {mean, inverse};
   const auto tasks = tasks_of(offsets);
   std::vector<T> sums(2 * columns * tasks.size(), 0);
   const auto* rows = z.const_data_ptr<T>();
@@ -175,7 +174,6 @@ std::pair<Tensor, Tensor> statistics(const Tensor& z, const Tensor& bias, const 
     moments_of(rows + task.begin * columns, rows + offsets[task.scene] * columns, mine, mine + columns,
                task.end - task.begin, columns);
   });
-  mean = mean.contiguous();
   std::vector<double> total(2 * columns);
   for (int64_t s = 0, t = 0; s < scenes; ++s) {
     const auto count = static_cast<double>(offsets[s + 1] - offsets[s]);
@@ -190,14 +188,12 @@ std::pair<Tensor, Tensor> statistics(const Tensor& z, const Tensor& bias, const 
     T* to_inverse = inverse.data_ptr<T>() + s * columns;
     T* running_mean = norm.running_mean.data_ptr<T>() + s * columns;
     T* running_var = norm.running_var.data_ptr<T>() + s * columns;
-    const T* added = bias.defined() ? bias.const_data_ptr<T>() + s * columns : nullptr;
     for (int64_t c = 0; c < columns; ++c) {
       const double centre = total[c] / count;
       const double var = std::max(0.0, total[columns + c] / count - centre * centre);
       to_mean[c] = static_cast<T>(origin[c] + centre);
       to_inverse[c] = static_cast<T>(1 / std::sqrt(var + norm.eps));
-      const double seen = to_mean[c] + (added ? added[c] : 0);
-      running_mean[c] += static_cast<T>(norm.momentum * (seen - running_mean[c]));
+      running_mean[c] += static_cast<T>(norm.momentum * (to_mean[c] - running_mean[c]));
       running_var[c] += static_cast<T>(norm.momentum * (var * count / (count - 1) - running_var[c]));
     }
   }
@@ -217,7 +213,7 @@ class NormActivation : public torch::autograd::Function<NormActivation> {
     AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "norm_activation", [&] {
       Tensor times, plus;
       if (scale.defined()) {
-        std::tie(mean, inverse) = statistics<scalar_t>(z, bias, *norm, training, offsets);
+        std::tie(mean, inverse) = statistics<scalar_t>(z, *norm, training, offsets);
         times = (scale * inverse).contiguous();
         plus = (shift - mean * times).contiguous();
       } else {
@@ -254,7 +250,7 @@ class NormActivation : public torch::autograd::Function<NormActivation> {
     const auto dy = grads[0].contiguous();
     const auto tasks = tasks_of(offsets);
     auto grad = torch::zeros({scenes, columns}, z.options()), moved = torch::zeros({scenes, columns}, z.options());
-    auto dz = torch::empty_like(z), db = Tensor();
+    auto dz = torch::empty_like(z);
     AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "norm_activation_backward", [&] {
       const auto *g = dy.const_data_ptr<scalar_t>(), *out = y.const_data_ptr<scalar_t>(),
                  *in = z.const_data_ptr<scalar_t>();
@@ -287,11 +283,10 @@ class NormActivation : public torch::autograd::Function<NormActivation> {
                     mean_grad.const_data_ptr<scalar_t>() + of, mean_moved.const_data_ptr<scalar_t>() + of,
                     dz.data_ptr<scalar_t>() + at, task.end - task.begin, columns);
       });
-      // A bias in front of statistics of the batch is taken off again: its gradient is 0.
-      if (ctx->saved_data["bias"].toBool()) db = times * grad * share.eq(0);
     });
-    if (!scale.defined()) return {dz, db, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
-    return {dz, db, moved, grad, Tensor(), Tensor(), Tensor(), Tensor()};
+    const auto none = Tensor();
+    if (scale.defined()) return {dz, none, moved, grad, none, none, none, none};
+    return {dz, ctx->saved_data["bias"].toBool() ? grad : none, none, none, none, none, none, none};
   }
 };
 
@@ -326,6 +321,7 @@ Tensor norm_activation(const Tensor& z, const Tensor& bias, const SceneNorm& nor
                        bool training, const SceneGroups& groups) {
   TORCH_CHECK_VALUE(z.dim() == 2 && z.size(0) == groups.rows(), "norm_activation: z must be [", groups.rows(),
                     ", C], got ", z.sizes());
+  TORCH_CHECK_VALUE(!bias.defined() || !norm.scale.defined(), "norm_activation: give a bias or a norm, not both");
   for (const auto& [name, tensor] : {std::pair{"bias", bias}, {"scale", norm.scale}}) {
     TORCH_CHECK_VALUE(
         !tensor.defined() || (tensor.dim() == 2 && tensor.size(0) == groups.scenes() && tensor.size(1) == z.size(1)),

@@ -19,7 +19,6 @@ void SceneGateImpl::reset() {
   const auto bound = 1 / std::sqrt(static_cast<double>(input_size));
   weight = register_parameter("weight", torch::empty({scenes, 1, choices, input_size}).uniform_(-bound, bound));
   if (!normed) return;
-  bias = register_parameter("bias", torch::empty({scenes, choices}).uniform_(-bound, bound));
   scale = register_parameter("scale", torch::ones({scenes, choices}));
   shift = register_parameter("shift", torch::zeros({scenes, choices}));
   running_mean = register_buffer("running_mean", torch::zeros({scenes, choices}));
@@ -30,7 +29,7 @@ torch::Tensor SceneGateImpl::forward(const torch::Tensor& x, const SceneGroups& 
   check_width("SceneGate", "x", x, input_size);
   auto z = scene_linear(x.unsqueeze(1), weight, {}, groups).flatten(1);  // [B, K]
   if (normed) {
-    z = norm_activation(z, bias, {scale, shift, running_mean, running_var}, "identity", is_training(), groups);
+    z = norm_activation(z, {}, {scale, shift, running_mean, running_var}, "identity", is_training(), groups);
   }
   return z.softmax(1);
 }

@@ -21,7 +21,6 @@ class SceneGateImpl : public torch::nn::Cloneable<SceneGateImpl> {
   int64_t scenes;
   bool normed;
   torch::Tensor weight;                     ///< W, [S, 1, K, I]
-  torch::Tensor bias;                       ///< b, [S, K]; with `normed`
   torch::Tensor scale, shift;               ///< [S, K]; with `normed`
   torch::Tensor running_mean, running_var;  ///< [S, K]; with `normed`
 };

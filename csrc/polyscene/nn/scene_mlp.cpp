@@ -27,7 +27,10 @@ void SceneMLPImpl::reset() {
     const auto name = layer < layers() ? "layer" + std::to_string(layer) : std::string("output");
     weight.push_back(
         register_parameter(name + "_weight", torch::empty({scenes, experts, next, width}).uniform_(-bound, bound)));
-    bias.push_back(register_parameter(name + "_bias", torch::empty({scenes, experts, next}).uniform_(-bound, bound)));
+    const bool normed = layer < layers() && options.norm() == "batch";
+    bias.push_back(
+        normed ? torch::Tensor()
+               : register_parameter(name + "_bias", torch::empty({scenes, experts, next}).uniform_(-bound, bound)));
     width = next;
     if (layer >= layers() || options.norm() == "none") continue;
     scale.push_back(register_parameter(name + "_scale", torch::ones({scenes, experts, next})));
@@ -71,9 +74,8 @@ torch::Tensor SceneMLPImpl::hidden(int64_t layer, const torch::Tensor& h, const 
       norm = {scale[layer].view({scenes, -1}), shift[layer].view({scenes, -1}), running_mean[layer].view({scenes, -1}),
               running_var[layer].view({scenes, -1})};
     }
-    out =
-        norm_activation(z.flatten(1), bias[layer].view({scenes, -1}), norm, options.activation(), is_training(), groups)
-            .view(z.sizes());
+    const auto added = bias[layer].defined() ? bias[layer].view({scenes, -1}) : torch::Tensor();
+    out = norm_activation(z.flatten(1), added, norm, options.activation(), is_training(), groups).view(z.sizes());
   }
   return options.dropout() > 0 ? torch::dropout(out, options.dropout(), is_training()) : out;
 }

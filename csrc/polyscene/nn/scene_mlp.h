@@ -11,7 +11,8 @@ namespace polyscene::nn {
 /// Multi-layer perceptrons side by side: one for each scene, on the rows of that scene alone, and within each scene E
 /// experts. One scene makes experts that all scenes share; one expert makes the tower of each scene.
 ///
-///   h <- dropout(act(norm_s(W_{s,e} h + b_{s,e})))   for each hidden width, then W h + b when there is an output
+///   h <- dropout(act(norm_s(W_{s,e} h + b_{s,e})))   for each hidden width, then W h + b when there is an output;
+///                                                    no b in front of batch norm, which would take it off again
 ///
 /// Rows come grouped by scene (`SceneGroups`), so that a scene's layer is one GEMM, and statistics of batch norm are of
 /// that scene alone (`norm_activation`). Layer norm is over the width of each expert. Parameters start as those of
@@ -36,8 +37,8 @@ class SceneMLPImpl : public torch::nn::Cloneable<SceneMLPImpl> {
   MLPOptions options;
   int64_t scenes;
   int64_t experts;
-  std::vector<torch::Tensor> weight, bias;               ///< [S, E, O, I], [S, E, O] of each layer, the output's last
-  std::vector<torch::Tensor> scale, shift;               ///< of the norm of each hidden layer, [S, E, O]
+  std::vector<torch::Tensor> weight, bias;  ///< [S, E, O, I], [S, E, O] (or undefined) of each layer, the output's last
+  std::vector<torch::Tensor> scale, shift;  ///< of the norm of each hidden layer, [S, E, O]
   std::vector<torch::Tensor> running_mean, running_var;  ///< of batch norm, [S, E, O]
 
  private:

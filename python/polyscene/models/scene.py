@@ -57,7 +57,7 @@ class MMoE(Model):
         tower: hidden widths of each tower.
         norm: normalisation before each activation: "none", "batch" or "layer".
         dropout: dropout after each activation.
-        reference: gates with a bias and batch norm in front of the softmax, as the public reference has them.
+        reference: gates with batch norm in front of the softmax, as the public reference has them.
 
     Example:
         >>> import polyscene as ps

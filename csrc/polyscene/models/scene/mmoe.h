@@ -19,7 +19,7 @@ struct MMoEOptions {
   TORCH_ARG(std::string, norm) = "batch";
   /// Dropout after each activation.
   TORCH_ARG(double, dropout) = 0;
-  /// Gates with a bias and batch norm in front of the softmax, as the public reference has them.
+  /// Gates with batch norm in front of the softmax, as the public reference has them.
   TORCH_ARG(bool, reference) = false;
 
  public:
@@ -31,7 +31,7 @@ struct MMoEOptions {
     visit("tower", self.tower(), "hidden widths of each tower");
     visit("norm", self.norm(), "normalisation before each activation: none, batch or layer");
     visit("dropout", self.dropout(), "dropout after each activation");
-    visit("reference", self.reference(), "gates with bias and batch norm, as the public reference has them");
+    visit("reference", self.reference(), "gates with batch norm, as the public reference has them");
   }
 };
 
@@ -39,8 +39,8 @@ struct MMoEOptions {
 ///
 ///   f_k = MLP_k(x),   z = sum_k softmax(W_s x)_k f_k,   logit = MLP_s(z)       s the row's scene
 ///
-/// Gates are linear without bias, as in the paper; the public reference puts a bias and batch norm in front of the
-/// softmax (`reference`). Each expert is drawn on its own: equal ones would stay equal. Shapes: x [B, E], K experts.
+/// Gates are linear without bias, as in the paper; the public reference puts batch norm in front of the softmax
+/// (`reference`). Each expert is drawn on its own: equal ones would stay equal. Shapes: x [B, E], K experts.
 class MMoEImpl : public SceneModel {
  public:
   /// Throws ValueError for options out of range.
