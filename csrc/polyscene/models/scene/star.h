@@ -13,7 +13,7 @@ struct STAROptions {
   /// Hidden widths of the auxiliary network.
   TORCH_ARG(std::vector<int64_t>, auxiliary) = {32};
   /// Normalisation before each activation of both networks: none or batch.
-  TORCH_ARG(std::string, norm) = "batch";
+  TORCH_ARG(std::string, norm) = "none";
   /// Dropout after each activation.
   TORCH_ARG(double, dropout) = 0;
   /// The public reference's form.

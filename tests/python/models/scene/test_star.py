@@ -54,7 +54,7 @@ def test_matches_loops(data: Any, interaction: str, form: dict[str, Any], traini
     x, _ = slow_scene.inputs(model, batch)
     main = star(state, x, scene, training)
     seen = x if form.get("reference") else np.concatenate([x, state["auxiliary_scene"][scene]], 1)
-    norm = form.get("norm", "batch")
+    norm = "batch" if form.get("reference") else form["norm"]
     aside = slow_scene.mlp(state, "auxiliary", seen, scene, training=training, norm=norm)[:, 0, 0]
     slow_scene.check_logits(model.train(training), batch, main + aside)
     if not training:
@@ -109,8 +109,9 @@ def test_any_number_of_scenes(form: dict[str, Any]) -> None:
 def test_scenes_keep_apart() -> None:
     parts = ["scene_scale", "scene_shift", "running_mean", "running_var", "auxiliary_scene", "output_scene_bias"]
     layers = [f"layer{k}_{x}" for k in (0, 1) for x in ("scene_weight", "scale", "shift", "running_mean")]
-    scene_checks.check_isolation("star", [*parts, *layers], dim=4, hidden=[8, 4])
+    scene_checks.check_isolation("star", [*parts, *layers], dim=4, hidden=[8, 4], norm="batch")
     scene_checks.check_one_row("star", dim=4)
+    scene_checks.check_one_row("star", dim=4, norm="batch")
 
 
 def test_wrong_options(data: Any) -> None:
