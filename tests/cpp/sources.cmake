@@ -16,6 +16,9 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/interest/scene_branch_test.cpp
   models/multi/specialist_test.cpp
   models/registry_test.cpp
+  models/scene/ple_test.cpp
+  models/scene/sar_net_test.cpp
+  models/scene/star_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
   models/single/popularity_test.cpp

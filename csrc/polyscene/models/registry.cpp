@@ -9,7 +9,10 @@
 #include "polyscene/models/interest/scene_branch.h"
 #include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/scene/mmoe.h"
+#include "polyscene/models/scene/ple.h"
+#include "polyscene/models/scene/sar_net.h"
 #include "polyscene/models/scene/shared_bottom.h"
+#include "polyscene/models/scene/star.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"
@@ -25,6 +28,9 @@ std::deque<Entry>& table() {
       entry<SceneBranchImpl, SceneBranchOptions>("scene_branch", "SceneBranch", {"ctr"}),
       entry<SharedBottomImpl, SharedBottomOptions>("shared_bottom", "SharedBottom", {"ctr"}),
       entry<MMoEImpl, MMoEOptions>("mmoe", "MMoE", {"ctr"}),
+      entry<PLEImpl, PLEOptions>("ple", "PLE", {"ctr"}),
+      entry<SARNetImpl, SARNetOptions>("sar_net", "SARNet", {"ctr"}),
+      entry<STARImpl, STAROptions>("star", "STAR", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),

@@ -6,8 +6,11 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/multi/specialist.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/mmoe.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/ple.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/sar_net.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/scene_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/shared_bottom.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/star.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/popularity.cpp

@@ -40,10 +40,13 @@ void run(const std::vector<Task>& tasks, Body&& body) {
   });
 }
 
+// GCC checks few pairs of pointers for overlap and leaves loops over more of them scalar: ivdep says there is none.
+
 // sum += x - origin and squares += (x - origin)^2, column by column: no cancellation where the mean is far from 0.
 template <typename T>
 POLYSCENE_INLINE void moments(const T* x, const T* origin, T* sum, T* squares, int64_t rows, int64_t columns) {
   for (int64_t b = 0; b < rows; ++b, x += columns) {
+#pragma GCC ivdep
     for (int64_t c = 0; c < columns; ++c) {
       const T d = x[c] - origin[c];
       sum[c] += d;
@@ -88,6 +91,7 @@ POLYSCENE_INLINE T slope(T y, Act act) {
 template <Act act, typename T>
 POLYSCENE_INLINE void forward_rows(const T* z, const T* scale, const T* shift, T* y, int64_t rows, int64_t columns) {
   for (int64_t b = 0; b < rows; ++b, z += columns, y += columns) {
+#pragma GCC ivdep
     for (int64_t c = 0; c < columns; ++c) y[c] = activated(z[c] * scale[c] + shift[c], act);
   }
 }
@@ -97,6 +101,7 @@ template <Act act, typename T>
 POLYSCENE_INLINE void backward_sums(const T* dy, const T* y, const T* z, const T* mean, const T* inverse, T* grad,
                                     T* moved, int64_t rows, int64_t columns) {
   for (int64_t b = 0; b < rows; ++b, dy += columns, y += columns, z += columns) {
+#pragma GCC ivdep
     for (int64_t c = 0; c < columns; ++c) {
       const T g = dy[c] * slope(y[c], act);
       grad[c] += g;
@@ -111,6 +116,7 @@ POLYSCENE_INLINE void backward_rows(const T* dy, const T* y, const T* z, const T
                                     const T* scale, const T* grad, const T* moved, T* dz, int64_t rows,
                                     int64_t columns) {
   for (int64_t b = 0; b < rows; ++b, dy += columns, y += columns, z += columns, dz += columns) {
+#pragma GCC ivdep
     for (int64_t c = 0; c < columns; ++c) {
       const T g = dy[c] * slope(y[c], act);
       dz[c] = scale[c] * (g - grad[c] - (z[c] - mean[c]) * inverse[c] * moved[c]);

@@ -11,11 +11,13 @@ from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
-from polyscene.models.scene import MMoE, SharedBottom
+from polyscene.models.scene import PLE, STAR, MMoE, SARNet, SharedBottom
 from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
     "MF",
+    "PLE",
+    "STAR",
     "AttentionTransfer",
     "InterestMigration",
     "Logistic",
@@ -24,6 +26,7 @@ __all__ = [
     "Option",
     "Phase",
     "Popularity",
+    "SARNet",
     "SceneBranch",
     "SharedBottom",
     "Specialist",
