@@ -11,11 +11,14 @@ from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
-from polyscene.models.scene import MMoE, SharedBottom
+from polyscene.models.scene import M2M, AdaptDHM, AdaSparse, MMoE, SharedBottom
 from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
+    "M2M",
     "MF",
+    "AdaSparse",
+    "AdaptDHM",
     "AttentionTransfer",
     "InterestMigration",
     "Logistic",
