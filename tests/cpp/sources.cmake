@@ -16,6 +16,9 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/interest/scene_branch_test.cpp
   models/multi/specialist_test.cpp
   models/registry_test.cpp
+  models/scene/ada_sparse_test.cpp
+  models/scene/adapt_dhm_test.cpp
+  models/scene/m2m_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
   models/single/popularity_test.cpp

@@ -3,7 +3,6 @@
 #include <torch/torch.h>
 
 #include "polyscene/core/options.h"
-#include "polyscene/nn/multi_head_attention.h"
 
 namespace polyscene::nn {
 
@@ -13,7 +12,7 @@ struct FieldAttentionOptions {
   TORCH_ARG(int64_t, heads) = 4;
   /// Width of the inner layer.
   TORCH_ARG(int64_t, feedforward) = 32;
-  /// Dropout of weights and sublayers.
+  /// Dropout of sublayers.
   TORCH_ARG(double, dropout) = 0;
 
  public:
@@ -21,7 +20,7 @@ struct FieldAttentionOptions {
   static void fields(Self& self, Visitor&& visit) {
     visit("heads", self.heads(), "heads; must divide the width");
     visit("feedforward", self.feedforward(), "width of the inner layer");
-    visit("dropout", self.dropout(), "dropout of weights and sublayers");
+    visit("dropout", self.dropout(), "dropout of sublayers");
   }
 };
 
@@ -41,7 +40,8 @@ class FieldAttentionImpl : public torch::nn::Cloneable<FieldAttentionImpl> {
   int64_t size;
   FieldAttentionOptions options;
   torch::nn::LayerNorm attention_norm = nullptr;
-  MultiHeadAttention attention = nullptr;
+  torch::nn::Linear projection = nullptr;  ///< of queries, keys and values, [3 D, D]
+  torch::nn::Linear output = nullptr;
   torch::nn::LayerNorm feedforward_norm = nullptr;
   torch::nn::Linear inner = nullptr;  ///< W_1
   torch::nn::Linear outer = nullptr;  ///< W_2

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "polyscene/core/errors.h"
-#include "polyscene/nn/norm_activation.h"
 #include "polyscene/nn/prune.h"
 
 namespace polyscene::models {
@@ -68,9 +67,8 @@ SceneModel::Answer AdaSparseImpl::body(const Rows& rows, bool explaining) {
   for (int64_t layer = 0; layer <= backbone->layers(); ++layer) {
     // P [t_s; h] = P_t t_s + P_h h: the first is one vector for each scene.
     const auto added = (steep * scene_vectors).mm(pruner_scene[layer].t());  // [S, N]
-    const auto s = nn::norm_activation(h.mm((steep * pruner_state[layer]).t()), added, {}, "sigmoid", is_training(),
-                                       rows.groups);  // [B, N]
-    const auto pruned = nn::prune(h, s, binary ? 1 : options.beta(), options.epsilon(), binary);
+    const auto pruned = nn::prune(h, h.mm((steep * pruner_state[layer]).t()), added, rows.groups,
+                                  binary ? 1 : options.beta(), options.epsilon(), binary);
     kept.push_back(pruned.kept);
     h = layer > 0 ? pruned.out : torch::cat({scene_vectors.index_select(0, rows.batch.scene), pruned.out}, 1);
     if (layer < backbone->layers()) h = backbone->hidden(layer, h, rows.all).flatten(1);

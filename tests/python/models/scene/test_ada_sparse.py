@@ -112,7 +112,7 @@ def test_sparsity_term_prunes_every_scene(data: Any) -> None:
         model = ps.models.AdaSparse(data.schema, sparsity=sparsity)
         start = model.eval().explain(data.train.batch(torch.arange(len(data.train))))["pruned"]
         assert not start.any()
-        ps.Trainer(lr=0.01, epochs=30, patience=0, batch_size=128, seed=1).fit(model, data)
+        ps.Trainer(lr=0.02, epochs=12, patience=0, batch_size=128, seed=1, threads=1).fit(model, data)
         batch = data.train.batch(torch.arange(len(data.train)))
         pruned = model.eval().explain(batch)["pruned"]
         rates[sparsity] = torch.stack([pruned[batch.scene == s].mean() for s in range(3)])

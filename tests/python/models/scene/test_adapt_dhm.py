@@ -91,7 +91,7 @@ def test_centres_move_in_training_alone(data: Any) -> None:
 
 def test_centres_survive_saving(data: Any, tmp_path: Path) -> None:
     model = ps.models.AdaptDHM(data.schema)
-    ps.Trainer(epochs=2, patience=0, batch_size=64).fit(model, data)
+    ps.Trainer(epochs=2, patience=0, batch_size=64, threads=1).fit(model, data)
     ps.save(model, tmp_path / "model.safetensors")
     again = ps.load(tmp_path / "model.safetensors").eval()
     assert torch.equal(again.state_dict()["centres"], model.state_dict()["centres"])
@@ -110,14 +110,14 @@ def test_clusters_stay_apart(data: Any) -> None:
         model = ps.models.AdaptDHM(data.schema, temperature=temperature, init_std=1.0)
         batch = data.train.batch(torch.arange(len(data.train)))
         model.train()
-        for _ in range(100):
+        for _ in range(30):
             model(batch)
         centres = model.eval().state_dict()["centres"]
         spread[temperature] = (centres @ centres.T).min().item()
         if temperature < 1:
             assert model.explain(batch)["cluster"].unique().numel() == 3
     assert spread[0.05] < 0.9
-    assert spread[1.0] > 0.999
+    assert spread[1.0] > 0.99
 
 
 def test_wrong_options(data: Any) -> None:

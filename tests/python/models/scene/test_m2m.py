@@ -19,14 +19,14 @@ def leaky(x: np.ndarray) -> np.ndarray:
 def block(state: slow.State, name: str, fields: np.ndarray, heads: int) -> np.ndarray:
     """One Transformer block over the fields of one row, [F, D]."""
     normal = slow.layer_norm(state, f"{name}.attention_norm", fields)
-    q, k, v = (slow.linear(state, f"{name}.attention.{part}_projection", normal) for part in ("query", "key", "value"))
+    q, k, v = np.split(slow.linear(state, f"{name}.projection", normal), 3, axis=1)
     width, merged = q.shape[1] // heads, np.zeros_like(q)
     for h in range(heads):
         part = slice(h * width, (h + 1) * width)
         for f in range(len(fields)):
             weights = slow.softmax([q[f, part] @ k[g, part] / width**0.5 for g in range(len(fields))])
             merged[f, part] = sum(weights[g] * v[g, part] for g in range(len(fields)))
-    h1 = fields + slow.linear(state, f"{name}.attention.output_projection", merged)
+    h1 = fields + slow.linear(state, f"{name}.output", merged)
     wide = slow.relu(slow.linear(state, f"{name}.inner", slow.layer_norm(state, f"{name}.feedforward_norm", h1)))
     return h1 + slow.linear(state, f"{name}.outer", wide)
 
