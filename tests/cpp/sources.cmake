@@ -19,6 +19,9 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/scene/ple_test.cpp
   models/scene/sar_net_test.cpp
   models/scene/star_test.cpp
+  models/scene/ada_sparse_test.cpp
+  models/scene/adapt_dhm_test.cpp
+  models/scene/m2m_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
   models/single/popularity_test.cpp

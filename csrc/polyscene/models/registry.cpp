@@ -8,6 +8,9 @@
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
 #include "polyscene/models/multi/specialist.h"
+#include "polyscene/models/scene/ada_sparse.h"
+#include "polyscene/models/scene/adapt_dhm.h"
+#include "polyscene/models/scene/m2m.h"
 #include "polyscene/models/scene/mmoe.h"
 #include "polyscene/models/scene/ple.h"
 #include "polyscene/models/scene/sar_net.h"
@@ -31,6 +34,9 @@ std::deque<Entry>& table() {
       entry<PLEImpl, PLEOptions>("ple", "PLE", {"ctr"}),
       entry<SARNetImpl, SARNetOptions>("sar_net", "SARNet", {"ctr"}),
       entry<STARImpl, STAROptions>("star", "STAR", {"ctr"}),
+      entry<M2MImpl, M2MOptions>("m2m", "M2M", {"ctr"}),
+      entry<AdaSparseImpl, AdaSparseOptions>("ada_sparse", "AdaSparse", {"ctr"}),
+      entry<AdaptDHMImpl, AdaptDHMOptions>("adapt_dhm", "AdaptDHM", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),

@@ -5,6 +5,9 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/interest/scene_branch.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi/specialist.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/ada_sparse.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/adapt_dhm.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/m2m.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/mmoe.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/ple.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/sar_net.cpp

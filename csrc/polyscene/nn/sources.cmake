@@ -4,11 +4,13 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/dense_attention_head.cpp
   ${CMAKE_CURRENT_LIST_DIR}/encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/feature_embedding.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/field_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest_points.cpp
   ${CMAKE_CURRENT_LIST_DIR}/lookup.cpp
   ${CMAKE_CURRENT_LIST_DIR}/losses.cpp
   ${CMAKE_CURRENT_LIST_DIR}/masks.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/meta_linear.cpp
   ${CMAKE_CURRENT_LIST_DIR}/mixture.cpp
   ${CMAKE_CURRENT_LIST_DIR}/mlp.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi_head_attention.cpp
@@ -16,6 +18,9 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/pair_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/plain.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_affine.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/prune.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/reorder.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/row_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_gate.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_groups.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_linear.cpp

@@ -12,12 +12,16 @@ from polyscene._model import Model
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
 from polyscene.models.scene import PLE, STAR, MMoE, SARNet, SharedBottom
+from polyscene.models.scene import M2M, AdaptDHM, AdaSparse, MMoE, SharedBottom
 from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
+    "M2M",
     "MF",
     "PLE",
     "STAR",
+    "AdaSparse",
+    "AdaptDHM",
     "AttentionTransfer",
     "InterestMigration",
     "Logistic",

@@ -1,0 +1,44 @@
+#include "polyscene/nn/field_attention.h"
+
+#include <utility>
+
+#include "polyscene/nn/checks.h"
+#include "polyscene/nn/norm_activation.h"
+#include "polyscene/nn/row_attention.h"
+
+namespace polyscene::nn {
+
+FieldAttentionImpl::FieldAttentionImpl(int64_t size_, FieldAttentionOptions options_)
+    : size(size_), options(std::move(options_)) {
+  check_positive("FieldAttention", "heads", options.heads());
+  check_positive("FieldAttention", "feedforward", options.feedforward());
+  check_dropout("FieldAttention", options.dropout());
+  TORCH_CHECK_VALUE(size % options.heads() == 0, "FieldAttention: heads must divide the width, got ", options.heads(),
+                    " heads and width ", size);
+  reset();
+}
+
+void FieldAttentionImpl::reset() {
+  const auto norm = torch::nn::LayerNormOptions({size});
+  attention_norm = register_module("attention_norm", torch::nn::LayerNorm(norm));
+  projection = register_module("projection", torch::nn::Linear(size, 3 * size));
+  output = register_module("output", torch::nn::Linear(size, size));
+  feedforward_norm = register_module("feedforward_norm", torch::nn::LayerNorm(norm));
+  inner = register_module("inner", torch::nn::Linear(size, options.feedforward()));
+  outer = register_module("outer", torch::nn::Linear(options.feedforward(), size));
+}
+
+torch::Tensor FieldAttentionImpl::forward(const torch::Tensor& h) {
+  check_sequence("FieldAttention", "h", h, size);
+  const auto drop = [&](const torch::Tensor& x) {
+    return options.dropout() > 0 ? torch::dropout(x, options.dropout(), is_training()) : x;
+  };
+  const auto qkv = projection->forward(attention_norm->forward(h));                  // [B, F, 3 D]
+  const auto seen = h + drop(output->forward(row_attention(qkv, options.heads())));  // [B, F, D]
+  const auto rows = feedforward_norm->forward(seen).flatten(0, 1);                   // [B F, D]
+  const auto wide = norm_activation(rows.mm(inner->weight.t()), inner->bias.unsqueeze(0), {}, "relu", is_training(),
+                                    SceneGroups::all(rows.size(0)));
+  return seen + drop(outer->forward(drop(wide)).view(h.sizes()));
+}
+
+}  // namespace polyscene::nn
