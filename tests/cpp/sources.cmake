@@ -16,6 +16,10 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/interest/scene_branch_test.cpp
   models/multi/specialist_test.cpp
   models/registry_test.cpp
+  models/scene/ep_net_test.cpp
+  models/scene/hamur_test.cpp
+  models/scene/m3oe_test.cpp
+  models/scene/pp_net_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
   models/single/popularity_test.cpp

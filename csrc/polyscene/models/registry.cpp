@@ -8,7 +8,11 @@
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
 #include "polyscene/models/multi/specialist.h"
+#include "polyscene/models/scene/ep_net.h"
+#include "polyscene/models/scene/hamur.h"
+#include "polyscene/models/scene/m3oe.h"
 #include "polyscene/models/scene/mmoe.h"
+#include "polyscene/models/scene/pp_net.h"
 #include "polyscene/models/scene/shared_bottom.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
@@ -25,6 +29,10 @@ std::deque<Entry>& table() {
       entry<SceneBranchImpl, SceneBranchOptions>("scene_branch", "SceneBranch", {"ctr"}),
       entry<SharedBottomImpl, SharedBottomOptions>("shared_bottom", "SharedBottom", {"ctr"}),
       entry<MMoEImpl, MMoEOptions>("mmoe", "MMoE", {"ctr"}),
+      entry<EPNetImpl, EPNetOptions>("ep_net", "EPNet", {"ctr"}),
+      entry<PPNetImpl, PPNetOptions>("pp_net", "PPNet", {"ctr"}),
+      entry<HAMURImpl, HAMUROptions>("hamur", "HAMUR", {"ctr"}),
+      entry<M3oEImpl, M3oEOptions>("m3oe", "M3oE", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),

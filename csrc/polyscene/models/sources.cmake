@@ -5,7 +5,11 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/interest/scene_branch.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi/specialist.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/ep_net.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/hamur.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/m3oe.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/mmoe.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/pp_net.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/scene_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/shared_bottom.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp

@@ -11,17 +11,21 @@ from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
-from polyscene.models.scene import MMoE, SharedBottom
+from polyscene.models.scene import HAMUR, EPNet, M3oE, MMoE, PPNet, SharedBottom
 from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
+    "HAMUR",
     "MF",
     "AttentionTransfer",
+    "EPNet",
     "InterestMigration",
     "Logistic",
+    "M3oE",
     "MMoE",
     "Model",
     "Option",
+    "PPNet",
     "Phase",
     "Popularity",
     "SceneBranch",
