@@ -8,6 +8,9 @@
 
 namespace polyscene::nn {
 
+/// 2 sigmoid(logit) h in one pass; shapes alike.
+torch::Tensor gated(const torch::Tensor& logit, const torch::Tensor& h);
+
 /// Gates around 1 that scale layers of another network by what is known in advance (Chang et al., KDD 2023):
 ///
 ///   delta_l = 2 sigmoid(W'_{s,l} relu(W_{s,l} [prior; sg(rest)] + b_{s,l}) + b'_{s,l})      in (0, 2), one for each l
@@ -21,8 +24,11 @@ class GateNUImpl : public torch::nn::Cloneable<GateNUImpl> {
   GateNUImpl(int64_t prior_size, int64_t rest_size, std::vector<int64_t> outputs, int64_t hidden = 0,
              int64_t scenes = 1);
   void reset() override;
-  /// delta_1 .. delta_L.
+  /// Logits of delta_1 .. delta_L, for `gated`; delta_l = 2 sigmoid of them.
   std::vector<torch::Tensor> forward(const torch::Tensor& prior, const torch::Tensor& rest, const SceneGroups& groups);
+  /// The same for shared gates whose prior is that of the row's scene, [S, P]: a bias of each scene in the first layer.
+  std::vector<torch::Tensor> of_scenes(const torch::Tensor& prior, const torch::Tensor& rest,
+                                       const SceneGroups& groups);
 
   int64_t prior_size;
   int64_t rest_size;
@@ -32,6 +38,9 @@ class GateNUImpl : public torch::nn::Cloneable<GateNUImpl> {
   torch::Tensor prior_weight, rest_weight;          ///< W by what it reads, [S, 1, H, P] and [S, 1, H, R]; H = sum H_l
   torch::Tensor bias;                               ///< b, [S, H]
   std::vector<torch::Tensor> out_weight, out_bias;  ///< W', [S, 1, O_l, H_l], and b', [S, 1, O_l]
+
+ private:
+  std::vector<torch::Tensor> finish(const torch::Tensor& h, const SceneGroups& groups);
 };
 TORCH_MODULE(GateNU);
 

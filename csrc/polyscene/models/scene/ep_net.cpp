@@ -14,10 +14,9 @@ EPNetImpl::EPNetImpl(std::shared_ptr<const data::Schema> schema, EPNetOptions op
 }
 
 SceneModel::Answer EPNetImpl::body(const Rows& rows, bool explaining) {
-  const auto prior = scene_prior.index_select(0, rows.batch.scene);  // [B, D]
-  const auto delta = gate->forward(prior, rows.x, rows.all)[0];      // [B, E]
-  Answer out{tower->forward(delta * rows.x, rows.all).flatten(), {}};
-  if (explaining) out.parts = {{"gate", delta}};
+  const auto logit = gate->of_scenes(scene_prior, rows.x, rows.groups)[0];  // [B, E]
+  Answer out{tower->forward(nn::gated(logit, rows.x), rows.all).flatten(), {}};
+  if (explaining) out.parts = {{"gate", 2 * logit.sigmoid()}};
   return out;
 }
 

@@ -46,14 +46,13 @@ PPNetImpl::PPNetImpl(std::shared_ptr<const data::Schema> schema, PPNetOptions op
 }
 
 SceneModel::Answer PPNetImpl::body(const Rows& rows, bool explaining) {
-  const auto delta = gates->forward(columns(rows.x, prior_), columns(rows.x.detach(), rest_), rows.groups);
+  const auto logits = gates->forward(columns(rows.x, prior_), columns(rows.x.detach(), rest_), rows.groups);
   auto h = rows.x;
   for (int64_t layer = 0; layer < towers->layers(); ++layer) {
-    const auto out = towers->hidden(layer, h, rows.groups);  // [B, 1, H]
-    h = out * delta[layer].unsqueeze(1);
+    h = nn::gated(logits[layer], towers->hidden(layer, h, rows.groups).flatten(1)).unsqueeze(1);  // [B, 1, H]
   }
   Answer out{towers->finish(h, rows.groups).flatten(), {}};
-  if (explaining) out.parts = {{"gates", torch::cat(delta, 1)}};
+  if (explaining) out.parts = {{"gates", 2 * torch::cat(logits, 1).sigmoid()}};
   return out;
 }
 
