@@ -22,6 +22,10 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/scene/ada_sparse_test.cpp
   models/scene/adapt_dhm_test.cpp
   models/scene/m2m_test.cpp
+  models/scene/ep_net_test.cpp
+  models/scene/hamur_test.cpp
+  models/scene/m3oe_test.cpp
+  models/scene/pp_net_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
   models/single/popularity_test.cpp

@@ -14,6 +14,11 @@
 #include "polyscene/models/scene/mmoe.h"
 #include "polyscene/models/scene/ple.h"
 #include "polyscene/models/scene/sar_net.h"
+#include "polyscene/models/scene/ep_net.h"
+#include "polyscene/models/scene/hamur.h"
+#include "polyscene/models/scene/m3oe.h"
+#include "polyscene/models/scene/mmoe.h"
+#include "polyscene/models/scene/pp_net.h"
 #include "polyscene/models/scene/shared_bottom.h"
 #include "polyscene/models/scene/star.h"
 #include "polyscene/models/single/logistic.h"
@@ -37,6 +42,10 @@ std::deque<Entry>& table() {
       entry<M2MImpl, M2MOptions>("m2m", "M2M", {"ctr"}),
       entry<AdaSparseImpl, AdaSparseOptions>("ada_sparse", "AdaSparse", {"ctr"}),
       entry<AdaptDHMImpl, AdaptDHMOptions>("adapt_dhm", "AdaptDHM", {"ctr"}),
+      entry<EPNetImpl, EPNetOptions>("ep_net", "EPNet", {"ctr"}),
+      entry<PPNetImpl, PPNetOptions>("pp_net", "PPNet", {"ctr"}),
+      entry<HAMURImpl, HAMUROptions>("hamur", "HAMUR", {"ctr"}),
+      entry<M3oEImpl, M3oEOptions>("m3oe", "M3oE", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),

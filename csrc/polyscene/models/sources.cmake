@@ -11,6 +11,11 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene/mmoe.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/ple.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/sar_net.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/ep_net.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/hamur.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/m3oe.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/mmoe.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/pp_net.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/scene_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/shared_bottom.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/star.cpp

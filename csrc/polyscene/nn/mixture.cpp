@@ -24,16 +24,26 @@ POLYSCENE_INLINE void mix(const T* w, const T* v, T* out, int64_t rows, int64_t 
   }
 }
 
+// Sixteen sums side by side: compilers may not reorder one sum to use wide registers.
+template <typename T>
+POLYSCENE_INLINE T dot(const T* x, const T* y, int64_t width) {
+  T lanes[16] = {}, sum = 0;
+  int64_t h = 0;
+  for (; h + 16 <= width; h += 16) {
+    for (int64_t lane = 0; lane < 16; ++lane) lanes[lane] += x[h + lane] * y[h + lane];
+  }
+  for (; h < width; ++h) sum += x[h] * y[h];
+  for (int64_t lane = 0; lane < 16; ++lane) sum += lanes[lane];
+  return sum;
+}
+
 template <typename T>
 POLYSCENE_INLINE void unmix(const T* g, const T* w, const T* v, T* dw, T* dv, int64_t rows, int64_t experts,
                             int64_t width) {
   for (int64_t b = 0; b < rows; ++b, g += width) {
     for (int64_t e = 0; e < experts; ++e, ++w, ++dw, v += width, dv += width) {
-      T sum = 0;
       for (int64_t h = 0; h < width; ++h) dv[h] = *w * g[h];
-#pragma GCC ivdep
-      for (int64_t h = 0; h < width; ++h) sum += v[h] * g[h];
-      *dw = sum;
+      *dw = dot(v, g, width);
     }
   }
 }

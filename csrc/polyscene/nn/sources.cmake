@@ -5,7 +5,9 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/feature_embedding.cpp
   ${CMAKE_CURRENT_LIST_DIR}/field_attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/gate_nu.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gating.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/hyper_adapter.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest_points.cpp
   ${CMAKE_CURRENT_LIST_DIR}/lookup.cpp
   ${CMAKE_CURRENT_LIST_DIR}/losses.cpp

@@ -17,17 +17,25 @@ from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
     "M2M",
+from polyscene.models.scene import HAMUR, EPNet, M3oE, MMoE, PPNet, SharedBottom
+from polyscene.models.single import MF, Logistic, Popularity
+
+__all__ = [
+    "HAMUR",
     "MF",
     "PLE",
     "STAR",
     "AdaSparse",
     "AdaptDHM",
     "AttentionTransfer",
+    "EPNet",
     "InterestMigration",
     "Logistic",
+    "M3oE",
     "MMoE",
     "Model",
     "Option",
+    "PPNet",
     "Phase",
     "Popularity",
     "SARNet",
