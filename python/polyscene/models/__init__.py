@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
 from polyscene.models.scene import MMoE, SharedBottom
@@ -17,6 +18,10 @@ from polyscene.models.single import MF, Logistic, Popularity
 __all__ = [
     "MF",
     "AttentionTransfer",
+    "AutoInt",
+    "DCNv2",
+    "DeepFM",
+    "FactorizationMachine",
     "InterestMigration",
     "Logistic",
     "MMoE",
@@ -27,6 +32,8 @@ __all__ = [
     "SceneBranch",
     "SharedBottom",
     "Specialist",
+    "WideDeep",
+    "XDeepFM",
     "create",
     "list",
     "options",
