@@ -11,7 +11,7 @@ TEST_CASE("scene_linear: each row meets the matrix of its scene and expert") {
   weight[0][0][0] = torch::tensor({1.0, 10.0}, torch::kFloat64);
   weight[1].fill_(NAN);  // no rows: not read
   weight[2][0][0] = torch::tensor({-1.0, 0.5}, torch::kFloat64);
-  const auto bias = torch::tensor({100.0, NAN, 7.0}, torch::kFloat64).view({3, 1, 1});
+  const auto bias = torch::tensor({100.0, static_cast<double>(NAN), 7.0}, torch::kFloat64).view({3, 1, 1});
   const auto out = scene_linear(x, weight, bias, groups);
   CHECK_THAT(out.flatten(), IsNear(torch::tensor({121.0, 143.0, 5.0}, torch::kFloat64), 1e-12));
 }
