@@ -26,9 +26,15 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/scene/hamur_test.cpp
   models/scene/m3oe_test.cpp
   models/scene/pp_net_test.cpp
+  models/single/autoint_test.cpp
+  models/single/dcn_v2_test.cpp
+  models/single/deep_fm_test.cpp
+  models/single/factorization_machine_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
   models/single/popularity_test.cpp
+  models/single/wide_deep_test.cpp
+  models/single/xdeepfm_test.cpp
   nn/attention_test.cpp
   nn/conv_encoder_test.cpp
   nn/dense_attention_head_test.cpp
@@ -39,9 +45,15 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/lookup_test.cpp
   nn/losses_test.cpp
   nn/masks_test.cpp
+  nn/mixture_test.cpp
   nn/mlp_test.cpp
   nn/multi_head_attention_test.cpp
+  nn/norm_activation_test.cpp
   nn/pair_attention_test.cpp
+  nn/scene_gate_test.cpp
+  nn/scene_groups_test.cpp
+  nn/scene_linear_test.cpp
+  nn/scene_mlp_test.cpp
   nn/temporal_attention_test.cpp
   nn/transformer_encoder_test.cpp
   train/optimizer_test.cpp

@@ -21,9 +21,15 @@
 #include "polyscene/models/scene/pp_net.h"
 #include "polyscene/models/scene/shared_bottom.h"
 #include "polyscene/models/scene/star.h"
+#include "polyscene/models/single/autoint.h"
+#include "polyscene/models/single/dcn_v2.h"
+#include "polyscene/models/single/deep_fm.h"
+#include "polyscene/models/single/factorization_machine.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"
+#include "polyscene/models/single/wide_deep.h"
+#include "polyscene/models/single/xdeepfm.h"
 
 namespace polyscene::models {
 namespace {
@@ -49,6 +55,13 @@ std::deque<Entry>& table() {
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
+      entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
+                                                                   {"ctr"}),
+      entry<WideDeepImpl, WideDeepOptions>("wide_deep", "WideDeep", {"ctr"}),
+      entry<DeepFMImpl, DeepFMOptions>("deep_fm", "DeepFM", {"ctr"}),
+      entry<DCNv2Impl, DCNv2Options>("dcn_v2", "DCNv2", {"ctr"}),
+      entry<XDeepFMImpl, XDeepFMOptions>("xdeepfm", "XDeepFM", {"ctr"}),
+      entry<AutoIntImpl, AutoIntOptions>("autoint", "AutoInt", {"ctr"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };
   return entries;

@@ -19,7 +19,14 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene/scene_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/shared_bottom.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/star.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/autoint.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/dcn_v2.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/deep_fm.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/factorization_machine.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/field_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/popularity.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/wide_deep.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/xdeepfm.cpp
 )

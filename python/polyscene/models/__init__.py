@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
 from polyscene.models.scene import PLE, STAR, MMoE, SARNet, SharedBottom
@@ -29,6 +30,10 @@ __all__ = [
     "AdaptDHM",
     "AttentionTransfer",
     "EPNet",
+    "AutoInt",
+    "DCNv2",
+    "DeepFM",
+    "FactorizationMachine",
     "InterestMigration",
     "Logistic",
     "M3oE",
@@ -42,6 +47,8 @@ __all__ = [
     "SceneBranch",
     "SharedBottom",
     "Specialist",
+    "WideDeep",
+    "XDeepFM",
     "create",
     "list",
     "options",
