@@ -16,16 +16,16 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/interest/scene_branch_test.cpp
   models/multi/specialist_test.cpp
   models/registry_test.cpp
-  models/scene/ple_test.cpp
-  models/scene/sar_net_test.cpp
-  models/scene/star_test.cpp
   models/scene/ada_sparse_test.cpp
   models/scene/adapt_dhm_test.cpp
-  models/scene/m2m_test.cpp
   models/scene/ep_net_test.cpp
   models/scene/hamur_test.cpp
+  models/scene/m2m_test.cpp
   models/scene/m3oe_test.cpp
+  models/scene/ple_test.cpp
   models/scene/pp_net_test.cpp
+  models/scene/sar_net_test.cpp
+  models/scene/star_test.cpp
   models/single/autoint_test.cpp
   models/single/dcn_v2_test.cpp
   models/single/deep_fm_test.cpp

@@ -7,15 +7,14 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/ada_sparse.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/adapt_dhm.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/scene/m2m.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/scene/mmoe.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/scene/ple.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/scene/sar_net.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/ep_net.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/hamur.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/m2m.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/m3oe.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/mmoe.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/ple.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/pp_net.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene/sar_net.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/scene_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/shared_bottom.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/star.cpp

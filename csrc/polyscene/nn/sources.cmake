@@ -19,10 +19,10 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/norm_activation.cpp
   ${CMAKE_CURRENT_LIST_DIR}/pair_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/plain.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/scene_affine.cpp
   ${CMAKE_CURRENT_LIST_DIR}/prune.cpp
   ${CMAKE_CURRENT_LIST_DIR}/reorder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/row_attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene_affine.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_gate.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_groups.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_linear.cpp

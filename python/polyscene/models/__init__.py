@@ -12,27 +12,23 @@ from polyscene._model import Model
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
-from polyscene.models.scene import PLE, STAR, MMoE, SARNet, SharedBottom
-from polyscene.models.scene import M2M, AdaptDHM, AdaSparse, MMoE, SharedBottom
-from polyscene.models.single import MF, Logistic, Popularity
-
-__all__ = [
-    "M2M",
-from polyscene.models.scene import HAMUR, EPNet, M3oE, MMoE, PPNet, SharedBottom
+from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
+from polyscene.models.scene_adaptive import HAMUR, M2M, AdaptDHM, AdaSparse, EPNet, PPNet
 from polyscene.models.single import MF, Logistic, Popularity
 
 __all__ = [
     "HAMUR",
+    "M2M",
     "MF",
     "PLE",
     "STAR",
     "AdaSparse",
     "AdaptDHM",
     "AttentionTransfer",
-    "EPNet",
     "AutoInt",
     "DCNv2",
     "DeepFM",
+    "EPNet",
     "FactorizationMachine",
     "InterestMigration",
     "Logistic",
