@@ -63,9 +63,12 @@ class _Form(nn.Module):
                 end += 0 if column.shares else rows
         self.item_slots = [f for f, field in enumerate(schema.categorical) if field.side == "item"]
         self.item_slots += [self.fields + i for i in range(len(self.lists))]
+<<<<<<< HEAD
         self.pairs = (
             [schema.field(schema.user), schema.field(schema.item)] if model.options.get("pairs") == "ids" else []
         )
+=======
+>>>>>>> 7f5da045446077319d97633a204201804b6d299d
         self.candidate_slots = [f for f, field in enumerate(schema.categorical) if field.side != "user"]
         self.candidate_slots += [self.fields + i for i in range(len(self.lists))]
         self.options = model.options
@@ -253,8 +256,7 @@ class InterestMigrationForm(_Form):
         out = out + self.predict(torch.cat([z, own, numeric.to(slots.dtype)], 1))
         if self.options["profile"]:
             biases = self.slots("bias", categorical, lists).sum((1, 2))
-            factors = self.slots("factors", categorical, lists)
-            out = out + biases + _machine(factors[:, self.pairs] if self.pairs else factors)
+            out = out + biases + _machine(self.slots("factors", categorical, lists))
         return out
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:

@@ -44,7 +44,6 @@ class InterestMigration(_InterestModel):
         transition_weight: weight of the loss of the next interest.
         profile: whether biases and a factorisation machine over the fields are added.
         factors: width of the factorisation machine.
-        pairs: whose products the factorisation machine has: "all" fields', or "ids" for those of user and item alone.
         embedding_l2: L2 on the rows looked up by the profile, per batch row.
         mlp: hidden widths of the predictor.
         dropout: dropout of the states and of the predictor.

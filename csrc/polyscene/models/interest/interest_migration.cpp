@@ -28,7 +28,6 @@ InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema>
                     "InterestMigration: dim, hidden, max_length, interests and factors must be positive");
   check_choice("attention", options.attention(), {"multi_head", "pair"});
   check_choice("transition", options.transition(), {"softmax", "bernoulli"});
-  check_choice("pairs", options.pairs(), {"all", "ids"});
   interests_ = s.num_interests() > 0 ? s.num_interests() : options.interests();
   const auto d = options.dim(), h = options.hidden(), k = interests_, scenes = s.num_scenes();
 
@@ -171,12 +170,7 @@ InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batc
   // The state plays the part of a user's factors, and is held as short as they are.
   out.penalty = slots.square().sum() + z.square().sum();
   if (options.profile()) {
-    const auto biases = bias->forward(batch);
-    auto factor = factors->forward(batch);
-    if (options.pairs() == "ids") {
-      const auto ids = torch::tensor({schema().user, schema().item}, torch::kInt64).to(factor.device());
-      factor = factor.index_select(1, ids);
-    }
+    const auto biases = bias->forward(batch), factor = factors->forward(batch);
     out.logits = out.logits + biases.sum({1, 2}) + interactions(factor);
     out.penalty = out.penalty + factor.square().sum() + 0.5 * biases.square().sum();
   }

@@ -24,7 +24,6 @@ struct InterestMigrationOptions {
   TORCH_ARG(double, transition_weight) = 0.1;
   TORCH_ARG(bool, profile) = true;
   TORCH_ARG(int64_t, factors) = 16;
-  TORCH_ARG(std::string, pairs) = "all";
   TORCH_ARG(double, embedding_l2) = 1e-2;
   TORCH_ARG(std::vector<int64_t>, mlp) = {32};
   TORCH_ARG(double, dropout) = 0.1;
@@ -45,7 +44,6 @@ struct InterestMigrationOptions {
     visit("transition_weight", self.transition_weight(), "weight of the loss of the next interest");
     visit("profile", self.profile(), "whether biases and a factorisation machine over the fields are added");
     visit("factors", self.factors(), "width of the factorisation machine");
-    visit("pairs", self.pairs(), "whose products the factorisation machine has: all fields', or ids: user and item");
     visit("embedding_l2", self.embedding_l2(), "L2 on the rows looked up by the profile, per batch row");
     visit("mlp", self.mlp(), "hidden widths of the predictor");
     visit("dropout", self.dropout(), "dropout of the states and of the predictor");
@@ -61,7 +59,7 @@ struct InterestMigrationOptions {
 ///   logit = z . sum_{f of the item} e_f + MLP([z; e]) + profile,   z = W_z [c_t; h_t] + p W_m
 ///
 /// A [S, S, K, K] is the part of the transition that is special to each ordered pair of scenes; profile are biases and
-/// a second-order factorisation machine over all fields, or over user and item alone (matrix factorisation). Masks are causal and padding. Auxiliary losses: the interests
+/// a second-order factorisation machine over all fields. Masks are causal and padding. Auxiliary losses: the interests
 /// of the last event for y_t, the row's own interests for p; the row's interests are a target and never an input.
 ///
 /// Shapes: B batch, T events, D embedding, H hidden, K interests, S scenes.

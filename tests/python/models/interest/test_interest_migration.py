@@ -27,7 +27,6 @@ VARIANTS = {
     "cnn": {"encoder": "cnn"},
     "transformer": {"encoder": "transformer"},
     "pair": {"attention": "pair"},
-    "ids": {"pairs": "ids"},
     "bernoulli": {"transition": "bernoulli"},
     "bare": {"profile": False, "mlp": []},
 }
@@ -93,8 +92,6 @@ def slow_row(model: ps.Model, batch: Any, b: int) -> Row:
     if o["profile"]:
         biases = slow.slots_of(state["bias.weight"], schema, batch, b)
         factors = slow.slots_of(state["factors.weight"], schema, batch, b)
-        if o["pairs"] == "ids":
-            factors = factors[[schema.field(schema.user), schema.field(schema.item)]]
         logit += biases.sum() + sum(factors[f] @ factors[g] for f in range(len(factors)) for g in range(f))
         penalty += (factors**2).sum() + 0.5 * (biases**2).sum()
     return Row(float(logit), penalty, interest, transition, weights)
