@@ -63,12 +63,6 @@ class _Form(nn.Module):
                 end += 0 if column.shares else rows
         self.item_slots = [f for f, field in enumerate(schema.categorical) if field.side == "item"]
         self.item_slots += [self.fields + i for i in range(len(self.lists))]
-<<<<<<< HEAD
-        self.pairs = (
-            [schema.field(schema.user), schema.field(schema.item)] if model.options.get("pairs") == "ids" else []
-        )
-=======
->>>>>>> 7f5da045446077319d97633a204201804b6d299d
         self.candidate_slots = [f for f, field in enumerate(schema.categorical) if field.side != "user"]
         self.candidate_slots += [self.fields + i for i in range(len(self.lists))]
         self.options = model.options
