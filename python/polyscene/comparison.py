@@ -14,7 +14,7 @@ import numpy as np
 
 from polyscene import _statistics as stats
 from polyscene._differences import ComparisonRow, over_rows, over_seeds, unit_of
-from polyscene.results import LOWER_IS_BETTER, Result, metric_title
+from polyscene.results import LOWER_IS_BETTER, Result, metric_title, needs_pandas
 
 if TYPE_CHECKING:
     import pandas
@@ -53,8 +53,7 @@ class Comparison:
 
     def frame(self) -> pandas.DataFrame:
         """A pandas frame with one line a row."""
-        import pandas
-
+        pandas = needs_pandas("Comparison.frame")
         return pandas.DataFrame([asdict(row) for row in self.rows])
 
     def _caption(self) -> str:

@@ -13,7 +13,7 @@ import torch
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.data._errors import listed
-from polyscene.results import Predictions, Result
+from polyscene.results import Predictions, Result, needs_pandas
 
 Table = _C.data.Table
 
@@ -160,8 +160,7 @@ class Recommendations:
 
     def frame(self) -> Any:
         """A pandas frame with a row a recommendation: user, rank, item, scene, score."""
-        import pandas
-
+        pandas = needs_pandas("Recommendations.frame")
         u, r = np.nonzero(np.isfinite(self.scores))
         users = np.asarray(self.users, dtype=object)
         columns = {"user": users[u], "rank": r + 1, "item": self.items[u, r], "scene": self.scenes[u, r]}
@@ -251,7 +250,10 @@ def _profile(model: Model, rows: _Rows, user: torch.Tensor, given: Mapping[str, 
     sides = {field.name: field.side for field in schema.categorical}
     tensors = model._impl.history.tensors() if model._impl.history is not None else {}
     if "user_fields" not in tensors:
-        raise ValueError(f"recommend: {model.name} was not trained yet, it knows no users")
+        raise ValueError(
+            f"recommend: {model.name} was not trained yet, it knows no users; fit it, or call "
+            "prepare(data.train) before a training loop of your own"
+        )
     out = tensors["user_fields"][user].clone()
     known = [each for each, side in sides.items() if side == "user"]
     for name, values in given.items():
@@ -292,6 +294,11 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
         if (text := _text(event["user"])) in place:
             mine[place[text]].append(event)
     flat = [event for each in mine for event in each]
+    strangers = [event["item"] for event in flat if not rows.of(schema.item, event["item"])]
+    if strangers:
+        warnings.warn(
+            f"recommend: nothing is known of item {strangers[0]!r} in the events; it counts as unknown", stacklevel=4
+        )
     for number, event in enumerate(events, 1):
         _check_event(schema, number, event)
     offsets = torch.tensor([0, *np.cumsum([len(each) for each in mine])], dtype=torch.int64)

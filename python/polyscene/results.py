@@ -47,6 +47,15 @@ _TITLES = {
 _MAIN = {"ctr": "auc", "ranking": "ndcg@10", "sequence": "ndcg@10", "rating": "rmse", "text": "f1", "image": "f1"}
 
 
+def needs_pandas(what: str) -> Any:
+    """pandas, or a message that says how to get it."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(f"{what} needs pandas: pip install pandas") from error
+    return pandas
+
+
 def metric_title(name: str) -> str:
     """The name of a metric as a person writes it: ``log_loss`` is "Log loss", ``ndcg@10`` is "NDCG@10"."""
     base, at, k = name.partition("@")
@@ -290,8 +299,7 @@ class Result:
 
     def frame(self) -> pandas.DataFrame:
         """A pandas frame: one row a scene, then ``macro`` and ``overall``; columns metrics, then counts."""
-        import pandas
-
+        pandas = needs_pandas("Result.frame")
         rows: dict[str, dict[str, float]] = {s: {**v, **self.counts.get(s, {})} for s, v in self.scenes.items()}
         present = [c for c in COUNTS if any(c in v for v in self.counts.values())]
         totals = {c: sum(v.get(c, 0) for v in self.counts.values()) for c in present if c != "users"}

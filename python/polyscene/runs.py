@@ -182,7 +182,9 @@ def execute(
         check_unseen(data, measured)
     environment = facts(config, data)
     checkpoint = folder / "last.safetensors"
-    resume = resume and (checkpoint.exists() or (folder / "stages").is_dir())
+    if resume and not (checkpoint.exists() or (folder / "stages").is_dir()):
+        _log.warning("%s: nothing to resume, starting from the beginning", folder)
+        resume = False
     if resume:
         _check_resumable(folder, config, environment)
     write_json(folder / "config.json", config)

@@ -47,6 +47,9 @@ def save(model: Model, path: str | os.PathLike[str], metadata: dict[str, str] | 
 def load(path: str | os.PathLike[str]) -> Model:
     """Makes a saved model again, in evaluation mode.
 
+    Args:
+        path: a file that `save` wrote, or the folder of a run.
+
     Raises:
         ValueError: the file holds no model, is damaged, was written by a newer version, or its model is not registered
             (a model written in Python must be registered by the same name first).
@@ -60,6 +63,8 @@ def load(path: str | os.PathLike[str]) -> Model:
         >>> ps.load(path).name
         'logistic'
     """
+    if os.path.isfile(of_run := os.path.join(path, "model.safetensors")):
+        path = of_run
     return from_checkpoint(read(path), os.fspath(path))
 
 

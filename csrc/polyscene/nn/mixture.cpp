@@ -10,9 +10,9 @@ namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kGrain = 16384;  // floats a task
+constexpr int64_t kFloats = 16384;  // floats a task
 
-int64_t grain(int64_t floats_a_row) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, floats_a_row)); }
+int64_t grain(int64_t floats_a_row) { return std::max<int64_t>(1, kFloats / std::max<int64_t>(1, floats_a_row)); }
 
 template <typename T>
 POLYSCENE_INLINE void mix(const T* w, const T* v, T* out, int64_t rows, int64_t experts, int64_t width) {

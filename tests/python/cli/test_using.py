@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,20 @@ def test_recommend_after_events(cli: Any, own: Path, tmp_path: Path) -> None:
     done = cli("recommend", own, "003", "-k", "50", "--events", tmp_path / "events.json")
     assert done.code == 0
     assert first not in csv(done.out).to_pydict()["item"]
+
+
+def test_recommend_after_events_of_an_unknown_item(own: Path) -> None:
+    model = ps.load(own)  # the folder of a run will do
+    user = model.schema.categorical[model.schema.field(model.schema.user)].ids[0]
+    with pytest.warns(UserWarning, match="recommend: nothing is known of item 'nowhere' in the events"):
+        model.recommend([user], k=2, events=[{"user": user, "item": "nowhere"}])
+
+
+def test_frames_say_how_to_get_pandas(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for frame in (ps.load(own).recommend(["u1"], k=2).frame, ps.Result.load(own).frame):
+        with pytest.raises(ImportError, match=r"frame needs pandas: pip install pandas"):
+            frame()
 
 
 def test_recommend_to_a_stranger(cli: Any, own: Path) -> None:

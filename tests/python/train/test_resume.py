@@ -223,6 +223,11 @@ def test_full_disk(cli: Any, short: Path, copy: Path, tmp_path: Path) -> None:
     assert [row["epoch"] for row in commands.history(copy)] == [1, 2, 3]
 
 
+def test_nothing_to_resume_is_said(cli: Any, short: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert cli("run", short / "c.json", "--out", tmp_path / "new", "--resume").code == 0
+    assert f"{tmp_path / 'new'}: nothing to resume, starting from the beginning" in caplog.messages
+
+
 def test_full_disk_from_the_start(short: Path, tmp_path: Path) -> None:
     done = full_disk(tmp_path, 100, short / "c.json", "--out", "run")
     assert done.code == 1

@@ -9,20 +9,21 @@
 namespace polyscene::models {
 namespace {
 
-constexpr const char* kOwner = "AdaptDHM";
+constexpr const char* kAdaptDHM = "AdaptDHM";
 
 torch::Tensor unit(const torch::Tensor& rows) { return rows / rows.norm(2, 1, /*keepdim=*/true).clamp_min(1e-12); }
 
 }  // namespace
 
 AdaptDHMImpl::AdaptDHMImpl(std::shared_ptr<const data::Schema> schema, AdaptDHMOptions options_)
-    : SceneModel(std::move(schema), options_.common, kOwner), options(std::move(options_)) {
-  nn::check_positive(kOwner, "clusters", options.clusters());
-  nn::check_positive(kOwner, "steps", options.steps());
-  nn::check_dropout(kOwner, options.dropout());
-  TORCH_CHECK_VALUE(options.beta() >= 0 && options.beta() <= 1, kOwner, ": beta must lie in [0, 1], got ",
+    : SceneModel(std::move(schema), options_.common, kAdaptDHM), options(std::move(options_)) {
+  nn::check_positive(kAdaptDHM, "clusters", options.clusters());
+  nn::check_positive(kAdaptDHM, "steps", options.steps());
+  nn::check_dropout(kAdaptDHM, options.dropout());
+  TORCH_CHECK_VALUE(options.beta() >= 0 && options.beta() <= 1, kAdaptDHM, ": beta must lie in [0, 1], got ",
                     options.beta());
-  TORCH_CHECK_VALUE(options.temperature() > 0, kOwner, ": temperature must be positive, got ", options.temperature());
+  TORCH_CHECK_VALUE(options.temperature() > 0, kAdaptDHM, ": temperature must be positive, got ",
+                    options.temperature());
   const auto count = options.clusters();
   centres = register_buffer("centres", unit(torch::randn({count, input_size()})));
   auto widths = options.hidden();
@@ -30,7 +31,7 @@ AdaptDHMImpl::AdaptDHMImpl(std::shared_ptr<const data::Schema> schema, AdaptDHMO
   auto from = input_size();
   for (size_t layer = 0; layer < widths.size(); ++layer) {
     const auto to = widths[layer];
-    TORCH_CHECK_VALUE(to > 0, kOwner, ": hidden widths must be positive, got ", to_text(options.hidden()));
+    TORCH_CHECK_VALUE(to > 0, kAdaptDHM, ": hidden widths must be positive, got ", to_text(options.hidden()));
     const auto name = layer + 1 < widths.size() ? "layer" + std::to_string(layer) : std::string("output");
     const auto bound = std::sqrt(2.0) * std::sqrt(6.0 / static_cast<double>(from + to));  // Xavier, gain of relu
     shared_weight.push_back(

@@ -8,23 +8,23 @@
 namespace polyscene::models {
 namespace {
 
-constexpr const char* kOwner = "M2M";
+constexpr const char* kM2M = "M2M";
 
 }  // namespace
 
 M2MImpl::M2MImpl(std::shared_ptr<const data::Schema> schema, M2MOptions options_)
-    : SceneModel(std::move(schema), options_.common, kOwner), options(std::move(options_)) {
+    : SceneModel(std::move(schema), options_.common, kM2M), options(std::move(options_)) {
   for (const auto& [name, value] : {std::pair{"heads", options.heads()},
                                     {"feedforward", options.feedforward()},
                                     {"experts", options.experts()},
                                     {"width", options.width()},
                                     {"attention_layers", options.attention_layers()},
                                     {"tower_layers", options.tower_layers()}}) {
-    nn::check_positive(kOwner, name, value);
+    nn::check_positive(kM2M, name, value);
   }
-  TORCH_CHECK_VALUE(options.blocks() >= 0, kOwner, ": blocks must be 0 or more, got ", options.blocks());
-  TORCH_CHECK_VALUE(options.blocks() == 0 || common.dim() % options.heads() == 0, kOwner,
-                    ": heads must divide dim, got ", options.heads(), " heads and dim ", common.dim());
+  TORCH_CHECK_VALUE(options.blocks() >= 0, kM2M, ": blocks must be 0 or more, got ", options.blocks());
+  TORCH_CHECK_VALUE(options.blocks() == 0 || common.dim() % options.heads() == 0, kM2M, ": heads must divide dim, got ",
+                    options.heads(), " heads and dim ", common.dim());
   const auto width = options.width();
   blocks = register_module("blocks", torch::nn::ModuleList());
   for (int64_t block = 0; block < (slots() > 0 ? options.blocks() : 0); ++block) {
