@@ -73,7 +73,8 @@ void check(const models::Model& model, const RecommendRequest& request) {
   const auto& schema = model.schema();
   TORCH_CHECK_VALUE(schema.user >= 0 && schema.item >= 0, "recommend: the data must name a user and an item column");
   TORCH_CHECK_VALUE(model.history() && model.history()->item_count.defined(), "recommend: ", model.name(),
-                    " was not trained yet, it knows no items; fit it, or call prepare(data.train) before a training loop of your own");
+                    " was not trained yet, it knows no items; fit it, or call prepare(data.train) before a training "
+                    "loop of your own");
   TORCH_CHECK_VALUE(request.k > 0, "recommend: k must be positive, got ", request.k);
   TORCH_CHECK_INDEX(request.scene >= -1 && request.scene < schema.num_scenes(), "recommend: scene must be in [0, ",
                     schema.num_scenes(), ") or -1 for all, got ", request.scene);
