@@ -131,5 +131,6 @@ def test_extras_and_models_of_the_readme_are_those_of_the_package() -> None:
     assert set(re.findall(r"^\| `polyscene\[(\w+)\]`", text, re.MULTILINE)) == set(extras)
     models = text.partition("## Models")[2].partition("\n## ")[0]
     registry = (ROOT / "csrc" / "polyscene" / "models" / "registry.cpp").read_text()
-    named = set(re.findall(r"^\| `(\w+)` \|", models, re.MULTILINE))
+    cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", models, re.MULTILINE)
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     assert named == set(re.findall(r'entry<\w+, \w+>\(\s*"(\w+)"', registry))
