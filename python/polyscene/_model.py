@@ -35,6 +35,9 @@ def _shared(schema: Any, tensors: dict[str, torch.Tensor]) -> _Shared:
     return _Shared(_C.data.History.from_tensors(schema, tensors), schema)
 
 
+_busy: set[int] = set()  # models that a trainer or evaluator has just now
+
+
 class Model(Module):
     """A model of user interest: a ``torch.nn.Module`` whose input is a :class:`Batch`.
 
@@ -290,7 +293,12 @@ class Model(Module):
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[Any]:
-        """The C++ side while trainer or evaluator have it; then every part gets its own mode back."""
+        """The C++ side while trainer or evaluator have it; then every part gets its own mode back.
+
+        An evaluation in the midst of a training (from a callback) leaves the gradients to the training.
+        """
+        outermost = id(self) not in _busy
+        _busy.add(id(self))
         modes = [(module, module.training) for module in self.modules()]
         sparse = [(module, module._sparse_gradients) for module in self.modules() if isinstance(module, Model)]
         try:
@@ -298,8 +306,10 @@ class Model(Module):
         finally:
             for module, training in modes:
                 module.training = training
-            for module, on in sparse:
-                module.sparse_gradients(on)
+            if outermost:
+                _busy.discard(id(self))
+                for module, on in sparse:
+                    module.sparse_gradients(on)
 
     def _state(self) -> dict[str, Any]:
         state = super()._state()

@@ -302,3 +302,27 @@ def test_smaller_is_better(data: Any) -> None:
     history = trainer(epochs=12, lr=0.3, monitor="log_loss").fit(made(data), data)
     values = [row["valid"]["log_loss"] for row in history]
     assert [row["best"] for row in history] == [v == min(values[: i + 1]) for i, v in enumerate(values)]
+
+
+def test_evaluating_in_a_callback_changes_nothing_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ps.testing.tiny_data()
+    turned: list[bool] = []
+    plain = ps.Model.sparse_gradients
+    monkeypatch.setattr(ps.Model, "sparse_gradients", lambda self, on=True: (turned.append(on), plain(self, on))[1])
+    states, turns = [], []
+    for watched in (False, True):
+        ps.seed_everything(3)
+        model = ps.models.MF(data.schema, dim=4)
+
+        def after(row: Any, model: ps.Model = model, watched: bool = watched) -> None:
+            if watched:
+                ps.evaluate(model, data.valid, ["auc"])
+            turns.append(len(turned))
+
+        before = len(turned)
+        ps.Trainer(optimizer="lazy_adam", epochs=3, patience=0, batch_size=32, threads=1).fit(
+            model, data, callbacks=after
+        )
+        assert turns[-3:] == [before] * 3  # the trainer's choice stood until it was done
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][path], states[1][path]) for path in states[0])
