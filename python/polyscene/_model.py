@@ -297,19 +297,18 @@ class Model(Module):
 
         An evaluation in the midst of a training (from a callback) leaves the gradients to the training.
         """
-        outermost = id(self) not in _busy
-        _busy.add(id(self))
         modes = [(module, module.training) for module in self.modules()]
-        sparse = [(module, module._sparse_gradients) for module in self.modules() if isinstance(module, Model)]
+        fresh = [module for module in self.modules() if isinstance(module, Model) and id(module) not in _busy]
+        _busy.update(map(id, fresh))
+        sparse = [(module, module._sparse_gradients) for module in fresh]
         try:
             yield self._native()
         finally:
+            _busy.difference_update(map(id, fresh))
             for module, training in modes:
                 module.training = training
-            if outermost:
-                _busy.discard(id(self))
-                for module, on in sparse:
-                    module.sparse_gradients(on)
+            for module, on in sparse:
+                module.sparse_gradients(on)
 
     def _state(self) -> dict[str, Any]:
         state = super()._state()

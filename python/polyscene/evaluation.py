@@ -294,13 +294,14 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
         if (text := _text(event["user"])) in place:
             mine[place[text]].append(event)
     flat = [event for each in mine for event in each]
-    strangers = [event["item"] for event in flat if not rows.of(schema.item, event["item"])]
-    if strangers:
-        warnings.warn(
-            f"recommend: nothing is known of item {strangers[0]!r} in the events; it counts as unknown", stacklevel=4
-        )
     for number, event in enumerate(events, 1):
         _check_event(schema, number, event)
+    items = [rows.of(schema.item, event["item"]) for event in flat]
+    if 0 in items:
+        stranger = flat[items.index(0)]["item"]
+        warnings.warn(
+            f"recommend: nothing is known of item {stranger!r} in the events; it counts as unknown", stacklevel=4
+        )
     offsets = torch.tensor([0, *np.cumsum([len(each) for each in mine])], dtype=torch.int64)
     scene = torch.tensor(
         [schema.scene(e["scene"]) if e.get("scene") is not None else 0 for e in flat], dtype=torch.int64
@@ -312,7 +313,7 @@ def _events(schema: Any, rows: _Rows, users: list[str], events: Sequence[Mapping
         ragged = _C.data.Ragged(values, torch.tensor([0, *np.cumsum([len(some) for some in lists])], dtype=torch.int64))
     return _C.data.Events(
         offsets,
-        torch.tensor([rows.of(schema.item, e["item"]) for e in flat], dtype=torch.int32),
+        torch.tensor(items, dtype=torch.int32),
         scene,
         torch.tensor([float(e.get("label", 1.0)) for e in flat], dtype=torch.float32),
         torch.tensor([int(e.get("time", 2**62)) for e in flat], dtype=torch.int64),

@@ -32,7 +32,6 @@ QUICKSTART = """{
   "train": {"optimizer": "lazy_adam", "lr": 1e-2, "batch_size": 512, "epochs": 8, "patience": 2, "threads": 1}
 }"""
 
-
 _log = logging.getLogger("polyscene")
 
 

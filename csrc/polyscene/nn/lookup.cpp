@@ -9,6 +9,8 @@
 #include <cstring>
 #include <limits>
 
+#include "polyscene/nn/plain.h"
+
 namespace polyscene::nn {
 namespace {
 
@@ -190,14 +192,9 @@ class Lookup : public torch::autograd::Function<Lookup> {
   }
 };
 
+// The index must be as plain as the weight; `plain` wants one floating type of all it is given.
 bool takes_raw_loops(const Tensor& weight, const Tensor& index) {
-  if (torch::jit::tracer::isTracing() || at::isTensorSubclassLike(weight) || at::isTensorSubclassLike(index)) {
-    return false;
-  }
-  const auto type = weight.scalar_type();
-  return weight.device().is_cpu() && index.device().is_cpu() && weight.layout() == torch::kStrided &&
-         weight.is_contiguous() && (type == torch::kFloat32 || type == torch::kFloat64) &&
-         !weight._fw_grad(/*level=*/0).defined();
+  return plain({weight}) && weight.is_contiguous() && index.device().is_cpu() && !at::isTensorSubclassLike(index);
 }
 
 void check_index(const Tensor& index, const FieldRows& fields) {

@@ -32,7 +32,7 @@ Tensor permute(const Tensor& rows, const Tensor& order, const Tensor& back) {
 Tensor RowOrder::sort(const Tensor& rows) const { return permute(rows, order, back); }
 Tensor RowOrder::unsort(const Tensor& rows) const { return permute(rows, back, order); }
 
-RowOrder order_by(const Tensor& code, int64_t codes) {
+RowOrder order_by(const Tensor& code, int64_t codes, const char* what, const char* where) {
   TORCH_CHECK_VALUE(code.dim() == 1 && code.scalar_type() == torch::kInt64, "order_by: code must be int64 [B], got ",
                     code.scalar_type(), " ", code.sizes());
   const auto here = code.cpu().contiguous();
@@ -41,8 +41,7 @@ RowOrder order_by(const Tensor& code, int64_t codes) {
   RowOrder out{{std::vector<int64_t>(codes + 1, 0)}, torch::empty({rows}, torch::kInt64), {}};
   auto& offsets = out.groups.offsets;
   for (int64_t b = 0; b < rows; ++b) {
-    TORCH_CHECK_INDEX(of[b] >= 0 && of[b] < codes, "order_by: codes are 0..", codes - 1, ", got ", of[b], " in row ",
-                      b);
+    TORCH_CHECK_INDEX(of[b] >= 0 && of[b] < codes, what, " are 0..", codes - 1, ", got ", of[b], " in ", where, " ", b);
     ++offsets[of[b] + 1];
   }
   for (int64_t k = 0; k < codes; ++k) offsets[k + 1] += offsets[k];

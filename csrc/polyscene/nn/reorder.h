@@ -19,7 +19,9 @@ struct RowOrder {
 };
 
 /// Groups rows by a code of each, int64 [B], stably: what sends rows to parts that are chosen row by row, each of which
-/// then costs one GEMM. Throws IndexError for a code outside [0, codes).
-RowOrder order_by(const torch::Tensor& code, int64_t codes);
+/// then costs one GEMM. Throws IndexError for a code outside [0, codes); `what` and `where` are its words for
+/// codes and rows.
+RowOrder order_by(const torch::Tensor& code, int64_t codes, const char* what = "order_by: codes",
+                  const char* where = "row");
 
 }  // namespace polyscene::nn

@@ -73,14 +73,13 @@ def pieces(source: Any, owner: str, delimiter: str | None = None, *, part: str =
             raise ValueError(f"{owner}: wanted a source for each scene, got an empty dict")
         out = []
         for scene, each in source.items():
-            if (isinstance(each, (list, tuple)) and each and not isinstance(each[0], (str, PathLike))) or (
-                not isinstance(each, (str, PathLike, list, tuple)) and not hasattr(each, "__arrow_c_stream__")
-            ):
-                raise TypeError(
-                    f"{owner}: a dict maps scene names to files or frames, got {type(each).__name__} for {scene!r}; "
-                    "columns belong into a table: pyarrow.table(columns)"
-                )
-            for piece in pieces(each, owner, delimiter, part=part):
+            try:
+                mine = pieces(each, owner, delimiter, part=part)
+            except (FileNotFoundError, TypeError) as error:
+                raise type(error)(
+                    f"{error}; a dict maps scenes to sources (here {scene!r}), columns belong into a pyarrow.table"
+                ) from error
+            for piece in mine:
                 piece.scene = str(scene)
                 out.append(piece)
         return out

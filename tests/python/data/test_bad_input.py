@@ -143,9 +143,13 @@ ROLES = [
          data=pa.table({"user_id": [1], "label": [0], "tags": [[1, 2]]}), categorical=["tags"]),
     Case("a task", GOOD, ValueError,
          "read_table: task must be one of ctr, ranking, rating, sequence, got 'crt'; did you mean 'ctr'?", task="crt"),
-    Case("columns in a dict", None, TypeError,
-         "read_table: a dict maps scene names to files or frames, got list for 'user_id'; columns belong into a table: *",
+    Case("numbers of a column in a dict", None, TypeError,
+         "read_table: wanted a path, a list of paths, or a frame with __arrow_c_stream__ (Arrow, pandas >= 2.2, polars), got int; "
+         "a dict maps scenes to sources (here 'user_id'), columns belong into a pyarrow.table",
          data={"user_id": [1, 2], "label": [0, 1]}),
+    Case("ids of a column in a dict", None, FileNotFoundError,
+         "read_table: no file nobody-1; a dict maps scenes to sources (here 'user_id'), columns belong into a pyarrow.table",
+         data={"user_id": ["nobody-1", "nobody-2"], "label": [0, 1]}),
     Case("texts", GOOD, ValueError, "read_table: columns of text and images are not supported in this version", text=["scene"]),
 ]
 
