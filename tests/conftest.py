@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 
 import pytest
+import torch
 
 NO_SKIPS = os.environ.get("POLYSCENE_NO_SKIPS", "0") not in ("", "0")
 
@@ -29,3 +30,11 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _refuse_skip(report)
     return report
+
+
+@pytest.fixture(scope="module")
+def process_group() -> Generator[None]:
+    """A process group of this process alone, kept in memory and started once for all tests of a file."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()

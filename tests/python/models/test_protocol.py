@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import polyscene as ps
@@ -205,23 +204,18 @@ def test_sparse_gradients_with_sparse_adam(name: str, data: Any) -> None:
     assert not any(named[path].grad.is_sparse for path in tables)
 
 
+@pytest.mark.usefixtures("process_group")
 @trained_models
-def test_distributed_data_parallel(name: str, data: Any, tmp_path: Path) -> None:
-    distributed = torch.distributed
-    store = f"file://{tmp_path / 'store'}"
-    distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
-    try:
-        plain = scramble(make(name, data)).eval()
-        whole = nn.parallel.DistributedDataParallel(copy.deepcopy(plain), find_unused_parameters=True)
-        batch = draw(plain, data, 32)
-        nn.functional.binary_cross_entropy_with_logits(whole(batch), batch.label).backward()
-        nn.functional.binary_cross_entropy_with_logits(plain(batch), batch.label).backward()
-        for expected, got in zip(plain.parameters(), whole.module.parameters(), strict=True):
-            assert (expected.grad is None or not expected.grad.any()) == (got.grad is None or not got.grad.any())
-            if expected.grad is not None and got.grad is not None:
-                torch.testing.assert_close(got.grad, expected.grad)
-    finally:
-        distributed.destroy_process_group()
+def test_distributed_data_parallel(name: str, data: Any) -> None:
+    plain = scramble(make(name, data)).eval()
+    whole = nn.parallel.DistributedDataParallel(copy.deepcopy(plain), find_unused_parameters=True)
+    batch = draw(plain, data, 32)
+    nn.functional.binary_cross_entropy_with_logits(whole(batch), batch.label).backward()
+    nn.functional.binary_cross_entropy_with_logits(plain(batch), batch.label).backward()
+    for expected, got in zip(plain.parameters(), whole.module.parameters(), strict=True):
+        assert (expected.grad is None or not expected.grad.any()) == (got.grad is None or not got.grad.any())
+        if expected.grad is not None and got.grad is not None:
+            torch.testing.assert_close(got.grad, expected.grad)
 
 
 @trained_models

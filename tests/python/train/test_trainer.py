@@ -6,7 +6,7 @@ import _thread
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -235,15 +235,9 @@ def test_refuses_a_forked_process(data: Any) -> None:
         )
 
 
-@pytest.fixture
-def distributed(data: Any, tmp_path: Path) -> Iterator[nn.Module]:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    yield nn.parallel.DistributedDataParallel(made(data))
-    torch.distributed.destroy_process_group()
-
-
-def test_refuses_a_wrapped_model(data: Any, distributed: nn.Module) -> None:
-    for wrapped in (distributed, nn.DataParallel(made(data))):
+@pytest.mark.usefixtures("process_group")
+def test_refuses_a_wrapped_model(data: Any) -> None:
+    for wrapped in (nn.parallel.DistributedDataParallel(made(data)), nn.DataParallel(made(data))):
         with pytest.raises(ValueError, match="takes the model itself") as caught:
             trainer().fit(wrapped, data)  # type: ignore[arg-type]
         assert str(caught.value) == (
