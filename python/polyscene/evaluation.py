@@ -101,12 +101,13 @@ def evaluate(
     with model._running() as native:
         measured = _C.eval.evaluate(native, table, list(metrics or ()), threshold)
     values = predict_arrays(model, table, measured.pop("logits"))
-    positive = label.numpy() > 0.5
-    counts = {}
-    for scene, rows in measured["rows"].items():
-        counts[scene] = {"rows": rows}
-        if model.schema.task == "ctr":
-            counts[scene]["positives"] = int(positive[values.scene == scene].sum())
+    counts = {scene: {"rows": rows} for scene, rows in measured["rows"].items()}
+    if model.schema.task == "ctr":
+        codes = table.columns.scene[table.rows].numpy()
+        positive = np.bincount(codes[label.numpy() > 0.5], minlength=len(table.columns.scene_names))
+        for scene, count in zip(table.columns.scene_names, positive.tolist(), strict=True):
+            if scene in counts:
+                counts[scene]["positives"] = count
     out = Result(
         overall=measured["overall"],
         macro=measured["macro"],

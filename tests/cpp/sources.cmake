@@ -38,10 +38,13 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/attention_test.cpp
   nn/conv_encoder_test.cpp
   nn/dense_attention_head_test.cpp
+  nn/dropout_test.cpp
   nn/encoder_test.cpp
   nn/feature_embedding_test.cpp
   nn/gating_test.cpp
+  nn/gemm_test.cpp
   nn/interest_points_test.cpp
+  nn/layer_norm_activation_test.cpp
   nn/lookup_test.cpp
   nn/losses_test.cpp
   nn/masks_test.cpp

@@ -88,10 +88,11 @@ Value gauc(const Tensor& logits, const Tensor& label, const Tensor& user, const 
 
 Value log_loss(const Tensor& logits, const Tensor& label, const Tensor& weight) {
   const Rows rows(logits, label, weight);
-  return weighted_mean(rows, [&](int64_t i) {
-    const double x = rows.positive(i) ? -rows.score[i] : rows.score[i];
-    return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
-  });
+  const auto x = logits.detach().to(torch::kCPU, torch::kFloat64);
+  const auto wrong = torch::where(label.to(torch::kCPU) > 0.5, -x, x);  // what should be far below 0
+  const auto loss = (wrong.clamp_min(0) + wrong.abs().neg_().exp_().log1p_()).contiguous();
+  const auto* each = loss.const_data_ptr<double>();
+  return weighted_mean(rows, [&](int64_t i) { return each[i]; });
 }
 
 Confusion confusion(const Tensor& logits, const Tensor& label, double threshold, const Tensor& weight) {

@@ -1,5 +1,7 @@
 #include "polyscene/eval/predict.h"
 
+#include "polyscene/core/memory.h"
+
 namespace polyscene::eval {
 namespace {
 
@@ -21,6 +23,7 @@ class EvaluationMode {
 torch::Tensor predict_logits(models::Model& model, const data::Table& table, int64_t batch_size) {
   TORCH_CHECK_VALUE(table.schema().digest() == model.schema().digest(), model.name(),
                     ": the table was encoded with another schema; read it with schema=model.schema");
+  keep_freed_memory();
   const torch::NoGradGuard no_grad;
   const EvaluationMode evaluation(model);
   torch::Tensor out;

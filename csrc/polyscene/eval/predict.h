@@ -6,7 +6,7 @@
 namespace polyscene::eval {
 
 /// Rows that one evaluation batch holds unless said otherwise.
-inline constexpr int64_t kEvaluationBatch = 8192;
+inline constexpr int64_t kEvaluationBatch = 4096;
 
 /// Logits (ctr) or predictions (rating) of every row of `table` in table order, float [n]; the model is put into
 /// evaluation mode for it and no gradients are recorded.

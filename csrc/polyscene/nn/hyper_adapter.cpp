@@ -3,6 +3,7 @@
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/mixture.h"
 #include "polyscene/nn/norm_activation.h"
+#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::nn {
 
@@ -35,8 +36,8 @@ torch::Tensor HyperAdapterImpl::forward(const torch::Tensor& h, const torch::Ten
   TORCH_CHECK_VALUE(core.dim() == 3 && core.size(0) == h.size(0) && core.size(1) == rank && core.size(2) == rank,
                     "HyperAdapter: core must be [", h.size(0), ", ", rank, ", ", rank, "], got ", core.sizes());
   // A row's vector times its matrix is the sum of the matrix's rows, weighted by the vector.
-  const auto a = torch::addmm(down_bias, mixture(h.mm(down_in), core), down_out).sigmoid();  // [B, A]
-  const auto u = mixture(a.mm(up_in), core).mm(up_out);                                      // [B, M]
+  const auto a = dense(mixture(dense(h, down_in.t()), core), down_out.t(), down_bias).sigmoid();  // [B, A]
+  const auto u = dense(mixture(dense(a, up_in.t()), core), up_out.t());                           // [B, M]
   const auto gamma = scale.expand({scenes, width}), beta = shift.expand({scenes, width});
   return h + norm_activation(u, {}, {gamma, beta, running_mean, running_var}, "identity", is_training(), groups);
 }

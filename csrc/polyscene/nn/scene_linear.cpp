@@ -1,5 +1,6 @@
 #include "polyscene/nn/scene_linear.h"
 
+#include "polyscene/nn/gemm.h"
 #include "polyscene/nn/plain.h"
 
 namespace polyscene::nn {
@@ -27,9 +28,8 @@ class SceneLinear : public torch::autograd::Function<SceneLinear> {
                         const std::optional<Tensor>& bias, const std::vector<int64_t>& offsets) {
     auto out = torch::empty({x.size(0), weight.size(1), weight.size(2)}, x.options());
     for_products(offsets, weight.size(1), [&](int64_t s, int64_t e, int64_t begin, int64_t end) {
-      auto to = piece(out, e, begin, end);
-      at::mm_out(to, piece(x, e, begin, end), weight[s][e].t());
-      if (bias) to.add_((*bias)[s][e]);
+      product(piece(out, e, begin, end), piece(x, e, begin, end), weight[s][e].t(), /*add=*/false,
+              bias ? (*bias)[s][e] : Tensor());
     });
     ctx->save_for_backward({x, weight});
     ctx->saved_data["offsets"] = offsets;
@@ -55,12 +55,10 @@ class SceneLinear : public torch::autograd::Function<SceneLinear> {
     for_products(offsets, weight.size(1), [&](int64_t s, int64_t e, int64_t begin, int64_t end) {
       const auto g = piece(grad, e, begin, end);
       if (dx.defined()) {
-        auto to = piece(dx, e, begin, end);
-        at::mm_out(to, g, weight[s][e]);
+        product(piece(dx, e, begin, end), g, weight[s][e]);
       }
       if (dw.defined()) {
-        auto to = dw[s][e];
-        at::mm_out(to, g.t(), piece(x, e, begin, end));
+        product(dw[s][e], g.t(), piece(x, e, begin, end));
       }
       if (db.defined()) {
         auto to = db[s][e];
@@ -95,6 +93,16 @@ Tensor scene_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, c
                     bias.defined() ? bias.sizes() : at::IntArrayRef());
   if (plain({x, weight, bias})) return SceneLinear::apply(x.contiguous(), weight, given(bias), groups.offsets);
   return by_operators(x, weight, bias, groups);
+}
+
+Tensor dense(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  TORCH_CHECK_VALUE(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1),
+                    "dense: x must be [B, I] and weight [O, I], got ", x.sizes(), " and ", weight.sizes());
+  if (!plain({x, weight, bias})) return bias.defined() ? torch::addmm(bias, x, weight.t()) : x.mm(weight.t());
+  return SceneLinear::apply(x.contiguous().unsqueeze(1), weight.unsqueeze(0).unsqueeze(0),
+                            bias.defined() ? given(bias.view({1, 1, -1})) : std::nullopt,
+                            SceneGroups::all(x.size(0)).offsets)
+      .squeeze(1);
 }
 
 }  // namespace polyscene::nn

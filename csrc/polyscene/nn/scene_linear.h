@@ -16,4 +16,9 @@ namespace polyscene::nn {
 torch::Tensor scene_linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                            const SceneGroups& groups);
 
+/// The same for one layer that all rows share: x weight^T + bias.
+///
+/// Shapes: x [B, I], weight [O, I], bias [O] or undefined; result [B, O].
+torch::Tensor dense(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {});
+
 }  // namespace polyscene::nn

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dropout.h"
+#include "polyscene/nn/layer_norm_activation.h"
 #include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::nn {
@@ -61,12 +63,7 @@ torch::Tensor SceneMLPImpl::hidden(int64_t layer, const torch::Tensor& h, const 
   torch::Tensor out;
   if (options.norm() == "layer") {
     const auto z = linear(layer, h, bias[layer], groups);
-    const auto normal = torch::layer_norm(z, {z.size(2)});
-    std::vector<torch::Tensor> pieces;
-    for (int64_t s = 0; s < scenes; ++s) {
-      pieces.push_back(normal.narrow(0, groups.offsets[s], groups.rows(s)) * scale[layer][s] + shift[layer][s]);
-    }
-    out = activate(options.activation(), torch::cat(pieces, 0));
+    out = layer_norm_activation(z, scale[layer], shift[layer], options.activation(), groups);
   } else {
     const auto z = linear(layer, h, {}, groups);  // [B, E, O]
     SceneNorm norm;
@@ -77,7 +74,7 @@ torch::Tensor SceneMLPImpl::hidden(int64_t layer, const torch::Tensor& h, const 
     const auto added = bias[layer].defined() ? bias[layer].view({scenes, -1}) : torch::Tensor();
     out = norm_activation(z.flatten(1), added, norm, options.activation(), is_training(), groups).view(z.sizes());
   }
-  return options.dropout() > 0 ? torch::dropout(out, options.dropout(), is_training()) : out;
+  return nn::drop(out, options.dropout(), is_training());
 }
 
 torch::Tensor SceneMLPImpl::finish(const torch::Tensor& h, const SceneGroups& groups) {

@@ -2,13 +2,16 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/conv_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/dense_attention_head.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/dropout.cpp
   ${CMAKE_CURRENT_LIST_DIR}/encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/feature_embedding.cpp
   ${CMAKE_CURRENT_LIST_DIR}/field_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gate_nu.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gating.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/gemm.cpp
   ${CMAKE_CURRENT_LIST_DIR}/hyper_adapter.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest_points.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/layer_norm_activation.cpp
   ${CMAKE_CURRENT_LIST_DIR}/lookup.cpp
   ${CMAKE_CURRENT_LIST_DIR}/losses.cpp
   ${CMAKE_CURRENT_LIST_DIR}/masks.cpp

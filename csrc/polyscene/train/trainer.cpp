@@ -10,6 +10,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/core/log.h"
+#include "polyscene/core/memory.h"
 #include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/eval/evaluate.h"
@@ -226,6 +227,7 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
                     "another schema than the model");
   if (valid && valid->size() == 0) valid = nullptr;
   if (valid) check_monitor(model);
+  keep_freed_memory();
   const ProcessState process(options_.threads());
   torch::manual_seed(static_cast<uint64_t>(options_.seed()));
 

@@ -5,6 +5,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/nn/prune.h"
+#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::models {
 namespace {
@@ -67,7 +68,7 @@ SceneModel::Answer AdaSparseImpl::body(const Rows& rows, bool explaining) {
   for (int64_t layer = 0; layer <= backbone->layers(); ++layer) {
     // P [t_s; h] = P_t t_s + P_h h: the first is one vector for each scene.
     const auto added = (steep * scene_vectors).mm(pruner_scene[layer].t());  // [S, N]
-    const auto pruned = nn::prune(h, h.mm((steep * pruner_state[layer]).t()), added, rows.groups,
+    const auto pruned = nn::prune(h, nn::dense(h, steep * pruner_state[layer]), added, rows.groups,
                                   binary ? 1 : options.beta(), options.epsilon(), binary);
     kept.push_back(pruned.kept);
     h = layer > 0 ? pruned.out : torch::cat({scene_vectors.index_select(0, rows.batch.scene), pruned.out}, 1);

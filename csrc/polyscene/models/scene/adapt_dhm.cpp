@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dropout.h"
 #include "polyscene/nn/norm_activation.h"
 #include "polyscene/nn/scene_linear.h"
 
@@ -48,12 +49,12 @@ torch::Tensor AdaptDHMImpl::similarity(const torch::Tensor& x) {
   const auto rows = unit(x.detach());  // [B, E]
   if (is_training() && rows.size(0) > 0) {
     for (int64_t step = 0; step < options.steps(); ++step) {
-      const auto r = (rows.mm(centres.t()) / options.temperature()).softmax(1);   // [B, K]
-      const auto mean = r.t().mm(rows) / r.sum(0).clamp_min(1e-30).unsqueeze(1);  // [K, E]
+      const auto r = (nn::dense(rows, centres) / options.temperature()).softmax(1);  // [B, K]
+      const auto mean = r.t().mm(rows) / r.sum(0).clamp_min(1e-30).unsqueeze(1);     // [K, E]
       centres.copy_(unit(options.beta() * centres + (1 - options.beta()) * mean));
     }
   }
-  return rows.mm(centres.t());  // [B, K]
+  return nn::dense(rows, centres);  // [B, K]
 }
 
 SceneModel::Answer AdaptDHMImpl::body(const Rows& rows, bool explaining) {
@@ -67,7 +68,7 @@ SceneModel::Answer AdaptDHMImpl::body(const Rows& rows, bool explaining) {
     const bool last = layer + 1 == weight.size();
     h = nn::norm_activation(z, shared_bias[layer] + bias[layer], {}, last ? "identity" : "relu", is_training(),
                             order.groups);
-    if (!last && options.dropout() > 0) h = torch::dropout(h, options.dropout(), is_training());
+    if (!last) h = nn::drop(h, options.dropout(), is_training());
   }
   Answer out{order.unsort(h).squeeze(1), {}};
   if (explaining) out.parts = {{"cluster", chosen}, {"similarity", near}};

@@ -5,6 +5,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/nn/mixture.h"
+#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::models {
 namespace {
@@ -55,7 +56,7 @@ torch::Tensor SceneModel::interaction(const Rows& rows, torch::Tensor& squares) 
   if (common.interaction() == "cross") {
     auto x = rows.x;
     for (size_t layer = 0; layer < cross_weight.size(); ++layer) {
-      x = torch::addcmul(x, rows.x, torch::addmm(cross_bias[layer], x, cross_weight[layer].t()));
+      x = torch::addcmul(x, rows.x, nn::dense(x, cross_weight[layer], cross_bias[layer]));
     }
     return x.mv(cross_head);
   }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dropout.h"
 #include "polyscene/nn/norm_activation.h"
 #include "polyscene/nn/scene_affine.h"
 #include "polyscene/nn/scene_linear.h"
@@ -78,8 +79,7 @@ torch::Tensor STARImpl::through(size_t index, const torch::Tensor& h, const nn::
   const auto bias = layer.bias.defined() ? layer.bias + layer.scene_bias : torch::Tensor();  // [S, O]
   const auto out = nn::norm_activation(z, bias, {layer.scale, layer.shift, layer.running_mean, layer.running_var},
                                        linear ? "identity" : "relu", is_training(), groups);
-  return options.dropout() > 0 && index + 1 < layers.size() ? torch::dropout(out, options.dropout(), is_training())
-                                                            : out;
+  return index + 1 < layers.size() ? nn::drop(out, options.dropout(), is_training()) : out;
 }
 
 SceneModel::Answer STARImpl::body(const Rows& rows, bool explaining) {

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "polyscene/nn/scene_linear.h"
+
 namespace polyscene::models {
 
 AutoIntImpl::AutoIntImpl(std::shared_ptr<const data::Schema> schema, AutoIntOptions options_)
@@ -32,7 +34,7 @@ SceneModel::Answer AutoIntImpl::body(const Rows& rows, bool explaining) {
   auto e = fields(rows);  // [B, F, D]
   const auto batch = e.size(0), count = e.size(1), heads = options.heads(), width = options.width() / heads;
   for (size_t layer = 0; layer < projection.size(); ++layer) {
-    const auto all = e.flatten(0, 1).mm(projection[layer].t());              // [B F, 4 H]
+    const auto all = nn::dense(e.flatten(0, 1), projection[layer]);          // [B F, 4 H]
     const auto parts = all.view({batch, count, 4, heads, width}).unbind(2);  // Q, K, V, R: [B, F, heads, H / heads]
     const auto query = parts[0].transpose(1, 2), key = parts[1].transpose(1, 2), value = parts[2].transpose(1, 2);
     const auto met = at::scaled_dot_product_attention(query, key, value, /*attn_mask=*/{}, /*dropout_p=*/0,

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::models {
 namespace {
@@ -49,16 +50,16 @@ DCNv2Impl::DCNv2Impl(std::shared_ptr<const data::Schema> schema, DCNv2Options op
 
 // What multiplies x_0, [B, E].
 torch::Tensor DCNv2Impl::cross(int64_t layer, const torch::Tensor& x, std::vector<torch::Tensor>& gates) const {
-  if (options.rank() == 0) return torch::addmm(cross_bias[layer], x, cross_weight[layer].t());
-  auto low = x.mm(cross_down[layer].t());  // [B, K r]
+  if (options.rank() == 0) return nn::dense(x, cross_weight[layer], cross_bias[layer]);
+  auto low = nn::dense(x, cross_down[layer]);  // [B, K r]
   if (options.experts() > 1) {
-    const auto gate = x.mm(cross_gate[layer].t()).softmax(1);                                     // [B, K]
+    const auto gate = nn::dense(x, cross_gate[layer]).softmax(1);                                 // [B, K]
     const auto inner = low.tanh().view({-1, options.experts(), options.rank()}).transpose(0, 1);  // [K, B, r]
     const auto core = inner.bmm(cross_core[layer].transpose(1, 2)).tanh().transpose(0, 1);        // [B, K, r]
     low = (core * gate.unsqueeze(2)).flatten(1);
     gates.push_back(gate);
   }
-  return torch::addmm(cross_bias[layer], low, cross_up[layer].t());
+  return nn::dense(low, cross_up[layer], cross_bias[layer]);
 }
 
 SceneModel::Answer DCNv2Impl::body(const Rows& rows, bool explaining) {

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "polyscene/nn/mixture.h"
+#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::models {
 
@@ -36,8 +37,8 @@ torch::Tensor XDeepFMImpl::interactions(const torch::Tensor& fields) const {
   auto x = first;
   std::vector<torch::Tensor> out;
   for (const auto& weight : cin_weight) {
-    const auto mapped = x.mm(weight.flatten(0, 1).t()).view({rows * width, count, weight.size(1)});  // [B D, F, H]
-    x = nn::activate(options.activation(), nn::mixture(first, mapped));                              // [B D, H]
+    const auto mapped = nn::dense(x, weight.flatten(0, 1)).view({rows * width, count, weight.size(1)});  // [B D, F, H]
+    x = nn::activate(options.activation(), nn::mixture(first, mapped));                                  // [B D, H]
     out.push_back(x.view({rows, width, weight.size(1)}).sum(1));
   }
   return torch::cat(out, 1);

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <torch/torch.h>
+
+namespace polyscene::nn {
+
+/// out = a b, out += a b or out = a b + bias, without autograd: products of many rows with a small matrix, as layers of
+/// this library make them, forward and backward.
+///
+/// Shapes: a [M, K] with any strides, so that a transposed view costs nothing; b [K, N]; out [M, N] with contiguous
+/// rows, that may lie in a wider tensor; bias [N]. float32 on a processor with AVX-512 runs in own kernels, anything
+/// else in ATen's: the BLAS that torch ships takes a slower path on processors of some makers. Every element is summed
+/// in an order of K that depends neither on the number of threads nor on M.
+void product(const torch::Tensor& out, const torch::Tensor& a, const torch::Tensor& b, bool add = false,
+             const torch::Tensor& bias = {});
+
+}  // namespace polyscene::nn

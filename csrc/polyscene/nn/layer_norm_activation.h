@@ -1,0 +1,23 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <string>
+
+#include "polyscene/nn/scene_groups.h"
+
+namespace polyscene::nn {
+
+/// Layer norm of each row and expert with scale and shift of the row's scene, then an activation, in one pass over
+/// memory (Ba et al., 2016):
+///
+///   out = act(gamma_{s,e} (z - mean) / sqrt(var + eps) + beta_{s,e})       mean, var (biased) over the O of row and
+///   expert
+///
+/// Shapes: rows grouped by scene, z [B, E, O], scale and shift [S, E, O]; result [B, E, O]. Activations: relu,
+/// leaky_relu (slope 0.01), tanh, sigmoid, identity run in raw loops; gelu and silu as well, by operators. The bits do
+/// not depend on threads. Throws ValueError for shapes that do not fit.
+torch::Tensor layer_norm_activation(const torch::Tensor& z, const torch::Tensor& scale, const torch::Tensor& shift,
+                                    const std::string& activation, const SceneGroups& groups, double eps = 1e-5);
+
+}  // namespace polyscene::nn
