@@ -3,6 +3,7 @@
 #include "polyscene/nn/dense_attention_head.h"
 #include "polyscene/nn/encoder.h"
 #include "polyscene/nn/gating.h"
+#include "polyscene/nn/gemm.h"
 #include "polyscene/nn/interest_points.h"
 #include "polyscene/nn/losses.h"
 #include "polyscene/nn/masks.h"
@@ -47,6 +48,17 @@ void bind_scores(py::module_& m) {
   m.def("additive_scores", wrap_pybind_function_no_gil(&nn::additive_scores), arg("query"), arg("key"),
         arg("query_weight"), arg("key_weight"), arg("bias"), arg("vector"));
   m.def("bilinear_scores", wrap_pybind_function_no_gil(&nn::bilinear_scores), arg("query"), arg("key"), arg("weight"));
+}
+
+void bind_product(py::module_& m) {
+  const auto product = [](const torch::Tensor& a, const torch::Tensor& b) {
+    const torch::NoGradGuard no_grad;
+    auto out = torch::empty({a.size(0), b.size(1)}, a.options());
+    nn::product(out, a, b);
+    return out;
+  };
+  m.def("product", wrap_pybind_function_no_gil(product), arg("a"), arg("b"),
+        "a [M, K] times b [K, N] as the dense layers multiply, without gradients.");
 }
 
 void bind_losses(py::module_& m) {
@@ -129,6 +141,7 @@ void bind_nn(py::module_& parent) {
   auto m = parent.def_submodule("nn", "Neural blocks.");
   bind_masks(m);
   bind_scores(m);
+  bind_product(m);
   bind_losses(m);
   bind_attentions(m);
   bind_encoders(m);

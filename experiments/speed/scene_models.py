@@ -3,7 +3,9 @@
 Both sides train the same model on the same rows with batches of 4,096, one epoch each in turn, so that whatever else
 the machine does meets both. The peer (a checkout of github.com/Xiaopengli1/Scenario-Wise-Rec, named with ``--peer``; it
 is not part of this project) runs in its best case: all columns stacked into tensors beforehand and sliced by a random
-permutation, in place of its own loader. Without ``--peer`` only polyscene is measured.
+permutation, in place of its own loader; with ``--loader own`` as its users get it, with its own loader (in an
+environment with the pandas that it pins; no worker processes, which have no cores of their own here). Without
+``--peer`` only polyscene is measured.
 
     python experiments/speed/scene_models.py --data ML_100K_FOLDER --peer SCENARIO_WISE_REC [--models mmoe star]
     python experiments/speed/scene_models.py --rows 2000000 --peer SCENARIO_WISE_REC [--models shared_bottom]
@@ -14,8 +16,10 @@ With ``--rows`` the rows are generated: ten fields, among them users (half as ma
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
+import resource
 import statistics
 import sys
 import time
@@ -81,7 +85,9 @@ def generated(rows: int, seed: int = 0) -> Any:
 def movielens(folder: Path) -> Any:
     """ml-100k (RecBole's atomic files) with the peer script's columns: the first genre alone, and age as a number."""
     rows, users, items = (
-        pd.read_csv(folder / f"ml-100k.{part}", sep="\t", dtype=str, quoting=3).rename(columns=lambda c: c.split(":")[0])
+        pd.read_csv(folder / f"ml-100k.{part}", sep="\t", dtype=str, quoting=3).rename(
+            columns=lambda c: c.split(":")[0]
+        )
         for part in ("inter", "user", "item")
     )
     rows = rows.merge(users, on="user_id").merge(items, on="item_id").sample(frac=1, random_state=2022)
@@ -102,8 +108,8 @@ def movielens(folder: Path) -> Any:
 class Peer:
     """One model of Scenario-Wise-Rec with the settings of its own script, on stacked tensors."""
 
-    def __init__(self, name: str, data: Any) -> None:
-        self.name, self.schema = name, data.schema
+    def __init__(self, name: str, data: Any, own: bool) -> None:
+        self.name, self.schema, self.own = name, data.schema, own
         torch.manual_seed(0)
         self.model = self._build()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, weight_decay=1e-5)
@@ -143,19 +149,34 @@ class Peer:
 
     def epoch(self, steps: int) -> float:
         """One epoch, or the first steps of it; rows per second."""
-        columns, label = self.train
         self.model.train()
         criterion = torch.nn.BCELoss()
-        order = torch.randperm(len(label))[: steps * BATCH]
-        start = time.perf_counter()
-        for first in range(0, len(order), BATCH):
-            chosen = order[first : first + BATCH]
-            loss = criterion(self.model({name: column[chosen] for name, column in columns.items()}), label[chosen])
+        batches = self._loaded() if self.own else self._sliced()
+        start, rows = time.perf_counter(), 0
+        for columns, label in itertools.islice(batches, steps):
+            loss = criterion(self.model(columns), label.float())
             self.model.zero_grad()
             loss.backward()
             self.optimizer.step()
             loss.item()
-        return len(order) / (time.perf_counter() - start)
+            rows += len(label)
+        return rows / (time.perf_counter() - start)
+
+    def _sliced(self) -> Any:
+        columns, label = self.train
+        for chosen in torch.randperm(len(label)).split(BATCH):
+            yield {name: column[chosen] for name, column in columns.items()}, label[chosen]
+
+    def _loaded(self) -> Any:
+        from scenario_wise_rec.utils.data import DataGenerator
+
+        columns, label = self.train
+        frame, label = (
+            pd.DataFrame({name: column.numpy() for name, column in columns.items()}),
+            pd.Series(label.numpy()),
+        )
+        parts = {"x_val": frame[:1], "y_val": label[:1], "x_test": frame[:1], "y_test": label[:1]}
+        return iter(DataGenerator(frame, label).generate_dataloader(**parts, batch_size=BATCH, num_workers=0)[0])
 
     def evaluate(self) -> float:
         """Scores and metrics of the test rows as its trainer makes them; rows per second."""
@@ -176,36 +197,38 @@ class Peer:
         return len(label) / (time.perf_counter() - start)
 
 
-def compare(name: str, data: Any, peer: bool, epochs: int, steps: int, threads: int) -> dict[str, Any]:
+def compare(name: str, data: Any, given: argparse.Namespace) -> dict[str, Any]:
     """Epochs of both sides in turn; medians of rows per second, and of the ratios of neighbours."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(given.threads)
     ps.seed_everything(0)
     model = ps.models.create(name, data.schema, **OPTIONS.get(name, {}))
-    other = Peer(name, data) if peer else None
+    other = Peer(name, data, given.loader == "own") if given.peer else None
     train: dict[str, list[float]] = {"polyscene": [], "peer": []}
     test: dict[str, list[float]] = {"polyscene": [], "peer": []}
 
     def after(row: Any) -> None:
         train["polyscene"].append(row["rows_per_s"])
-        start = time.perf_counter()
-        ps.evaluate(model, data.test, ["auc", "log_loss"])
-        test["polyscene"].append(len(data.test) / (time.perf_counter() - start))
+        for _ in range(3):
+            start = time.perf_counter()
+            ps.evaluate(model, data.test, ["auc", "log_loss"])
+            test["polyscene"].append(len(data.test) / (time.perf_counter() - start))
         model.train()
         if other:
-            train["peer"].append(other.epoch(steps))
-            test["peer"].append(other.evaluate())
+            train["peer"].append(other.epoch(given.steps))
+            test["peer"].extend(other.evaluate() for _ in range(3))
 
     options = {"optimizer": "lazy_adam", "lr": 1e-3, "weight_decay": 1e-5, "batch_size": BATCH, "patience": 0}
-    trainer = ps.Trainer(**options, epochs=epochs + 1, threads=threads, seed=1)
+    trainer = ps.Trainer(**options, epochs=given.epochs + 1, threads=given.threads, seed=1)
     trainer.fit(model, data, callbacks=after)
-    out: dict[str, Any] = {"model": name, "threads": threads}
-    for what, found in (("train", train), ("evaluate", test)):
+    out: dict[str, Any] = {"model": name, "threads": given.threads, "loader": given.loader}
+    for what, found, cold in (("train", train, 1), ("evaluate", test, 3)):
         for side, speeds in found.items():
-            if warm := speeds[1:]:
+            if warm := speeds[cold:]:
                 out[f"{what} {side}"] = {"median": statistics.median(warm), "low": min(warm), "high": max(warm)}
         if other:
-            ratios = [a / b for a, b in zip(found["polyscene"][1:], found["peer"][1:], strict=True)]
+            ratios = [a / b for a, b in zip(found["polyscene"][cold:], found["peer"][cold:], strict=True)]
             out[f"{what} ratio"] = {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+    out["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return out
 
 
@@ -220,6 +243,7 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=10**9, help="steps of the peer's epochs, where a whole one is long"
     )
+    parser.add_argument("--loader", choices=["stacked", "own"], default="stacked", help="what feeds the peer")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the figures there")
     given = parser.parse_args()
@@ -228,7 +252,7 @@ def main() -> None:
     data = generated(given.rows) if given.rows else movielens(given.data)
     results = []
     for name in given.models or [name for name in PEERS if name in ps.models.list()]:
-        found = compare(name, data, bool(given.peer), given.epochs, given.steps, given.threads)
+        found = compare(name, data, given)
         results.append(found)
         line = f"{name:16}{found['train polyscene']['median']:12,.0f} rows/s"
         if given.peer:

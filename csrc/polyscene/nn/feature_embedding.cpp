@@ -50,11 +50,12 @@ torch::Tensor FeatureEmbeddingImpl::forward(const data::Batch& batch) {
 }
 
 torch::Tensor FeatureEmbeddingImpl::flat(const data::Batch& batch) {
-  const auto slots = forward(batch).flatten(1);  // [B, (F + L) D]
-  if (numeric_width == 0) return slots;
+  if (numeric_width == 0) return forward(batch).flatten(1);  // [B, (F + L) D]
   TORCH_CHECK_VALUE(batch.numeric.defined() && batch.numeric.dim() == 2 && batch.numeric.size(1) == numeric_width,
                     "FeatureEmbedding: the batch must carry ", numeric_width, " numeric columns");
-  return torch::cat({slots, batch.numeric.to(weight.scalar_type())}, 1);
+  const auto numeric = batch.numeric.to(weight.scalar_type());
+  if (lists.empty()) return lookup_flat(weight, batch.categorical, fields_, numeric, options.sparse);
+  return torch::cat({forward(batch).flatten(1), numeric}, 1);
 }
 
 torch::Tensor FeatureEmbeddingImpl::embed(const std::string& field, const torch::Tensor& index) {

@@ -14,6 +14,18 @@ namespace {
 
 using torch::Tensor;
 
+thread_local bool in_bfloat16 = false;
+
+void by_bfloat16(const Tensor& out, const Tensor& a, const Tensor& b, bool add, const Tensor& bias) {
+  const auto found = at::mm(a.to(torch::kBFloat16), b.to(torch::kBFloat16));
+  if (add) {
+    out.add_(found);
+  } else {
+    out.copy_(found);
+  }
+  if (bias.defined()) out.add_(bias);
+}
+
 void by_aten(const Tensor& out, const Tensor& a, const Tensor& b, bool add, const Tensor& bias) {
   auto to = out;
   if (add) {
@@ -202,7 +214,11 @@ void product(const Tensor& out, const Tensor& a, const Tensor& b, bool add, cons
   TORCH_CHECK_VALUE(!bias.defined() || (!add && bias.dim() == 1 && bias.size(0) == out.size(1)),
                     "product: bias must be [N] and cannot be added to a result that is added to, got ",
                     bias.defined() ? bias.sizes() : at::IntArrayRef());
+  if (in_bfloat16 && out.scalar_type() == torch::kFloat32) return by_bfloat16(out, a, b, add, bias);
   if (!by_kernels(out, a, b, add, bias)) by_aten(out, a, b, add, bias);
 }
+
+Bfloat16Guard::Bfloat16Guard(bool on) : before_(in_bfloat16) { in_bfloat16 = on; }
+Bfloat16Guard::~Bfloat16Guard() { in_bfloat16 = before_; }
 
 }  // namespace polyscene::nn

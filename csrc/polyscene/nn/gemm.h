@@ -14,4 +14,18 @@ namespace polyscene::nn {
 void product(const torch::Tensor& out, const torch::Tensor& a, const torch::Tensor& b, bool add = false,
              const torch::Tensor& bias = {});
 
+/// While it lives, `product` on this thread rounds float32 operands to bfloat16 and multiplies those with ATen's
+/// kernels: about three decimal digits of each factor remain, sums are kept in float32 until the result is rounded
+/// likewise.
+class Bfloat16Guard {
+ public:
+  explicit Bfloat16Guard(bool on);
+  ~Bfloat16Guard();
+  Bfloat16Guard(const Bfloat16Guard&) = delete;
+  Bfloat16Guard& operator=(const Bfloat16Guard&) = delete;
+
+ private:
+  bool before_;
+};
+
 }  // namespace polyscene::nn

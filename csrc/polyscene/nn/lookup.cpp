@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "polyscene/nn/plain.h"
+#include "polyscene/nn/simd.h"
 
 namespace polyscene::nn {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kGrain = 4096;  // floats per task below which threads cost more than they save
+constexpr int64_t kAhead = 4;     // batch rows whose table rows are on their way while one is copied
 
 // Calls body(width) where width is a compile-time constant for the usual table widths: copies and sums then unroll.
 template <typename Body>
@@ -48,9 +50,10 @@ void with_index(const Tensor& index, Body&& body) {
                     value, " in batch row ", row, "; was the batch encoded with another schema?");
 }
 
+// `stride`: from one batch row of out to the next.
 template <typename scalar_t, typename index_t>
 void gather_rows(const scalar_t* weight, const index_t* index, const FieldRows& fields, int64_t batch, int64_t width,
-                 scalar_t* out) {
+                 scalar_t* out, int64_t stride) {
   const int64_t count = fields.size();
   const int64_t* offsets = fields.offsets.data();
   std::atomic<int64_t> bad{std::numeric_limits<int64_t>::max()};
@@ -58,6 +61,9 @@ void gather_rows(const scalar_t* weight, const index_t* index, const FieldRows& 
     const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, count * columns));
     at::parallel_for(0, batch, grain, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
+        for (int64_t f = 0; f < count && b + kAhead < end; ++f) {
+          __builtin_prefetch(weight + (offsets[f] + index[(b + kAhead) * count + f]) * columns);
+        }
         for (int64_t f = 0; f < count; ++f) {
           const int64_t at = b * count + f;
           const int64_t row = offsets[f] + index[at];
@@ -68,7 +74,7 @@ void gather_rows(const scalar_t* weight, const index_t* index, const FieldRows& 
             }
             return;
           }
-          std::memcpy(out + at * columns, weight + row * columns, columns * sizeof(scalar_t));
+          std::memcpy(out + b * stride + f * columns, weight + row * columns, columns * sizeof(scalar_t));
         }
       }
     });
@@ -78,19 +84,17 @@ void gather_rows(const scalar_t* weight, const index_t* index, const FieldRows& 
   }
 }
 
-// sums[slot(row)] += grad[b, f] in batch order. Fields own disjoint rows, so threads that take fields never meet.
-template <typename scalar_t, typename index_t, typename Slot>
-void add_rows(const scalar_t* grad, const index_t* index, const std::vector<int64_t>& offsets, int64_t batch,
-              int64_t width, scalar_t* sums, Slot&& slot) {
-  const auto count = static_cast<int64_t>(offsets.size()) - 1;
+// sums[slot[b, f]] += grad[b, f] in batch order. Fields own disjoint rows, so threads that take fields never meet.
+template <typename scalar_t>
+void add_rows(const scalar_t* grad, int64_t stride, const int64_t* slot, int64_t batch, int64_t count, int64_t width,
+              scalar_t* sums) {
   with_width(width, [&](auto columns) {
     const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, batch * columns));
     at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
       for (int64_t b = 0; b < batch; ++b) {
         for (int64_t f = begin; f < end; ++f) {
-          const int64_t at = b * count + f;
-          scalar_t* sum = sums + slot(offsets[f] + index[at]) * columns;
-          const scalar_t* from = grad + at * columns;
+          scalar_t* sum = sums + slot[b * count + f] * columns;
+          const scalar_t* from = grad + b * stride + f * columns;
           for (int64_t d = 0; d < columns; ++d) sum[d] += from[d];
         }
       }
@@ -98,51 +102,67 @@ void add_rows(const scalar_t* grad, const index_t* index, const std::vector<int6
   });
 }
 
-Tensor dense_gradient(const Tensor& grad, const Tensor& index, const std::vector<int64_t>& offsets, int64_t total) {
-  const int64_t batch = grad.size(0), width = grad.size(2);
-  auto out = torch::zeros({total, width}, grad.options());
-  AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "lookup_backward", [&] {
-    with_index(index, [&](const auto* rows) {
-      add_rows(grad.const_data_ptr<scalar_t>(), rows, offsets, batch, width, out.data_ptr<scalar_t>(),
-               [](int64_t row) { return row; });
-    });
+// Rows of the fused table that a batch looked up, [B F].
+std::vector<int64_t> looked_up(const Tensor& index, const std::vector<int64_t>& offsets) {
+  const int64_t batch = index.size(0), count = index.size(1);
+  std::vector<int64_t> out(batch * count);
+  with_index(index, [&](const auto* rows) {
+    for (int64_t b = 0; b < batch; ++b) {
+      for (int64_t f = 0; f < count; ++f) out[b * count + f] = offsets[f] + rows[b * count + f];
+    }
   });
   return out;
 }
 
-// A bitmap of the looked-up rows gives them sorted, and by counting bits the slot of each: no sort, no hash table.
-Tensor sparse_gradient(const Tensor& grad, const Tensor& index, const std::vector<int64_t>& offsets, int64_t total) {
-  const int64_t batch = grad.size(0), count = grad.size(1), width = grad.size(2);
+// Counts the set bits in front of each word; all of them in the end.
+POLYSCENE_SIMD int64_t count_before(const uint64_t* bits, int64_t words, int32_t* before) {
+  int64_t sum = 0;
+  for (int64_t word = 0; word < words; ++word) {
+    before[word] = static_cast<int32_t>(sum);
+    sum += std::popcount(bits[word]);
+  }
+  return sum;
+}
+
+// Replaces each row by its place among the rows whose bits are set.
+POLYSCENE_SIMD void to_places(const uint64_t* bits, const int32_t* before, int64_t* rows, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint64_t below = (uint64_t{1} << (rows[i] & 63)) - 1;
+    rows[i] = before[rows[i] >> 6] + std::popcount(bits[rows[i] >> 6] & below);
+  }
+}
+
+Tensor dense_gradient(const Tensor& grad, const Tensor& index, const std::vector<int64_t>& offsets, int64_t total,
+                      int64_t width) {
+  const auto rows = looked_up(index, offsets);
+  auto out = torch::zeros({total, width}, grad.options());
+  AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "lookup_backward", [&] {
+    add_rows(grad.const_data_ptr<scalar_t>(), grad.stride(0), rows.data(), index.size(0), index.size(1), width,
+             out.data_ptr<scalar_t>());
+  });
+  return out;
+}
+
+// A bitmap of the looked-up rows gives them sorted, and by counting bits the place of each: no sort, no hash table.
+Tensor sparse_gradient(const Tensor& grad, const Tensor& index, const std::vector<int64_t>& offsets, int64_t total,
+                       int64_t width) {
+  auto rows = looked_up(index, offsets);
   std::vector<uint64_t> bits((total + 63) / 64, 0);
   std::vector<int32_t> before(bits.size());
-  Tensor rows_out, values;
-  with_index(index, [&](const auto* rows) {
-    for (int64_t b = 0; b < batch; ++b) {
-      for (int64_t f = 0; f < count; ++f) {
-        const int64_t row = offsets[f] + rows[b * count + f];
-        bits[row >> 6] |= uint64_t{1} << (row & 63);
-      }
+  for (const auto row : rows) bits[row >> 6] |= uint64_t{1} << (row & 63);
+  const auto distinct = count_before(bits.data(), static_cast<int64_t>(bits.size()), before.data());
+  const auto rows_out = torch::empty({1, distinct}, torch::kInt64);
+  auto* row_out = rows_out.data_ptr<int64_t>();
+  for (size_t word = 0; word < bits.size(); ++word) {
+    for (uint64_t left = bits[word]; left != 0; left &= left - 1) {
+      *row_out++ = static_cast<int64_t>(word) * 64 + std::countr_zero(left);
     }
-    int64_t distinct = 0;
-    for (size_t word = 0; word < bits.size(); ++word) {
-      before[word] = static_cast<int32_t>(distinct);
-      distinct += std::popcount(bits[word]);
-    }
-    rows_out = torch::empty({1, distinct}, torch::kInt64);
-    auto* row_out = rows_out.data_ptr<int64_t>();
-    for (size_t word = 0; word < bits.size(); ++word) {
-      for (uint64_t left = bits[word]; left != 0; left &= left - 1) {
-        *row_out++ = static_cast<int64_t>(word) * 64 + std::countr_zero(left);
-      }
-    }
-    values = torch::zeros({distinct, width}, grad.options());
-    const auto slot = [&](int64_t row) {
-      const uint64_t below = (uint64_t{1} << (row & 63)) - 1;
-      return int64_t{before[row >> 6]} + std::popcount(bits[row >> 6] & below);
-    };
-    AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "lookup_backward", [&] {
-      add_rows(grad.const_data_ptr<scalar_t>(), rows, offsets, batch, width, values.data_ptr<scalar_t>(), slot);
-    });
+  }
+  to_places(bits.data(), before.data(), rows.data(), static_cast<int64_t>(rows.size()));
+  const auto values = torch::zeros({distinct, width}, grad.options());
+  AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "lookup_backward", [&] {
+    add_rows(grad.const_data_ptr<scalar_t>(), grad.stride(0), rows.data(), index.size(0), index.size(1), width,
+             values.data_ptr<scalar_t>());
   });
   return at::_sparse_coo_tensor_unsafe(rows_out, values, {total, width}, grad.options().layout(torch::kSparse),
                                        /*is_coalesced=*/true);
@@ -154,21 +174,29 @@ Tensor fused_rows(const Tensor& index, const std::vector<int64_t>& offsets) {
   return index.to(torch::kInt64) + torch::tensor(first, torch::kInt64).to(index.device());
 }
 
+// Table rows side by side and, where given, more columns after them: [B, F D + M].
 class Lookup : public torch::autograd::Function<Lookup> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& weight, const Tensor& index,
-                        const FieldRows* fields, bool sparse) {
-    const int64_t batch = index.size(0), width = weight.size(1);
-    auto out = torch::empty({batch, fields->size(), width}, weight.options());
+                        const std::optional<Tensor>& beside, const FieldRows* fields, bool sparse) {
+    const int64_t batch = index.size(0), width = weight.size(1), count = fields->size();
+    const int64_t more = beside ? beside->size(1) : 0, stride = count * width + more;
+    auto out = torch::empty({batch, stride}, weight.options());
     AT_DISPATCH_FLOATING_TYPES(weight.scalar_type(), "lookup", [&] {
+      auto* to = out.data_ptr<scalar_t>();
       with_index(index, [&](const auto* rows) {
-        gather_rows(weight.const_data_ptr<scalar_t>(), rows, *fields, batch, width, out.data_ptr<scalar_t>());
+        gather_rows(weight.const_data_ptr<scalar_t>(), rows, *fields, batch, width, to, stride);
       });
+      if (more == 0) return;
+      const auto* from = beside->const_data_ptr<scalar_t>();
+      for (int64_t b = 0; b < batch; ++b) std::copy_n(from + b * more, more, to + b * stride + count * width);
     });
     ctx->save_for_backward({index});
     ctx->saved_data["offsets"] = fields->offsets;
-    ctx->saved_data["total"] = weight.size(0);
+    ctx->saved_data["rows"] = weight.size(0);
+    ctx->saved_data["width"] = width;
     ctx->saved_data["sparse"] = sparse;
+    ctx->saved_data["beside"] = beside.has_value();
     return out;
   }
 
@@ -176,19 +204,25 @@ class Lookup : public torch::autograd::Function<Lookup> {
                                                  torch::autograd::variable_list grads) {
     const auto index = ctx->get_saved_variables()[0];
     const auto offsets = ctx->saved_data["offsets"].toIntVector();
-    const auto total = ctx->saved_data["total"].toInt();
+    const auto total = ctx->saved_data["rows"].toInt(), width = ctx->saved_data["width"].toInt();
     const bool sparse = ctx->saved_data["sparse"].toBool();
-    Tensor out;
+    const auto used = index.size(1) * width;
+    Tensor out, more;
+    if (ctx->saved_data["beside"].toBool() && ctx->needs_input_grad(2)) {
+      more = grads[0].narrow(1, used, grads[0].size(1) - used);
+    }
     if (at::GradMode::is_enabled() || at::isTensorSubclassLike(grads[0])) {
       TORCH_CHECK_NOT_IMPLEMENTED(!sparse,
                                   "lookup: sparse gradients have no second derivative; turn them off "
                                   "(sparse_gradients(False)) or call backward without create_graph");
-      out = at::embedding_dense_backward(grads[0], fused_rows(index, offsets), total, -1, false);
+      const auto slots = grads[0].narrow(1, 0, used).unflatten(1, {index.size(1), width});
+      out = at::embedding_dense_backward(slots, fused_rows(index, offsets), total, -1, false);
     } else {
       const auto grad = grads[0].contiguous();
-      out = sparse ? sparse_gradient(grad, index, offsets, total) : dense_gradient(grad, index, offsets, total);
+      out = sparse ? sparse_gradient(grad, index, offsets, total, width)
+                   : dense_gradient(grad, index, offsets, total, width);
     }
-    return {out, Tensor(), Tensor(), Tensor()};
+    return {out, Tensor(), more, Tensor(), Tensor()};
   }
 };
 
@@ -215,18 +249,31 @@ void FieldRows::add(std::string name, int64_t rows) {
   offsets.push_back(offsets.back() + rows);
 }
 
-Tensor lookup(const Tensor& weight, const Tensor& index, const FieldRows& fields, bool sparse) {
+Tensor lookup_flat(const Tensor& weight, const Tensor& index, const FieldRows& fields, const Tensor& beside,
+                   bool sparse) {
   TORCH_CHECK_VALUE(weight.dim() == 2 && weight.size(0) >= fields.total(),
                     "lookup: weight must be [V, D] with V >= ", fields.total(), ", got ", weight.sizes());
   TORCH_CHECK_VALUE(index.dim() == 2 && index.size(1) == fields.size(), "lookup: index must be [B, ", fields.size(),
                     "], one column per field, got ", index.sizes());
   TORCH_CHECK_TYPE(index.scalar_type() == torch::kInt32 || index.scalar_type() == torch::kInt64,
                    "lookup: index must be int32 or int64, got ", index.scalar_type());
-  if (takes_raw_loops(weight, index)) return Lookup::apply(weight, index.contiguous(), &fields, sparse);
+  TORCH_CHECK_VALUE(!beside.defined() || (beside.dim() == 2 && beside.size(0) == index.size(0)),
+                    "lookup: beside must be [", index.size(0), ", M], got ",
+                    beside.defined() ? beside.sizes() : at::IntArrayRef());
+  if (takes_raw_loops(weight, index) && plain({weight, beside})) {
+    return Lookup::apply(weight, index.contiguous(), given(beside.defined() ? beside.contiguous() : beside), &fields,
+                         sparse);
+  }
   if (!torch::jit::tracer::isTracing() && !at::isTensorSubclassLike(index) && !index.is_meta()) {
     check_index(index, fields);
   }
-  return at::embedding(weight, fused_rows(index, fields.offsets), -1, false, sparse);
+  const auto slots = at::embedding(weight, fused_rows(index, fields.offsets), -1, false, sparse).flatten(1);
+  return beside.defined() ? torch::cat({slots, beside}, 1) : slots;
+}
+
+Tensor lookup(const Tensor& weight, const Tensor& index, const FieldRows& fields, bool sparse) {
+  const auto flat = lookup_flat(weight, index, fields, {}, sparse);
+  return flat.view({flat.size(0), fields.size(), weight.size(1)});
 }
 
 }  // namespace polyscene::nn

@@ -38,4 +38,9 @@ struct FieldRows {
 torch::Tensor lookup(const torch::Tensor& weight, const torch::Tensor& index, const FieldRows& fields,
                      bool sparse = false);
 
+/// The same rows side by side and, where given, the columns of `beside` [B, M] after them, in one pass: what most
+/// models read; [B, F D + M].
+torch::Tensor lookup_flat(const torch::Tensor& weight, const torch::Tensor& index, const FieldRows& fields,
+                          const torch::Tensor& beside, bool sparse = false);
+
 }  // namespace polyscene::nn

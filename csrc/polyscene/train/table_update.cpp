@@ -16,17 +16,26 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kGrain = 16384;  // floats per task
+constexpr int64_t kAhead = 8;      // rows that are on their way while one is updated
 
-// update(u, row, g, w): u-th row of the gradient; rows do not repeat, so threads never meet.
+// update(row, g, w, width) for each row of the gradient; rows do not repeat, so threads never meet. `beside` are
+// tensors of the table's shape that the update reads too.
 template <typename scalar_t, typename Body>
-void for_rows(const RowGradient& gradient, const Tensor& weight, Body&& update) {
+void for_rows(const RowGradient& gradient, const Tensor& weight, std::initializer_list<const scalar_t*> beside,
+              Body&& update) {
   if (gradient.values.numel() == 0) return;
   const int64_t count = gradient.rows.numel(), width = weight.numel() / weight.size(0);
   const auto* rows = gradient.rows.const_data_ptr<int64_t>();
   const auto* values = gradient.values.const_data_ptr<scalar_t>();
   auto* weights = weight.data_ptr<scalar_t>();
   at::parallel_for(0, count, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
-    for (int64_t u = begin; u < end; ++u) update(rows[u], values + u * width, weights + rows[u] * width, width);
+    for (int64_t u = begin; u < end; ++u) {
+      if (u + kAhead < end) {
+        __builtin_prefetch(weights + rows[u + kAhead] * width, 1);
+        for (const auto* table : beside) __builtin_prefetch(table + rows[u + kAhead] * width, 1);
+      }
+      update(rows[u], values + u * width, weights + rows[u] * width, width);
+    }
   });
   torch::autograd::impl::bump_version(weight);  // autograd must see that the values changed
 }
@@ -106,13 +115,14 @@ void RowAdam::operator()(const RowGradient& gradient, const RowStep& step, const
     adam.new2 = static_cast<scalar_t>(1 - beta2_);
     adam.small = static_cast<scalar_t>(eps_);
     adam.decay = static_cast<scalar_t>(step.weight_decay);
-    for_rows<scalar_t>(gradient, weight, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
-      const int64_t t = counts ? ++counts[row] : global_step;
-      auto mine = adam;
-      mine.rate = static_cast<scalar_t>(step.lr * at_or_last(first_, t));
-      mine.spread = static_cast<scalar_t>(at_or_last(second_, t));
-      mine.step(g, w, means + row * width, squares + row * width, width);
-    });
+    for_rows<scalar_t>(gradient, weight, {means, squares},
+                       [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
+                         const int64_t t = counts ? ++counts[row] : global_step;
+                         auto mine = adam;
+                         mine.rate = static_cast<scalar_t>(step.lr * at_or_last(first_, t));
+                         mine.spread = static_cast<scalar_t>(at_or_last(second_, t));
+                         mine.step(g, w, means + row * width, squares + row * width, width);
+                       });
   });
 }
 
@@ -122,7 +132,7 @@ void row_sgd(const RowGradient& gradient, const RowStep& step, double momentum, 
     auto* buffers = buffer.defined() ? buffer.data_ptr<scalar_t>() : nullptr;
     const auto rate = static_cast<scalar_t>(step.lr), decay = static_cast<scalar_t>(step.weight_decay);
     const auto keep = static_cast<scalar_t>(momentum);
-    for_rows<scalar_t>(gradient, weight, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
+    for_rows<scalar_t>(gradient, weight, {}, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
       if (!buffers) {
         for (int64_t d = 0; d < width; ++d) w[d] -= rate * (g[d] + decay * w[d]);
         return;
@@ -141,7 +151,7 @@ void row_adagrad(const RowGradient& gradient, const RowStep& step, double eps, c
   AT_DISPATCH_FLOATING_TYPES(weight.scalar_type(), "row_adagrad", [&] {
     auto* sums = accumulator.data_ptr<scalar_t>();
     const auto decay = static_cast<scalar_t>(step.weight_decay);
-    for_rows<scalar_t>(gradient, weight, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
+    for_rows<scalar_t>(gradient, weight, {}, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
       scalar_t squares = 0;
       for (int64_t d = 0; d < width; ++d) squares += (g[d] + decay * w[d]) * (g[d] + decay * w[d]);
       sums[row] += squares / static_cast<scalar_t>(width);

@@ -14,6 +14,7 @@
 #include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/eval/evaluate.h"
+#include "polyscene/nn/gemm.h"
 #include "polyscene/train/resume.h"
 
 namespace polyscene::train {
@@ -136,6 +137,7 @@ class Loop {
         batch->weight = batch->weight.defined() ? batch->weight * mine : mine;
       }
       optimizer.zero_grad();
+      const nn::Bfloat16Guard precision(options_.precision() == "bf16");
       const auto loss = model_.loss(*batch);
       const double value = loss.item<double>();
       ++step;
@@ -181,6 +183,7 @@ Trainer::Trainer(TrainOptions options) : options_(std::move(options)) {
   TORCH_CHECK_VALUE(options_.seed() >= 0, "Trainer: seed must not be negative, got ", options_.seed());
   check_choice("class_weight", options_.class_weight(), {"none", "balanced"});
   check_choice("scene_weight", options_.scene_weight(), {"none", "balanced"});
+  check_choice("precision", options_.precision(), {"float32", "bf16"});
 }
 
 Optimizer Trainer::make_optimizer(const models::Model& model, const models::Phase& phase) const {

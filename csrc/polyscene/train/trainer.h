@@ -20,6 +20,7 @@ struct TrainOptions {
   TORCH_ARG(std::string, monitor) = "";
   TORCH_ARG(std::string, class_weight) = "none";
   TORCH_ARG(std::string, scene_weight) = "none";
+  TORCH_ARG(std::string, precision) = "float32";
   TORCH_ARG(int64_t, seed) = 2022;
   TORCH_ARG(int64_t, threads) = 0;
 
@@ -33,6 +34,8 @@ struct TrainOptions {
     visit("monitor", self.monitor(), "validation metric that chooses the epoch; empty: auc (ctr), rmse (rating)");
     visit("class_weight", self.class_weight(), "'balanced' gives both labels the same total weight; or 'none'");
     visit("scene_weight", self.scene_weight(), "'balanced' gives every scene the same total weight; or 'none'");
+    visit("precision", self.precision(),
+          "what the dense layers of the scene and click models multiply in: 'float32' or 'bf16'");
     visit("seed", self.seed(), "seed of initialisation, order of rows and dropout");
     visit("threads", self.threads(), "threads of the training loop; 0: as torch is set");
   }

@@ -111,3 +111,21 @@ TEST_CASE("product: float64, empty sides, and shapes that do not fit") {
   const auto wrong = [&] { product(out, a, torch::randn({4, 2}, torch::kFloat64)); };
   CHECK_THROWS_WITH(wrong(), StartsWith("product: out must be [M, N], a [M, K] and b [K, N], got [4, 2], [4, 3]"));
 }
+
+TEST_CASE("product: in bfloat16 while the guard lives") {
+  torch::manual_seed(5);
+  const auto a = torch::randn({50, 64}), b = torch::randn({64, 20}), bias = torch::randn({20});
+  const auto rounded = exact(a.to(torch::kBFloat16), b.to(torch::kBFloat16)) + bias.to(torch::kFloat64);
+  auto out = torch::empty({50, 20}), plain = torch::empty({50, 20});
+  {
+    const Bfloat16Guard guard(true);
+    product(out, a, b, false, bias);
+    const Bfloat16Guard inner(false);
+    product(plain, a, b, false, bias);
+  }
+  CHECK((out.to(torch::kFloat64) - rounded).abs().max().item<double>() < 0.15);  // results of up to 32 have 8 bits
+  CHECK(near(plain, exact(a, b) + bias.to(torch::kFloat64)));
+  CHECK(!torch::equal(out, plain));
+  product(out, a, b, false, bias);
+  CHECK(torch::equal(out, plain));
+}

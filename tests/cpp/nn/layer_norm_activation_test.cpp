@@ -6,7 +6,7 @@ using namespace polyscene::nn;
 
 TEST_CASE("layer_norm_activation: raw loops equal operators, with their gradients") {
   const std::string activation = GENERATE("identity", "relu", "leaky_relu", "tanh", "sigmoid");
-  const int64_t width = GENERATE(1, 5, 16, 37);
+  const int64_t width = GENERATE(2, 5, 16, 37);
   const auto groups = uneven_groups();
   const auto z = random_leaf({12, 2, width}), scale = random_leaf({5, 2, width}), shift = random_leaf({5, 2, width});
   const auto compute = [&] { return layer_norm_activation(z, scale, shift, activation, groups); };

@@ -133,3 +133,29 @@ TEST_CASE("lookup: dense gradients can be differentiated again, sparse ones say 
   CHECK_THAT(second(false), IsNear(6 * weight.detach() * counts, 1e-12));
   CHECK_THROWS_WITH(second(true), StartsWith("lookup: sparse gradients have no second derivative"));
 }
+
+TEST_CASE("lookup_flat: rows side by side, and more columns after them") {
+  FieldRows fields;
+  fields.add("a", 3);
+  fields.add("b", 4);
+  const bool sparse = GENERATE(false, true);
+  const auto index = torch::tensor({{2, 0}, {1, 3}, {2, 3}}, torch::kInt32);
+  auto weight = torch::randn({7, 16}, torch::kFloat64).requires_grad_();
+  auto beside = torch::randn({3, 2}, torch::kFloat64).requires_grad_();
+  const auto scale = torch::randn({3, 34}, torch::kFloat64);
+  const auto flat = lookup_flat(weight, index, fields, beside, sparse);
+  CHECK(torch::equal(flat, torch::cat({lookup(weight, index, fields).flatten(1), beside}, 1)));
+  (flat * scale).sum().backward();
+  CHECK(torch::equal(beside.grad(), scale.narrow(1, 32, 2)));
+  auto expected = torch::zeros({7, 16}, torch::kFloat64);
+  for (int64_t b = 0; b < 3; ++b) {
+    for (int64_t f = 0; f < 2; ++f) {
+      expected[fields.offsets[f] + index[b][f].item<int64_t>()] += scale[b].narrow(0, f * 16, 16);
+    }
+  }
+  const auto got = sparse ? weight.grad().to_dense() : weight.grad();
+  CHECK(torch::allclose(got, expected, 1e-12, 1e-12));
+  CHECK(lookup_flat(weight, index, fields, {}).sizes() == torch::IntArrayRef({3, 32}));
+  CHECK_THROWS_WITH(lookup_flat(weight, index, fields, beside.narrow(0, 0, 2)),
+                    StartsWith("lookup: beside must be [3, M], got [2, 2]"));
+}

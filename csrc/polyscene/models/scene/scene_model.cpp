@@ -67,12 +67,15 @@ SceneModel::Found SceneModel::run(const data::Batch& batch, bool explaining) {
   check(batch);
   Found out{nn::group(batch, scenes()), {}, {}, {}};
   const auto& mine = out.grouped.batch;
-  auto slots = embedding->forward(mine);  // [B, F, D]
+  torch::Tensor x, slots;
   if (scene_embedding.defined()) {
-    slots = torch::cat({slots, scene_embedding.index_select(0, mine.scene).unsqueeze(1)}, 1);
+    slots = torch::cat({embedding->forward(mine), scene_embedding.index_select(0, mine.scene).unsqueeze(1)}, 1);
+    x = slots.flatten(1);
+    if (schema().numeric_width() > 0) x = torch::cat({x, mine.numeric.to(x.scalar_type())}, 1);
+  } else {
+    x = embedding->flat(mine);                                                              // [B, E]
+    slots = x.narrow(1, 0, this->slots() * common.dim()).unflatten(1, {-1, common.dim()});  // [B, F, D]
   }
-  auto x = slots.flatten(1);
-  if (schema().numeric_width() > 0) x = torch::cat({x, mine.numeric.to(x.scalar_type())}, 1);
   if (common.embedding_l2() > 0) out.squares = slots.square().sum();
   const Rows rows{x, slots, mine, out.grouped.groups, nn::SceneGroups::all(mine.size())};
   out.answer = body(rows, explaining);
