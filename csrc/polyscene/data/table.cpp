@@ -53,10 +53,12 @@ std::vector<int32_t> map_scenes(const Columns& columns, const Schema& schema, co
       const auto distance = (schema.scene_profile - profiles[static_cast<int64_t>(s)]).abs().sum(1);
       out[s] = static_cast<int32_t>(distance.argmin().item<int64_t>());
     } else {
-      TORCH_CHECK_VALUE(false, "table: scene '", columns.scene_names[s],
-                        "' was not seen in training; known scenes: ", join(schema.scenes),
-                        "; unseen_scene='shared' or 'nearest' accepts new ones",
-                        suggestion(columns.scene_names[s], schema.scenes));
+      TORCH_CHECK_VALUE(
+          false, "table: scene '", columns.scene_names[s],
+          "' was not seen in training; known scenes: ", join(schema.scenes),
+          "; a model takes rows of new ones when it was trained with dataset.unseen_scene 'shared' or 'nearest' "
+          "(read_table(..., unseen_scene=...))",
+          suggestion(columns.scene_names[s], schema.scenes));
     }
   }
   return out;
@@ -182,10 +184,19 @@ void Table::gather_lists(const std::vector<int64_t>& rows, Batch& out) const {
   }
 }
 
+bool Table::own_events(const ListField& field) const {
+  return field.kind == "sequence" && schema_->item >= 0 && field.shares == schema_->categorical[schema_->item].name;
+}
+
+bool Table::has_events() const {
+  const auto& lists = schema_->lists;
+  return std::any_of(lists.begin(), lists.end(), [&](const auto& field) { return own_events(field); }) ||
+         (history_ && history_->keeps_events());
+}
+
 Events Table::gather_history(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const {
   for (const auto& field : schema_->lists) {
-    if (field.kind != "sequence" || schema_->item < 0 || field.shares != schema_->categorical[schema_->item].name)
-      continue;
+    if (!own_events(field)) continue;
     const auto& list = out.sequence.at(field.name);
     const auto counts = list.offsets.diff();
     Events events;
@@ -196,7 +207,7 @@ Events Table::gather_history(const std::vector<int64_t>& rows, const Batch& out,
     events.time = torch::zeros({list.values.numel()}, torch::kInt64);
     return events;
   }
-  if (!history_ || !out.user.defined()) return {};
+  if (!history_ || !history_->keeps_events() || !out.user.defined()) return {};
   torch::Tensor source;
   if (history_->source.lock() == columns_) source = torch::tensor(rows, torch::kInt64);
   return history_->before(out.user, out.time, source, length);
@@ -297,27 +308,13 @@ Table Table::take(const torch::Tensor& positions) const {
 std::string Table::digest() const {
   Sha256 hash;
   hash.update(columns_->digest());
-  const auto rows = rows_.defined() ? rows_ : torch::arange(size_);
-  hash.update(rows.const_data_ptr(), rows.nbytes());
+  constexpr int64_t kPart = int64_t{1} << 20;
+  for (int64_t begin = 0; begin < size_; begin += kPart) {
+    const auto end = std::min(begin + kPart, size_);
+    const auto rows = rows_.defined() ? rows_.slice(0, begin, end) : torch::arange(begin, end);
+    hash.update(rows.const_data_ptr(), rows.nbytes());
+  }
   return hash.digest();
-}
-
-Batches::Batches(const Table& table, int64_t batch_size, bool shuffle, uint64_t seed, int64_t epoch, int64_t history)
-    : table_(table), batch_size_(batch_size), history_(history) {
-  TORCH_CHECK_VALUE(batch_size > 0, "batches: batch_size must be positive, got ", batch_size);
-  if (!shuffle) return;
-  order_ = torch::tensor(permutation(table.size(), RandomStream(seed, "shuffle", epoch)), torch::kInt64);
-  shared_.emplace(seed, "shared_scene", epoch);
-}
-
-int64_t Batches::count() const { return (table_.size() + batch_size_ - 1) / batch_size_; }
-
-std::optional<Batch> Batches::next() {
-  if (position_ >= table_.size()) return std::nullopt;
-  const auto end = std::min(position_ + batch_size_, table_.size());
-  const auto positions = order_.defined() ? order_.slice(0, position_, end) : torch::arange(position_, end);
-  position_ = end;
-  return table_.batch(positions, true, history_, shared_ ? &*shared_ : nullptr);
 }
 
 }  // namespace polyscene::data

@@ -1,5 +1,7 @@
 #include "polyscene/eval/predict.h"
 
+#include "polyscene/data/batches.h"
+
 namespace polyscene::eval {
 namespace {
 

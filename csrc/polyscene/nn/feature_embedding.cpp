@@ -54,7 +54,7 @@ torch::Tensor FeatureEmbeddingImpl::flat(const data::Batch& batch) {
   if (numeric_width == 0) return slots;
   TORCH_CHECK_VALUE(batch.numeric.defined() && batch.numeric.dim() == 2 && batch.numeric.size(1) == numeric_width,
                     "FeatureEmbedding: the batch must carry ", numeric_width, " numeric columns");
-  return torch::cat({slots, batch.numeric.to(weight.scalar_type())}, 1);
+  return torch::cat({slots, batch.numeric.to(slots.scalar_type())}, 1);
 }
 
 torch::Tensor FeatureEmbeddingImpl::embed(const std::string& field, const torch::Tensor& index) {

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 
+#include "polyscene/nn/int8_rows.h"
 #include "polyscene/nn/plain.h"
 
 namespace polyscene::nn {
@@ -222,6 +223,11 @@ Tensor lookup(const Tensor& weight, const Tensor& index, const FieldRows& fields
                     "], one column per field, got ", index.sizes());
   TORCH_CHECK_TYPE(index.scalar_type() == torch::kInt32 || index.scalar_type() == torch::kInt64,
                    "lookup: index must be int32 or int64, got ", index.scalar_type());
+  if (weight.scalar_type() == torch::kInt8) {
+    const auto out = lookup_int8(weight, index.contiguous(), fields);
+    if (!out.defined()) check_index(index, fields);
+    return out;
+  }
   if (takes_raw_loops(weight, index)) return Lookup::apply(weight, index.contiguous(), &fields, sparse);
   if (!torch::jit::tracer::isTracing() && !at::isTensorSubclassLike(index) && !index.is_meta()) {
     check_index(index, fields);
