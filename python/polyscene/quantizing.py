@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 
@@ -41,7 +42,7 @@ def quantize(model: Model) -> Model:
         raise TypeError(f"quantize: {model.name} is written in Python, its lookups would not know 8-bit rows")
     if is_quantized(model):
         raise ValueError(f"quantize: {model.name} is quantised already")
-    names = _C.models.int8_tables(model._impl)
+    names: Sequence[str] = _C.models.int8_tables(model._impl)
     if not names:
         raise ValueError(f"quantize: {model.name} has no embedding table of width 8 or more")
     out = copy.deepcopy(model).eval()

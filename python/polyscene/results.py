@@ -104,9 +104,8 @@ class Predictions:
         self.score = np.asarray(self.score, dtype=np.float64)
         self.user = None if self.user is None else np.asarray(self.user)
         self.weight = None if self.weight is None else np.asarray(self.weight, dtype=np.float64)
-        columns = {"scene": self.scene, "label": self.label, "score": self.score}
-        columns |= {"user": self.user, "weight": self.weight}
-        for name, column in columns.items():
+        for name in ("scene", "label", "score", "user", "weight"):
+            column = getattr(self, name)
             if column is not None and column.shape != self.row.shape:
                 raise ValueError(f"Predictions: {name} must have the shape of row {self.row.shape}, got {column.shape}")
 

@@ -90,8 +90,8 @@ def check_dataset(
     """Tells what is wrong with a file, with row and column; exit code 1 when something is."""
     from polyscene import datasets
 
-    roles = {"label": label, "scene": scene, "user": user, "item": item, "time": time, "task": task}
-    roles |= {"categorical": categorical, "numeric": numeric}
+    names = {"label": label, "scene": scene, "user": user, "item": item, "time": time, "task": task}
+    roles = {**names, "categorical": categorical, "numeric": numeric}
     report = datasets.check(file, delimiter=delimiter, **{key: value for key, value in roles.items() if value})
     typer.echo(report.text())
     if any(finding.severity == "error" for finding in report.findings):

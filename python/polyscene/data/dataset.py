@@ -332,8 +332,8 @@ def assemble(
         schema = fit(columns, roles, rows["train"])
     tables = {each: _C.data.Table(columns, schema, rows=chosen, role=each) for each, chosen in rows.items()}
     if "train" in tables and schema.user is not None and schema.item is not None:
-        kept = not tables["train"].streams if history is None else history
-        seen = _C.data.History.fit(tables["train"], events=kept)
+        events = not tables["train"].streams if history is None else history
+        seen = _C.data.History.fit(tables["train"], events=events)
         for table in tables.values():
             table.history = seen
     out = Dataset(name, columns, schema, tables, roles, split, report)
