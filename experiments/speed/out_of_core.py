@@ -11,6 +11,7 @@ outside, ten times a second; what the tables and the state of their optimiser ta
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import select
@@ -249,6 +250,7 @@ def main() -> None:
             ]
             subprocess.run(command, check=True)
         record: dict[str, Any] = {"rows": given.rows, "fields": len(SIZES), "batch": BATCH, "model": "shared_bottom"}
+        record["torch"] = importlib.metadata.version("torch")
         record["file_mb"] = round((folder / "columns.safetensors").stat().st_size / 2**20)
         if given.json and given.json.exists():
             record = json.loads(given.json.read_text())

@@ -308,7 +308,7 @@ Table Table::take(const torch::Tensor& positions) const {
 std::string Table::digest() const {
   Sha256 hash;
   hash.update(columns_->digest());
-  constexpr int64_t kPart = int64_t{1} << 20;
+  constexpr int64_t kPart = int64_t{1} << 18;
   for (int64_t begin = 0; begin < size_; begin += kPart) {
     const auto end = std::min(begin + kPart, size_);
     const auto rows = rows_.defined() ? rows_.slice(0, begin, end) : torch::arange(begin, end);

@@ -106,7 +106,7 @@ class Dataset:
         out = {}
         for part, table in self.tables.items():
             rows, sums = table.rows, torch.zeros(len(names), dtype=torch.int64)
-            for some in rows.split(1 << 20):
+            for some in rows.split(1 << 18):
                 sums += torch.bincount(scene[some], minlength=len(names))
             numbers = sums.tolist()
             out[part] = {scene: n for scene, n in zip(names, numbers, strict=True) if n}

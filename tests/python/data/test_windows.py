@@ -236,7 +236,7 @@ print(json.dumps({"open": opened - start, "train": watch.highest - start, "diges
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="RssAnon is Linux's")
 def test_memory_does_not_grow_with_rows(tmp_path):
-    """Four times the rows: an order of all of them would take 8 bytes a row, twice while it is made."""
+    """Four times the rows: an order of all of them would take 24 MB more, twice that while it is made."""
     found: dict[int, dict[str, float]] = {}
     sizes = (1_000_000, 4_000_000)
     for rows in sizes:
@@ -247,7 +247,7 @@ def test_memory_does_not_grow_with_rows(tmp_path):
     small, large = (found[rows] for rows in sizes)
     assert large["counts"] == 3_920_000
     for when in ("open", "train", "after"):
-        assert large[when] - small[when] < 6, found
+        assert large[when] - small[when] < 12, found
     assert large["train"] < 60, found
 
 
