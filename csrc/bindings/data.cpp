@@ -4,7 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/bindings.h"
-#include "polyscene/data/table.h"
+#include "polyscene/data/batches.h"
 
 namespace polyscene::bindings {
 
@@ -288,8 +288,9 @@ void bind_table(py::module_& m) {
   py::class_<History, std::shared_ptr<History>>(m, "History",
                                                 "Behaviour of users in the training rows, and the catalogue of items.")
       .def_static(
-          "fit", [](const Table& train) { return std::const_pointer_cast<History>(History::fit(train)); },
-          py::arg("train"), py::call_guard<py::gil_scoped_release>())
+          "fit",
+          [](const Table& train, bool events) { return std::const_pointer_cast<History>(History::fit(train, events)); },
+          py::arg("train"), py::arg("events") = true, py::call_guard<py::gil_scoped_release>())
       .def(
           "before",
           [](const History& self, const torch::Tensor& user, std::optional<torch::Tensor> time,
@@ -306,6 +307,7 @@ void bind_table(py::module_& m) {
           py::arg("user"), py::arg("events"))
       .def_readonly("offsets", &History::offsets)
       .def_readonly("item_count", &History::item_count)
+      .def_property_readonly("keeps_events", &History::keeps_events)
       .def("tensors", &History::tensors)
       .def_static(
           "from_tensors",
@@ -322,6 +324,8 @@ void bind_table(py::module_& m) {
            py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("size", &Table::size)
       .def_property_readonly("role", &Table::role)
+      .def_property_readonly("streams", &Table::streams,
+                             "Whether the columns look into a file and have more rows than are held in memory.")
       .def_property_readonly(
           "rows", [](const Table& self) { return self.rows().defined() ? self.rows() : torch::arange(self.size()); })
       .def_property_readonly("schema",
@@ -352,9 +356,9 @@ void bind_table(py::module_& m) {
       .def("digest", torch::wrap_pybind_function_no_gil(&Table::digest))
       .def("__len__", &Table::size);
   py::class_<Batches>(m, "Batches", "Walks a table in batches grouped by scene.")
-      .def(py::init<const Table&, int64_t, bool, uint64_t, int64_t, int64_t>(), py::arg("table"),
+      .def(py::init<const Table&, int64_t, bool, uint64_t, int64_t, int64_t, int64_t>(), py::arg("table"),
            py::arg("batch_size") = 4096, py::arg("shuffle") = false, py::arg("seed") = 0, py::arg("epoch") = 0,
-           py::arg("history") = 0, py::keep_alive<1, 2>())
+           py::arg("history") = 0, py::arg("window") = 0, py::keep_alive<1, 2>())
       .def("__len__", &Batches::count)
       .def("__iter__", [](py::object self) { return self; })
       .def("__next__", [](Batches& self) {

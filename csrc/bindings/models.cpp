@@ -6,7 +6,9 @@
 #include "bindings/bindings.h"
 #include "bindings/options.h"
 #include "bindings/py_model.h"
+#include "polyscene/models/int8_tables.h"
 #include "polyscene/models/registry.h"
+#include "polyscene/nn/int8_rows.h"
 
 namespace polyscene::bindings {
 
@@ -83,6 +85,16 @@ void bind_python_model(py::module_& m) {
       .def_property_readonly("history_length", [](PyModel&) { return 0; });
 }
 
+void bind_int8(py::module_& m) {
+  m.def("int8_tables", wrap_pybind_function(&models::int8_tables), py::arg("model"),
+        "Names of the lookup tables that may hold 8-bit rows.");
+  m.def("expect_int8", wrap_pybind_function(&models::expect_int8), py::arg("model"), py::arg("state"),
+        "Prepares the tables that `state` holds packed.");
+  m.def("pack_int8", wrap_pybind_function_no_gil(&nn::pack_int8), py::arg("rows"),
+        "Rows [V, D] as int8 [V, D + 4]: whole numbers, then the bytes of the scale.");
+  m.def("unpack_int8", wrap_pybind_function_no_gil(&nn::unpack_int8), py::arg("packed"), "float32 [..., D].");
+}
+
 void bind_registry(py::module_& m) {
   const auto create = [](const std::string& name, std::shared_ptr<Schema> schema, const py::dict& options) {
     const auto values = to_options(name, options);
@@ -110,6 +122,7 @@ void bind_models(py::module_& parent) {
   bind_model(m);
   bind_python_model(m);
   bind_registry(m);
+  bind_int8(m);
 }
 
 }  // namespace polyscene::bindings

@@ -9,6 +9,7 @@ from polyscene.comparison import Comparison, compare
 from polyscene.data import Batch, Dataset, Schema, Table, open_data, read_table
 from polyscene.display import TrainingProgress
 from polyscene.evaluation import Recommendations, evaluate
+from polyscene.quantizing import is_quantized, quantize
 from polyscene.results import Predictions, Result
 from polyscene.saving import load, save
 from polyscene.training import Trainer, seed_everything
@@ -31,9 +32,11 @@ __all__ = [
     "data",
     "datasets",
     "evaluate",
+    "is_quantized",
     "load",
     "models",
     "open_data",
+    "quantize",
     "read_table",
     "save",
     "seed_everything",

@@ -76,7 +76,11 @@ def _paired(first: Result, second: Result, names: tuple[str, str]) -> tuple[Pred
             f"compare: wanted the same rows on both sides, got {len(a)} rows ({names[0]}) and {len(b)} rows "
             f"({names[1]}), {both} of them shared; evaluate both on the same table"
         )
-    for column in ("scene", "label"):
+    if (a.weight is None) != (b.weight is None):
+        raise ValueError(f"compare: the rows of {names[a.weight is None]} have weights, the others none")
+    for column in ("scene", "label", "weight"):
+        if getattr(a, column) is None:
+            continue
         differ = np.flatnonzero(getattr(a, column) != getattr(b, column))
         if len(differ):
             at = differ[0]
@@ -126,6 +130,7 @@ def over_rows(
             threshold=(first.threshold, second.threshold),
             unit=user if by_user and user is not None else np.arange(rows.sum()),
             user=user,
+            weight=None if a.weight is None else a.weight[rows],
         )
         rng = np.random.default_rng([seed, number])
         found += _one_scene(data, scene, names, metrics, confidence, by_user, draws, rng)
@@ -156,7 +161,9 @@ def _one_scene(
         known = spread[metric][~np.isnan(spread[metric])]
         low, high = np.quantile(known, tails) if len(known) >= draws / 2 else (math.nan, math.nan)
         p, test = math.nan, "bootstrap"
-        if metric == "auc":
+        if data.weight is not None:
+            pass  # the tests below count rows
+        elif metric == "auc":
             p, test = stats.normal_p(*stats.delong(data, by_user)), "DeLong, by user" if by_user else "DeLong"
         elif metric == "accuracy":
             p, test = stats.mcnemar_p(data, by_user), "McNemar, by user" if by_user else "McNemar"

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from polyscene._extension import _C
+from polyscene._int8 import dequantized
 from polyscene._module import Module
 from polyscene.nn.embedding import FeatureEmbedding
 
@@ -124,9 +125,14 @@ class Model(Module):
         """Returns the mean loss over the rows, weights and auxiliary terms included, [].
 
         Raises:
-            ValueError: the batch has no label, or was encoded with another schema.
+            ValueError: the batch has no label, or was encoded with another schema; the model is one for inference.
         """
         self._check()
+        if self.training and self._is_cpp() and any(tensor.dtype == torch.int8 for tensor in self.parameters()):
+            raise ValueError(
+                f"{self.name}: its tables hold 8-bit rows for inference; train the model that was quantised, and "
+                "quantise it again"
+            )
         self._check_batch("loss", batch)
         return self._impl.loss(batch)
 
@@ -314,6 +320,10 @@ class Model(Module):
         state = super()._state()
         state["python"][""].pop("schema")
         return state | {"history": self._history_state()}
+
+    def _float_state(self) -> dict[str, torch.Tensor]:
+        """The state dict with the rows of 8-bit tables as floats."""
+        return {name: dequantized(tensor) for name, tensor in self.state_dict().items()}
 
     def _history_state(self) -> _Shared | None:
         return None if self._impl.history is None else _Shared(self._impl.history, self.schema)

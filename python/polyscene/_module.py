@@ -218,9 +218,12 @@ class Module(_Mirrored):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for path, _, _, tensor in self._mirrored:
+            wanted = state["requires_grad"][path]
+            if tensor.requires_grad and not wanted:  # first: whole numbers cannot take the place of a parameter
+                tensor.requires_grad_(False)
             tensor.data = state["tensors"][path]
-            if tensor.requires_grad != state["requires_grad"][path]:
-                tensor.requires_grad_(state["requires_grad"][path])
+            if wanted and not tensor.requires_grad:
+                tensor.requires_grad_(True)
         modules = dict(self.named_modules())
         for path, attributes in state["python"].items():
             modules[path].__dict__.update(attributes)

@@ -23,6 +23,7 @@ class Paired:
         threshold: score from which a row counts as predicted positive, one a model.
         unit: what is resampled: number of the row's unit (itself or its user), int64 [N], in 0 .. units - 1.
         user: number of the row's user, int64 [N], or None.
+        weight: what each row counts, [N], or None for 1 each.
     """
 
     label: np.ndarray
@@ -30,6 +31,7 @@ class Paired:
     threshold: tuple[float, float]
     unit: np.ndarray
     user: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
     @cached_property
     def units(self) -> int:
@@ -47,6 +49,7 @@ class Paired:
     def sums(self, metric: str, model: int) -> np.ndarray:
         """What a metric needs of each unit, float64 [units, k]; sums over units are enough to compute the metric."""
         score, label, ones = self.score[model], self.label, np.ones(len(self.label))
+        weight = ones if self.weight is None else self.weight
         if metric == "gauc":
             return self._user_sums(score)
         if metric == "log_loss":
@@ -60,12 +63,12 @@ class Paired:
         else:
             said = score >= self.threshold[model]
             parts = [said & self.positive, said & ~self.positive, ~said & self.positive]
-        return np.stack([np.bincount(self.unit, weights=p, minlength=self.units) for p in parts], axis=1)
+        return np.stack([np.bincount(self.unit, weights=p * weight, minlength=self.units) for p in parts], axis=1)
 
     def _user_sums(self, score: np.ndarray) -> np.ndarray:
         if self.user is None:
             raise ValueError("compare: gauc needs the user of each row; the predictions have no column user")
-        value, rows = user_aucs(self.user, self.positive, score)
+        value, rows = user_aucs(self.user, self.positive, score, self.weight)
         known = ~np.isnan(value)
         unit_of_user = np.zeros(len(value), dtype=np.int64)
         unit_of_user[self.user] = self.unit
@@ -83,11 +86,15 @@ def from_sums(metric: str, sums: np.ndarray) -> np.ndarray:
         return np.sqrt(mean) if metric == "rmse" else mean
 
 
-def user_aucs(user: np.ndarray, positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUC and number of rows of each user, [U]; nan where a user has one class."""
+def user_aucs(
+    user: np.ndarray, positive: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUC and number (or weight) of rows of each user, [U]; nan where a user has one class."""
     order = np.lexsort((score, user))
     who, value = user[order], score[order]
     users = int(user.max()) + 1 if len(user) else 0
+    if weight is not None:
+        return _weighted_user_aucs(who, value, positive[order], weight[order], users)
     rows = np.bincount(user, minlength=users).astype(float)
     start = np.concatenate([[0], np.cumsum(rows)[:-1]])
     new = np.ones(len(who), dtype=bool)
@@ -103,19 +110,38 @@ def user_aucs(user: np.ndarray, positive: np.ndarray, score: np.ndarray) -> tupl
         return np.where((m > 0) & (n > 0), (rank_sum - m * (m + 1) / 2) / (m * n), math.nan), rows
 
 
-class WeightedAuc:
-    """AUC of fixed scores under many sets of row weights; the rows are sorted once."""
+def _weighted_user_aucs(
+    who: np.ndarray, value: np.ndarray, positive: np.ndarray, weight: np.ndarray, users: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same for rows sorted by user and score, in groups of equal ones."""
+    first = np.flatnonzero(np.append(True, (who[1:] != who[:-1]) | (value[1:] != value[:-1])))
+    up, down = (np.add.reduceat(weight * which, first) for which in (positive, ~positive))
+    owner = who[first]
+    ups, downs = (np.bincount(owner, weights=part, minlength=users) for part in (up, down))
+    below = np.cumsum(down) - down / 2 - (np.cumsum(downs) - downs)[owner]
+    right = np.bincount(owner, weights=up * below, minlength=users)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where((ups > 0) & (downs > 0), right / (ups * downs), math.nan), ups + downs
 
-    def __init__(self, positive: np.ndarray, score: np.ndarray, unit: np.ndarray) -> None:
+
+class WeightedAuc:
+    """AUC of fixed scores under many sets of weights of units, times those of rows; the rows are sorted once."""
+
+    def __init__(
+        self, positive: np.ndarray, score: np.ndarray, unit: np.ndarray, weight: np.ndarray | None = None
+    ) -> None:
         order = np.argsort(score, kind="stable")
         value = score[order]
         self._unit = unit[order]
         self._positive = positive[order].astype(np.float64)
+        self._weight = None if weight is None else weight[order]
         self._first = np.flatnonzero(np.append(True, value[1:] != value[:-1])) if len(value) else np.zeros(0, np.int64)
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """AUC for weights of units, [R, units] -> [R]; nan where one class has no weight."""
         rows = weights[:, self._unit]
+        if self._weight is not None:
+            rows = rows * self._weight
         up = rows * self._positive
         down = rows - up
         if len(self._first) < rows.shape[1]:
@@ -210,7 +236,7 @@ def resamples(units: int, draws: int, rng: np.random.Generator, rows: int) -> It
 
 def bootstrap(data: Paired, metrics: list[str], draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Differences (second minus first) under resampling of units, the same resamples for every metric, [draws] each."""
-    auc = [WeightedAuc(data.positive, s, data.unit) for s in data.score] if "auc" in metrics else []
+    auc = [WeightedAuc(data.positive, s, data.unit, data.weight) for s in data.score] if "auc" in metrics else []
     sums = {m: [data.sums(m, 0), data.sums(m, 1)] for m in metrics if m != "auc"}
     found: dict[str, list[np.ndarray]] = {m: [] for m in metrics}
     for weights in resamples(data.units, draws, rng, len(data.label)):
@@ -226,7 +252,7 @@ def values(data: Paired, metric: str) -> tuple[float, float]:
     """The metric of both models over all rows; nan where it is undefined."""
     if metric == "auc":
         ones = np.ones((1, data.units))
-        first, second = (float(WeightedAuc(data.positive, s, data.unit)(ones)[0]) for s in data.score)
+        first, second = (float(WeightedAuc(data.positive, s, data.unit, data.weight)(ones)[0]) for s in data.score)
     else:
         first, second = (float(from_sums(metric, data.sums(metric, i).sum(0))) for i in (0, 1))
     return first, second

@@ -162,7 +162,8 @@ def compare(
 
     Two results are compared row by row: bootstrap intervals of the difference; p-values by DeLong's test for AUC,
     McNemar's for accuracy and the bootstrap for the rest. If the predictions name users, whole users are resampled and
-    the tests take a user's rows together, because they are not independent. Sequences of runs, or folders of runs with
+    the tests take a user's rows together, because they are not independent. Rows with weights count by them, and all
+    p-values are the bootstrap's then. Sequences of runs, or folders of runs with
     several seeds, are compared over seeds: paired t-test and t interval. All p-values are corrected together by Holm.
 
     Args:

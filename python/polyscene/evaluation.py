@@ -137,7 +137,8 @@ def predict_arrays(model: Model, table: Any, logits: torch.Tensor) -> Prediction
     if model.schema.user is not None:
         column = table.columns.categorical.index(model.schema.user)
         user = table.columns.codes[:, column][table.rows].numpy()
-    return Predictions(table.rows.numpy(), scene, table.labels().numpy(), score.numpy(), user)
+    weight = None if table.columns.weight is None else table.columns.weight[table.rows].numpy()
+    return Predictions(table.rows.numpy(), scene, table.labels().numpy(), score.numpy(), user, weight)
 
 
 @dataclass

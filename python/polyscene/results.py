@@ -87,6 +87,7 @@ class Predictions:
         label: observed labels, float64 [N].
         score: predicted probabilities (for ratings: predicted values), float64 [N].
         user: users, [N], or None.
+        weight: what each row counts in the metrics, float64 [N], or None for 1 each.
     """
 
     row: np.ndarray
@@ -94,6 +95,7 @@ class Predictions:
     label: np.ndarray
     score: np.ndarray
     user: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.row = np.asarray(self.row, dtype=np.int64)
@@ -101,8 +103,9 @@ class Predictions:
         self.label = np.asarray(self.label, dtype=np.float64)
         self.score = np.asarray(self.score, dtype=np.float64)
         self.user = None if self.user is None else np.asarray(self.user)
-        columns = {"scene": self.scene, "label": self.label, "score": self.score, "user": self.user}
-        for name, column in columns.items():
+        self.weight = None if self.weight is None else np.asarray(self.weight, dtype=np.float64)
+        for name in ("scene", "label", "score", "user", "weight"):
+            column = getattr(self, name)
             if column is not None and column.shape != self.row.shape:
                 raise ValueError(f"Predictions: {name} must have the shape of row {self.row.shape}, got {column.shape}")
 
@@ -116,7 +119,8 @@ class Predictions:
     def take(self, rows: np.ndarray) -> Predictions:
         """The rows picked by a boolean mask or by positions."""
         user = None if self.user is None else self.user[rows]
-        return Predictions(self.row[rows], self.scene[rows], self.label[rows], self.score[rows], user)
+        weight = None if self.weight is None else self.weight[rows]
+        return Predictions(self.row[rows], self.scene[rows], self.label[rows], self.score[rows], user, weight)
 
     @classmethod
     def read(cls, path: str | Path) -> Predictions:
@@ -135,8 +139,8 @@ class Predictions:
         def column(name: str) -> np.ndarray:
             return table.column(name).to_numpy()
 
-        user = column("user") if "user" in table.column_names else None
-        return cls(column("row"), column("scene").astype(str), column("label"), column("score"), user)
+        user, weight = (column(name) if name in table.column_names else None for name in ("user", "weight"))
+        return cls(column("row"), column("scene").astype(str), column("label"), column("score"), user, weight)
 
     def write(self, path: str | Path) -> None:
         """Writes the rows as Parquet."""
@@ -145,8 +149,7 @@ class Predictions:
 
         columns = {"row": self.row, "scene": pa.array(self.scene.astype(str).tolist(), pa.string())}
         columns |= {"label": self.label, "score": self.score}
-        if self.user is not None:
-            columns["user"] = self.user
+        columns |= {name: each for name in ("user", "weight") if (each := getattr(self, name)) is not None}
         parquet.write_table(pa.table(columns), path)
 
 

@@ -93,6 +93,8 @@ def from_checkpoint(found: dict[str, Any], path: str = "load") -> Model:
         model = models.create(name, found["schema"], **found["options"])
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
+    if model._is_cpp():
+        _C.models.expect_int8(model._impl, found["state"])
     _check_tensors(f"{path}: the tensors of {name} do not fit", model.state_dict(), found["state"])
     floating = [tensor.dtype for tensor in found["state"].values() if tensor.is_floating_point()]
     if floating:

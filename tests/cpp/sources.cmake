@@ -9,6 +9,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   core/version_test.cpp
   data/columns_test.cpp
   data/simulator_test.cpp
+  data/window_shuffle_test.cpp
   eval/metrics_test.cpp
   eval/scene_metrics_test.cpp
   models/interest/attention_transfer_test.cpp
@@ -43,6 +44,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/feature_embedding_test.cpp
   nn/gating_test.cpp
   nn/gemm_test.cpp
+  nn/int8_rows_test.cpp
   nn/interest_points_test.cpp
   nn/layer_norm_activation_test.cpp
   nn/lookup_test.cpp

@@ -66,7 +66,8 @@ CONFIGS = {
     "unknown optimizer": ({"train": {"optimizer": "adamm"}}, "{path}: train: unknown optimizer 'adamm'; known optimizers: adam, adamw, sgd, lazy_adam, rowwise_adagrad; did you mean 'adam'?"),
     "unknown schedule": ({"train": {"schedule": "cosin"}}, "{path}: train: unknown schedule 'cosin'; known schedules: constant, cosine, step, linear; did you mean 'cosine'?"),
     "unknown weighting": ({"train": {"class_weight": "balance"}}, "{path}: train.class_weight must be one of none, balanced, got 'balance'; did you mean 'balanced'?"),
-    "unknown monitor": ({"train": {"monitor": "acu"}}, "{path}: train.monitor: unknown metric 'acu' for task ctr; known metrics: auc, gauc, log_loss, accuracy, precision, recall, f1, coverage; did you mean 'auc'?"),
+    "unknown monitor": ({"train": {"monitor": "acu"}}, "{path}: train.monitor must be a metric of task ctr, got 'acu'; known metrics: auc, gauc, log_loss, accuracy, precision, recall, f1; did you mean 'auc'?"),
+    "a monitor that epochs do not have": ({"train": {"monitor": "coverage"}}, "{path}: train.monitor must be a metric of task ctr, got 'coverage'; known metrics: auc, gauc, log_loss, accuracy, precision, recall, f1*"),
     "unknown metric": ({"evaluate": {"metrics": ["rmse"]}}, "{path}: evaluate.metrics: unknown metric 'rmse' for task ctr; known metrics: *"),
     "a threshold of 1": ({"evaluate": {"threshold": 1}}, "{path}: evaluate.threshold must be in (0, 1), got 1"),
     "unknown model": ({"model": {"name": "logistc"}}, f"{{path}}: model.name: unknown model 'logistc'; known models: {MODELS}*; did you mean 'logistic'?"),
@@ -268,7 +269,7 @@ CASES: dict[str, Case] = {
     "threshold of NaN": (lambda g: ps.evaluate(g.model, g.data.test, threshold=float("nan")), ValueError, "evaluate: threshold must be in (0, 1), got nan"),
     "scores that are NaN": (lambda g: ps.evaluate(nan_model(g), g.data.test), ValueError, "mf: the score of row 1 is NaN"),
     "predict without a column": (lambda g: trained(g).predict(pa.table({"user_id": ["1"], "scene": ["a"]})), ValueError, "read_table: categorical names no column 'item_id'; columns of data: user_id, scene; did you mean 'user_id'?"),
-    "predict in a new scene": (lambda g: trained(g).predict(pa.table({"user_id": ["1"], "item_id": ["1"], "scene": ["c"]})), ValueError, "table: scene 'c' was not seen in training; known scenes: a, b; unseen_scene='shared' or 'nearest' accepts new ones*"),
+    "predict in a new scene": (lambda g: trained(g).predict(pa.table({"user_id": ["1"], "item_id": ["1"], "scene": ["c"]})), ValueError, "table: scene 'c' was not seen in training; known scenes: a, b; a model takes rows of new ones when it was trained with dataset.unseen_scene 'shared' or 'nearest' *"),
     "predict a file that is not there": (lambda g: trained(g).predict(g.dir / "x.csv"), FileNotFoundError, "read_table: no file {dir}/x.csv"),
     # recommendations
     "users as text": (lambda g: g.model.recommend("u1"), TypeError, "recommend: users must be a list of ids, got 'u1'; write ['u1']"),

@@ -304,3 +304,73 @@ def test_tables_escape_names_and_show_several_pairs(tmp_path):
         found.row("f1")
     twins = compare(result(1.0, name="x"), result(1.1, name="x"), metric="auc", draws=20)
     assert (twins.rows[0].first, twins.rows[0].second) == ("x #1", "x #2")
+
+
+def weighted_result(skill: float, weight: np.ndarray, name: str) -> Result:
+    p = predictions(AGES, len(weight), skill, 0)
+    p.weight = weight
+    return Result.from_dict(metrics(p, AGES), p, name=name)
+
+
+def test_weights_count_as_copies_of_rows(tmp_path):
+    """A row of weight 3 is three rows; scikit-learn takes the weights as they are."""
+    rng = np.random.default_rng(2)
+    weight = rng.integers(0, 4, 600).astype(float)
+    first, second = (weighted_result(skill, weight, f"skill {skill}") for skill in (0.4, 0.9))
+    found = compare(first, second, metric=["auc", "log_loss", "accuracy", "f1", "gauc"], draws=200)
+    label, score, user = first.predictions.label, first.predictions.score, first.predictions.user
+    said = score >= first.threshold
+    users = [u for u in np.unique(user) if len(np.unique(label[(user == u) & (weight > 0)])) == 2]
+    of_user = [oracle.roc_auc_score(label[user == u], score[user == u], sample_weight=weight[user == u]) for u in users]
+    expected = {
+        "auc": oracle.roc_auc_score(label, score, sample_weight=weight),
+        "log_loss": oracle.log_loss(label, score, sample_weight=weight),
+        "accuracy": oracle.accuracy_score(label, said, sample_weight=weight),
+        "f1": oracle.f1_score(label, said, sample_weight=weight),
+        "gauc": np.average(of_user, weights=[weight[user == u].sum() for u in users]),
+    }
+    for metric, value in expected.items():
+        assert found.row(metric).first_value == pytest.approx(value, rel=1e-10), metric
+        assert found.row(metric).test == "bootstrap" and 0 < found.row(metric).p <= 1
+    copies = np.repeat(np.arange(600), weight.astype(int))
+    repeated = stats.Paired(
+        label[copies],
+        np.stack([first.predictions.score[copies], second.predictions.score[copies]]),
+        (first.threshold, second.threshold),
+        np.unique(user, return_inverse=True)[1][copies],
+        np.unique(user, return_inverse=True)[1][copies],
+    )
+    for metric in expected:
+        one, two = stats.values(repeated, metric)
+        assert found.row(metric).difference == pytest.approx(two - one, abs=1e-10), metric
+    first.predictions.write(tmp_path / "p.parquet")
+    assert np.array_equal(Predictions.read(tmp_path / "p.parquet").weight, weight)
+
+
+def test_weights_that_differ_are_refused():
+    weight = np.ones(600)
+    first, second = weighted_result(0.4, weight, "a"), weighted_result(0.9, weight * 2, "b")
+    with pytest.raises(ValueError, match="compare: the weight differs in 600 rows"):
+        compare(first, second)
+    second.predictions.weight = None
+    with pytest.raises(ValueError, match="compare: the rows of a have weights, the others none"):
+        compare(first, second)
+
+
+def test_evaluation_and_comparison_agree_on_weights():
+    import polyscene as ps
+    import pyarrow as pa
+
+    rng = np.random.default_rng(5)
+    n = 600
+    label = rng.integers(0, 2, n)
+    rows = {"user_id": rng.integers(0, 20, n), "item_id": rng.integers(0, 9, n), "label": label, "w": rng.random(n)}
+    data = ps.read_table(pa.table(rows), weight="w", clean={"duplicates": "keep"})
+    results = []
+    for model in (ps.models.Popularity(data.schema), ps.models.MF(data.schema)):
+        ps.Trainer(epochs=2, seed=1).fit(model, data)
+        results.append(ps.evaluate(model, data.test))
+    found = compare(*results, metric=["auc", "gauc", "log_loss", "accuracy"], draws=20)
+    for row in (row for row in found.rows if row.scene is None):
+        assert row.first_value == pytest.approx(results[0].overall[row.metric], rel=1e-6, nan_ok=True)
+        assert row.second_value == pytest.approx(results[1].overall[row.metric], rel=1e-6, nan_ok=True)

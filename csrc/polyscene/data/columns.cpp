@@ -15,6 +15,8 @@
 namespace polyscene::data {
 namespace {
 
+constexpr int64_t kCheckedRows = int64_t{1} << 19;
+
 void check_tensor(const torch::Tensor& tensor, torch::ScalarType type, std::vector<int64_t> shape,
                   const std::string& what) {
   TORCH_CHECK_VALUE(tensor.defined(), "Columns: ", what, " is missing");
@@ -39,12 +41,11 @@ int64_t first_outside(const int32_t* codes, int64_t n, int64_t stride, int64_t l
   return first;
 }
 
-void check_codes(const torch::Tensor& codes, int64_t column, int64_t low, int64_t high, const std::string& what) {
-  const auto stride = codes.dim() == 2 ? codes.size(1) : 1;
-  const auto* data = codes.const_data_ptr<int32_t>() + column;
-  const auto row = first_outside(data, codes.size(0), stride, low, high);
-  TORCH_CHECK_VALUE(row < 0, "Columns: ", what, ", row ", row, ": code must be in [", low, ", ", high, "), got ",
-                    data[row * stride]);
+void check_codes(const int32_t* codes, int64_t first, int64_t n, int64_t stride, int64_t low, int64_t high,
+                 const std::string& what) {
+  const auto at = first_outside(codes + first * stride, n, stride, low, high);
+  TORCH_CHECK_VALUE(at < 0, "Columns: ", what, ", row ", first + at, ": code must be in [", low, ", ", high, "), got ",
+                    codes[(first + at) * stride]);
 }
 
 // Strings checks the rest when it is made; a struct filled by hand may still lack its tensors.
@@ -140,9 +141,15 @@ void Columns::check() const {
     }
   }
   check_tensor(codes, torch::kInt32, {rows, fields}, "codes");
-  for (int64_t f = 0; f < fields; ++f) {
-    check_strings(ids[f], column_name("categorical", categorical[f]));
-    check_codes(codes, f, -1, ids[f].size(), column_name("categorical", categorical[f]));
+  std::vector<std::string> owners;
+  for (int64_t f = 0; f < fields; ++f) owners.push_back(column_name("categorical", categorical[f]));
+  for (int64_t f = 0; f < fields; ++f) check_strings(ids[f], owners[f]);
+  // All columns of some rows, then the next rows: a file is read once, not once a column.
+  for (int64_t begin = 0; begin < rows; begin += kCheckedRows) {
+    const auto count = std::min(kCheckedRows, rows - begin);
+    for (int64_t f = 0; f < fields; ++f) {
+      check_codes(codes.const_data_ptr<int32_t>() + f, begin, count, fields, -1, ids[f].size(), owners[f]);
+    }
   }
   check_tensor(numbers, torch::kFloat32, {rows, width}, "numbers");
   for (size_t i = 0; i < lists.size(); ++i) {
@@ -152,7 +159,7 @@ void Columns::check() const {
   TORCH_CHECK_VALUE(std::set(scene_names.begin(), scene_names.end()).size() == scene_names.size(),
                     "Columns: scene names must differ, got [", join(scene_names), "]");
   check_tensor(scene, torch::kInt32, {rows}, "scene");
-  check_codes(scene, 0, 0, static_cast<int64_t>(scene_names.size()), "scene");
+  check_codes(scene.const_data_ptr<int32_t>(), 0, rows, 1, 0, static_cast<int64_t>(scene_names.size()), "scene");
   if (label.defined()) check_tensor(label, torch::kFloat32, {rows}, "label");
   if (weight.defined()) check_tensor(weight, torch::kFloat32, {rows}, "weight");
   if (time.defined()) check_tensor(time, torch::kInt64, {rows}, "time");

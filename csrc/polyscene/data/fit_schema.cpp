@@ -11,6 +11,8 @@ namespace {
 
 using Rows = c10::ArrayRef<int64_t>;
 
+constexpr size_t kFittedRows = size_t{1} << 25;  // at most, for numeric columns
+
 // "interest_10" comes after "interest_2".
 bool natural_less(std::string_view a, std::string_view b) {
   const auto digit = [](char c) { return c >= '0' && c <= '9'; };
@@ -50,12 +52,21 @@ Strings vocabulary(const Strings& ids, const std::vector<int64_t>& counts, int64
   return Strings(names);
 }
 
-std::vector<int64_t> count_codes(const Columns& columns, int64_t f, Rows rows) {
-  std::vector<int64_t> counts(columns.ids[f].size());
-  const auto width = static_cast<int64_t>(columns.categorical.size());
-  const auto* codes = columns.codes.const_data_ptr<int32_t>();
-  for (const auto row : rows) {
-    if (const auto code = codes[row * width + f]; code >= 0) ++counts[code];
+// Rows of each code of each categorical column. One pass over the codes: they may lie in a large file.
+std::vector<std::vector<int64_t>> count_codes(const Columns& columns, Rows rows) {
+  constexpr size_t kPart = 1 << 14;
+  const auto width = columns.categorical.size();
+  std::vector<std::vector<int64_t>> counts;
+  for (const auto& ids : columns.ids) counts.emplace_back(ids.size());
+  const auto* codes = width > 0 ? columns.codes.const_data_ptr<int32_t>() : nullptr;
+  for (size_t begin = 0; begin < rows.size(); begin += kPart) {
+    const auto part = rows.slice(begin, std::min(kPart, rows.size() - begin));
+    for (size_t f = 0; f < width; ++f) {
+      for (const auto row : part) {
+        if (const auto code = codes[row * static_cast<int64_t>(width) + static_cast<int64_t>(f)]; code >= 0)
+          ++counts[f][code];
+      }
+    }
   }
   return counts;
 }
@@ -119,9 +130,13 @@ void fit_numeric(NumericField& field, const Columns& columns, int64_t column, Ro
   check_choice(field, "outliers", field.outliers, {"keep", "clip", "drop", "interpolate"});
   const auto width = static_cast<int64_t>(columns.numeric.size());
   const auto* numbers = columns.numbers.const_data_ptr<float>();
+  // Rows that are too many to be held are represented by some of them, evenly spaced.
+  const auto step = (rows.size() + kFittedRows - 1) / kFittedRows;
+  const auto looked_at = (rows.size() + step - 1) / step;
   std::vector<double> values;
-  for (const auto row : rows) {
-    if (const double value = numbers[row * width + column]; !std::isnan(value)) values.push_back(value);
+  values.reserve(looked_at);
+  for (size_t i = 0; i < rows.size(); i += step) {
+    if (const double value = numbers[rows[i] * width + column]; !std::isnan(value)) values.push_back(value);
   }
   TORCH_CHECK_VALUE(!values.empty(), "numeric column '", field.name, "': no training row has a value");
   std::sort(values.begin(), values.end());
@@ -139,8 +154,8 @@ void fit_numeric(NumericField& field, const Columns& columns, int64_t column, Ro
   const double median = quantile(values, 0.5);
   field.fill = field.missing == "median" ? median : mean;
   // Scaling sees the column as a model does: missing values filled.
-  const auto filled = static_cast<double>(rows.size()) - static_cast<double>(values.size());
-  const double n = static_cast<double>(rows.size());
+  const double n = static_cast<double>(looked_at);
+  const auto filled = n - static_cast<double>(values.size());
   const double filled_mean = (sum + filled * field.fill) / n;
   double squares = filled * (field.fill - filled_mean) * (field.fill - filled_mean);
   for (const auto value : values) squares += (value - filled_mean) * (value - filled_mean);
@@ -279,10 +294,10 @@ std::shared_ptr<const Schema> fit_schema(const Columns& columns, const torch::Te
   schema->unseen_scene = options.unseen_scene;
   schema->reader = options.reader;
   schema->has_time = columns.time.defined();
+  const auto counts = count_codes(columns, rows);
   for (size_t f = 0; f < columns.categorical.size(); ++f) {
-    const auto counts = count_codes(columns, static_cast<int64_t>(f), rows);
     schema->categorical.push_back(
-        {columns.categorical[f], vocabulary(columns.ids[f], counts, options.min_count), options.min_count});
+        {columns.categorical[f], vocabulary(columns.ids[f], counts[f], options.min_count), options.min_count});
   }
   schema->user = id_field(*schema, "user", options.user);
   schema->item = id_field(*schema, "item", options.item);

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <numeric>
 
+#include "polyscene/data/catalogue.h"
 #include "polyscene/data/table.h"
 
 namespace polyscene::data {
 namespace {
+
+constexpr int64_t kCatalogueRows = int64_t{1} << 15;
 
 // Positions of events grouped by user (stable), and the offsets [users + 1].
 std::pair<std::vector<int64_t>, torch::Tensor> group_by_user(const torch::Tensor& user, int64_t users) {
@@ -20,73 +23,9 @@ std::pair<std::vector<int64_t>, torch::Tensor> group_by_user(const torch::Tensor
   return {order, offsets};
 }
 
-// Mean of each id's rows of `values` [n, M] -> [ids, M].
-torch::Tensor mean_by(const torch::Tensor& id, int64_t ids, const torch::Tensor& values) {
-  auto sums = torch::zeros({ids, values.size(1)}, torch::kFloat64).index_add_(0, id, values.to(torch::kFloat64));
-  const auto counts = torch::bincount(id, {}, ids).clamp_min(1).unsqueeze(1);
-  return (sums / counts).to(torch::kFloat32);
-}
-
-// The numbers of a row in which every numeric column is missing, [M].
-torch::Tensor missing_numbers(const Schema& schema) {
-  std::vector<float> out;
-  for (const auto& field : schema.numeric) {
-    const auto value = field.outliers == "clip" ? std::clamp(field.fill, field.low, field.high) : field.fill;
-    out.push_back(static_cast<float>((value - field.shift) / field.scale));
-    if (field.width() == 2) out.push_back(1);
-  }
-  return torch::tensor(out, torch::kFloat32);
-}
-
-// First training row of each id; -1 for none.
-std::vector<int64_t> first_rows(const torch::Tensor& id, int64_t ids) {
-  std::vector<int64_t> out(ids, -1);
-  const auto* at = id.const_data_ptr<int64_t>();
-  for (int64_t i = id.numel() - 1; i >= 0; --i) out[at[i]] = i;
-  return out;
-}
-
-// The fields of `side` of each id, taken from its first row of `categorical` [n, F].
-torch::Tensor side_fields(const Schema& schema, const std::string& side, const std::vector<int64_t>& first,
-                          const torch::Tensor& categorical) {
-  const auto fields = schema.num_fields();
-  auto out = torch::zeros({static_cast<int64_t>(first.size()), fields}, torch::kInt32);
-  auto* to = out.data_ptr<int32_t>();
-  const auto* from = categorical.const_data_ptr<int32_t>();
-  for (size_t i = 0; i < first.size(); ++i) {
-    if (first[i] < 0) continue;
-    for (int64_t f = 0; f < fields; ++f) {
-      if (schema.categorical[f].side == side) to[i * fields + f] = from[first[i] * fields + f];
-    }
-  }
-  return out;
-}
-
-// The list of the first row of each id; empty for an id without a training row.
-Ragged lists_of(const Ragged& lists, const std::vector<int64_t>& first) {
-  if (!lists.defined()) return {};
-  const auto position = torch::tensor(first, torch::kInt64);
-  const auto taken = lists.take(position.clamp_min(0));
-  const auto seen = position.ge(0);
-  const auto lengths = taken.offsets.diff();
-  const auto kept = taken.values.masked_select(seen.repeat_interleave(lengths));
-  return {kept, torch::cat({torch::zeros({1}, torch::kInt64), (lengths * seen).cumsum(0)})};
-}
-
-torch::Tensor side_numeric(const Schema& schema, const std::string& side, const torch::Tensor& means) {
-  auto out = torch::zeros_like(means);
-  int64_t column = 0;
-  for (const auto& field : schema.numeric) {
-    for (int64_t k = 0; k < field.width(); ++k, ++column) {
-      if (field.side == side) out.select(1, column).copy_(means.select(1, column));
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
-std::shared_ptr<const History> History::fit(const Table& train) {
+std::shared_ptr<const History> History::fit(const Table& train, bool events) {
   auto out = std::make_shared<History>();
   out->schema = train.schema_ptr();
   out->source = train.columns();
@@ -96,7 +35,18 @@ std::shared_ptr<const History> History::fit(const Table& train) {
   out->offsets = torch::zeros({users + 1}, torch::kInt64);
   if (users == 0 || items == 0) return out;
 
+  Catalogue catalogue(schema);
+  if (!events) {
+    for (int64_t begin = 0; begin < train.size(); begin += kCatalogueRows) {
+      const auto end = std::min(begin + kCatalogueRows, train.size());
+      catalogue.add(train.batch(torch::arange(begin, end), false, 0));
+    }
+    catalogue.write(*out);
+    return out;
+  }
   const auto all = train.batch(torch::arange(train.size()), false, 0);
+  catalogue.add(all);
+  catalogue.write(*out);
   auto [order, offsets] = group_by_user(all.user, users);
   if (all.time.defined()) {
     const auto* time = all.time.const_data_ptr<int64_t>();
@@ -114,26 +64,6 @@ std::shared_ptr<const History> History::fit(const Table& train) {
   out->time = all.time.defined() ? all.time.index_select(0, index) : torch::zeros({index.numel()}, torch::kInt64);
   out->row = train.rows().defined() ? train.rows().index_select(0, index) : index;
   out->interest = all.interest.take(index);
-
-  const auto first_item = first_rows(all.item, items), first_user = first_rows(all.user, users);
-  out->item_fields = side_fields(schema, "item", first_item, all.categorical);
-  out->user_fields = side_fields(schema, "user", first_user, all.categorical);
-  // The id fields themselves, whatever was seen.
-  out->item_fields.select(1, schema.item).copy_(torch::arange(items));
-  out->user_fields.select(1, schema.user).copy_(torch::arange(users));
-  out->item_numeric = side_numeric(schema, "item", mean_by(all.item, items, all.numeric));
-  // Nobody's numbers, and those of the moment, are not known when items are recommended: they are missing, and not 0.
-  const auto missing = missing_numbers(schema);
-  const auto seen = torch::bincount(all.user, {}, users).gt(0).unsqueeze(1);
-  const auto user_means = torch::where(seen, mean_by(all.user, users, all.numeric), missing);
-  out->user_numeric =
-      side_numeric(schema, "user", user_means) + side_numeric(schema, "context", missing.expand({users, -1}));
-  out->item_interest = lists_of(all.interest, first_item);
-  for (const auto& field : schema.lists) {
-    if (field.kind == "multi_hot") out->item_lists[field.name] = lists_of(all.sequence.at(field.name), first_item);
-  }
-  out->item_count = torch::zeros({schema.num_scenes(), items}, torch::kInt64);
-  out->item_count.view({-1}).index_add_(0, all.scene * items + all.item, torch::ones({all.size()}, torch::kInt64));
   return out;
 }
 
@@ -194,16 +124,21 @@ std::shared_ptr<const History> History::append(const torch::Tensor& user, const 
                       "history.append: users must be rows of the user vocabulary, in [0, ", users, ")");
   }
   auto out = std::make_shared<History>(*this);
+  if (!keeps_events()) {
+    out->item = torch::empty({0}, torch::kInt32);
+    out->scene = out->time = out->row = torch::empty({0}, torch::kInt64);
+    out->label = torch::empty({0});
+  }
   const auto old_user = torch::arange(users).repeat_interleave(offsets.diff());
   const auto all_user = torch::cat({old_user, user.to(torch::kInt64)});
   auto [order, grouped] = group_by_user(all_user, users);
   const auto index = torch::tensor(order, torch::kInt64);
   out->offsets = grouped;
-  out->item = torch::cat({item, events.item.to(torch::kInt32)}).index_select(0, index);
-  out->scene = torch::cat({scene, events.scene.to(torch::kInt64)}).index_select(0, index);
-  out->label = torch::cat({label, events.label.to(torch::kFloat32)}).index_select(0, index);
-  out->time = torch::cat({time, events.time.to(torch::kInt64)}).index_select(0, index);
-  out->row = torch::cat({row, torch::full({n}, -1, torch::kInt64)}).index_select(0, index);
+  out->item = torch::cat({out->item, events.item.to(torch::kInt32)}).index_select(0, index);
+  out->scene = torch::cat({out->scene, events.scene.to(torch::kInt64)}).index_select(0, index);
+  out->label = torch::cat({out->label, events.label.to(torch::kFloat32)}).index_select(0, index);
+  out->time = torch::cat({out->time, events.time.to(torch::kInt64)}).index_select(0, index);
+  out->row = torch::cat({out->row, torch::full({n}, -1, torch::kInt64)}).index_select(0, index);
   if (interest.defined()) {
     const auto added = events.interest.defined()
                            ? events.interest

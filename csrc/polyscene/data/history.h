@@ -34,8 +34,10 @@ class History {
 
   std::weak_ptr<const Columns> source;  ///< where `row` points into; expired after loading
 
-  /// From the training table; empty when the schema names no user or no item.
-  static std::shared_ptr<const History> fit(const Table& train);
+  /// From the training table; empty when the schema names no user or no item. Without `events` it holds what is known
+  /// of each user and item, and no behaviour: its memory does not grow with the rows.
+  static std::shared_ptr<const History> fit(const Table& train, bool events = true);
+  bool keeps_events() const { return item.defined(); }
 
   /// The events of each user strictly before `time` (all of them when the data has no time), the newest `length` at
   /// most, never the source row `row` itself. user int64 [B], time int64 [B] or undefined, row int64 [B] (rows of the

@@ -1,5 +1,7 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/batch.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/batches.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/catalogue.cpp
   ${CMAKE_CURRENT_LIST_DIR}/columns.cpp
   ${CMAKE_CURRENT_LIST_DIR}/columns_file.cpp
   ${CMAKE_CURRENT_LIST_DIR}/fit_schema.cpp
@@ -9,4 +11,6 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/simulator_world.cpp
   ${CMAKE_CURRENT_LIST_DIR}/strings.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/table_pages.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/window_shuffle.cpp
 )

@@ -14,6 +14,7 @@ namespace polyscene::data {
 namespace {
 
 constexpr int64_t kGrain = 1024;
+constexpr size_t kAhead = 8;  // source rows that are on their way while one is read
 
 std::vector<int32_t> map_codes(const Strings& source, const Strings& vocabulary) {
   const auto index = vocabulary.index();
@@ -53,10 +54,12 @@ std::vector<int32_t> map_scenes(const Columns& columns, const Schema& schema, co
       const auto distance = (schema.scene_profile - profiles[static_cast<int64_t>(s)]).abs().sum(1);
       out[s] = static_cast<int32_t>(distance.argmin().item<int64_t>());
     } else {
-      TORCH_CHECK_VALUE(false, "table: scene '", columns.scene_names[s],
-                        "' was not seen in training; known scenes: ", join(schema.scenes),
-                        "; unseen_scene='shared' or 'nearest' accepts new ones",
-                        suggestion(columns.scene_names[s], schema.scenes));
+      TORCH_CHECK_VALUE(
+          false, "table: scene '", columns.scene_names[s],
+          "' was not seen in training; known scenes: ", join(schema.scenes),
+          "; a model takes rows of new ones when it was trained with dataset.unseen_scene 'shared' or 'nearest' "
+          "(read_table(..., unseen_scene=...))",
+          suggestion(columns.scene_names[s], schema.scenes));
     }
   }
   return out;
@@ -67,6 +70,9 @@ std::shared_ptr<const Encoding> encode(const Columns& columns, const Schema& sch
   for (const auto& field : schema.categorical) {
     out->column.push_back(position_of(columns.categorical, field.name, "categorical"));
     out->categorical.push_back(map_codes(columns.ids[out->column.back()], field.ids));
+    const auto& map = out->categorical.back();
+    int32_t next = static_cast<int32_t>(kFirstId);
+    out->direct.push_back(std::all_of(map.begin(), map.end(), [&](int32_t row) { return row == next++; }));
   }
   for (const auto& field : schema.numeric) out->number.push_back(position_of(columns.numeric, field.name, "numeric"));
   for (const auto& list : schema.lists) {
@@ -137,17 +143,26 @@ int64_t Table::source_row(int64_t position) const {
   return rows_.defined() ? rows_.const_data_ptr<int64_t>()[position] : position;
 }
 
-void Table::numbers(int64_t row, float* out) const {
-  const auto width = static_cast<int64_t>(columns_->numeric.size());
-  const auto* raw = columns_->numbers.const_data_ptr<float>() + row * width;
+void Table::gather_numbers(const std::vector<int64_t>& rows, Batch& out) const {
+  const auto n = static_cast<int64_t>(rows.size()), width = schema_->numeric_width();
+  out.numeric = torch::empty({n, width}, torch::kFloat32);
+  if (width == 0) return;
+  const auto columns = static_cast<int64_t>(columns_->numeric.size());
+  const auto* raw = columns_->numbers.const_data_ptr<float>();
+  auto* to = out.numeric.data_ptr<float>();
   for (size_t m = 0; m < schema_->numeric.size(); ++m) {
     const auto& field = schema_->numeric[m];
-    const double given = raw[encoding_->number[m]];
-    const bool missing = std::isnan(given);
-    double value = missing ? field.fill : given;
-    if (field.outliers == "clip") value = std::clamp(value, field.low, field.high);
-    *out++ = static_cast<float>((value - field.shift) / field.scale);
-    if (field.width() == 2) *out++ = missing ? 1.0f : 0.0f;
+    const auto column = encoding_->number[m];
+    const bool clip = field.outliers == "clip", flag = field.width() == 2;
+    for (int64_t i = 0; i < n; ++i) {
+      const double given = raw[rows[i] * columns + column];
+      const bool missing = std::isnan(given);
+      double value = missing ? field.fill : given;
+      if (clip) value = std::clamp(value, field.low, field.high);
+      to[i * width] = static_cast<float>((value - field.shift) / field.scale);
+      if (flag) to[i * width + 1] = missing ? 1.0f : 0.0f;
+    }
+    to += field.width();
   }
 }
 
@@ -159,13 +174,18 @@ void Table::gather_categorical(const std::vector<int64_t>& rows, Batch& out) con
   if (fields == 0) return;
   auto* to = out.categorical.data_ptr<int32_t>();
   const auto* codes = columns_->codes.const_data_ptr<int32_t>();
+  const auto* column = encoding_->column.data();
+  std::vector<const int32_t*> maps;
+  for (int64_t f = 0; f < fields; ++f) {
+    maps.push_back(encoding_->direct[f] ? nullptr : encoding_->categorical[f].data());
+  }
   at::parallel_for(0, n, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t f = 0; f < fields; ++f) {
-      const auto& map = encoding_->categorical[f];
-      const auto column = encoding_->column[f];
-      for (int64_t i = begin; i < end; ++i) {
-        const auto code = codes[rows[i] * width + column];
-        to[i * fields + f] = code < 0 ? static_cast<int32_t>(kMissing) : map[code];
+    for (int64_t i = begin; i < end; ++i) {
+      if (i + static_cast<int64_t>(kAhead) < end) __builtin_prefetch(codes + rows[i + kAhead] * width);
+      const auto* from = codes + rows[i] * width;
+      for (int64_t f = 0; f < fields; ++f) {
+        const auto code = from[column[f]];
+        to[i * fields + f] = static_cast<int32_t>(code < 0 ? kMissing : maps[f] ? maps[f][code] : code + kFirstId);
       }
     }
   });
@@ -182,10 +202,19 @@ void Table::gather_lists(const std::vector<int64_t>& rows, Batch& out) const {
   }
 }
 
+bool Table::own_events(const ListField& field) const {
+  return field.kind == "sequence" && schema_->item >= 0 && field.shares == schema_->categorical[schema_->item].name;
+}
+
+bool Table::has_events() const {
+  const auto& lists = schema_->lists;
+  return std::any_of(lists.begin(), lists.end(), [&](const auto& field) { return own_events(field); }) ||
+         (history_ && history_->keeps_events());
+}
+
 Events Table::gather_history(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const {
   for (const auto& field : schema_->lists) {
-    if (field.kind != "sequence" || schema_->item < 0 || field.shares != schema_->categorical[schema_->item].name)
-      continue;
+    if (!own_events(field)) continue;
     const auto& list = out.sequence.at(field.name);
     const auto counts = list.offsets.diff();
     Events events;
@@ -196,7 +225,7 @@ Events Table::gather_history(const std::vector<int64_t>& rows, const Batch& out,
     events.time = torch::zeros({list.values.numel()}, torch::kInt64);
     return events;
   }
-  if (!history_ || !out.user.defined()) return {};
+  if (!history_ || !history_->keeps_events() || !out.user.defined()) return {};
   torch::Tensor source;
   if (history_->source.lock() == columns_) source = torch::tensor(rows, torch::kInt64);
   return history_->before(out.user, out.time, source, length);
@@ -208,11 +237,13 @@ Batch Table::batch(const torch::Tensor& positions, bool grouped, int64_t history
   auto* position = order.data_ptr<int64_t>();
   const auto scenes = schema_->num_scenes();
   const auto* scene = columns_->scene.const_data_ptr<int32_t>();
+  const auto* scene_map = encoding_->scene.data();
+  const auto* source = rows_.defined() ? rows_.const_data_ptr<int64_t>() : nullptr;
   std::vector<int64_t> code(n);
   for (int64_t i = 0; i < n; ++i) {
     TORCH_CHECK_INDEX(position[i] >= 0 && position[i] < size_, "table.batch: positions must be in [0, ", size_,
                       "), got ", position[i]);
-    code[i] = encoding_->scene[scene[source_row(position[i])]];
+    code[i] = scene_map[scene[source ? source[position[i]] : position[i]]];
     if (shared && schema_->unseen_scene == "shared" && shared->below(scenes, position[i]) == 0) code[i] = scenes - 1;
   }
   Batch out;
@@ -222,27 +253,20 @@ Batch Table::batch(const torch::Tensor& positions, bool grouped, int64_t history
     for (const auto s : code) ++offsets[s + 1];
     for (int64_t s = 0; s < scenes; ++s) offsets[s + 1] += offsets[s];
     std::vector<int64_t> next(offsets, offsets + scenes);
-    std::vector<int64_t> sorted(n), sorted_code(n);
-    for (int64_t i = 0; i < n; ++i) {
-      const auto to = next[code[i]]++;
-      sorted[to] = position[i];
-      sorted_code[to] = code[i];
-    }
-    order = torch::tensor(sorted, torch::kInt64);
-    code = std::move(sorted_code);
-    position = order.data_ptr<int64_t>();
+    const auto sorted = torch::empty({n}, torch::kInt64);
+    auto* place = sorted.data_ptr<int64_t>();
+    for (int64_t i = 0; i < n; ++i) place[next[code[i]]++] = position[i];
+    order = sorted;
+    position = place;
+    for (int64_t s = 0; s < scenes; ++s) std::fill(code.begin() + offsets[s], code.begin() + offsets[s + 1], s);
   }
   std::vector<int64_t> rows(n);
-  for (int64_t i = 0; i < n; ++i) rows[i] = source_row(position[i]);
+  for (int64_t i = 0; i < n; ++i) rows[i] = source ? source[position[i]] : position[i];
   out.row = order;
-  out.scene = torch::tensor(code, torch::kInt64);
+  out.scene = torch::empty({n}, torch::kInt64);
+  std::copy(code.begin(), code.end(), out.scene.data_ptr<int64_t>());
   gather_categorical(rows, out);
-  const auto width = schema_->numeric_width();
-  out.numeric = torch::empty({n, width}, torch::kFloat32);
-  if (width > 0) {
-    auto* to = out.numeric.data_ptr<float>();
-    for (int64_t i = 0; i < n; ++i) numbers(rows[i], to + i * width);
-  }
+  gather_numbers(rows, out);
   if (columns_->label.defined()) out.label = gather<float>(columns_->label, rows);
   if (columns_->weight.defined()) out.weight = gather<float>(columns_->weight, rows);
   if (columns_->time.defined()) out.time = gather<int64_t>(columns_->time, rows);
@@ -297,27 +321,13 @@ Table Table::take(const torch::Tensor& positions) const {
 std::string Table::digest() const {
   Sha256 hash;
   hash.update(columns_->digest());
-  const auto rows = rows_.defined() ? rows_ : torch::arange(size_);
-  hash.update(rows.const_data_ptr(), rows.nbytes());
+  constexpr int64_t kPart = int64_t{1} << 18;
+  for (int64_t begin = 0; begin < size_; begin += kPart) {
+    const auto end = std::min(begin + kPart, size_);
+    const auto rows = rows_.defined() ? rows_.slice(0, begin, end) : torch::arange(begin, end);
+    hash.update(rows.const_data_ptr(), rows.nbytes());
+  }
   return hash.digest();
-}
-
-Batches::Batches(const Table& table, int64_t batch_size, bool shuffle, uint64_t seed, int64_t epoch, int64_t history)
-    : table_(table), batch_size_(batch_size), history_(history) {
-  TORCH_CHECK_VALUE(batch_size > 0, "batches: batch_size must be positive, got ", batch_size);
-  if (!shuffle) return;
-  order_ = torch::tensor(permutation(table.size(), RandomStream(seed, "shuffle", epoch)), torch::kInt64);
-  shared_.emplace(seed, "shared_scene", epoch);
-}
-
-int64_t Batches::count() const { return (table_.size() + batch_size_ - 1) / batch_size_; }
-
-std::optional<Batch> Batches::next() {
-  if (position_ >= table_.size()) return std::nullopt;
-  const auto end = std::min(position_ + batch_size_, table_.size());
-  const auto positions = order_.defined() ? order_.slice(0, position_, end) : torch::arange(position_, end);
-  position_ = end;
-  return table_.batch(positions, true, history_, shared_ ? &*shared_ : nullptr);
 }
 
 }  // namespace polyscene::data

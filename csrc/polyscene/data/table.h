@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,10 +13,13 @@ namespace polyscene::data {
 
 /// Default of `Table::batch`: how many past events each row carries.
 inline constexpr int64_t kDefaultHistory = 50;
+/// Tables of more rows that look into a file are streamed: no memory is spent on each of their rows.
+inline constexpr int64_t kStreamedRows = int64_t{1} << 25;
 
 /// How the codes of one source map to the rows of one schema.
 struct Encoding {
   std::vector<std::vector<int32_t>> categorical;  ///< per field: code -> row
+  std::vector<char> direct;                       ///< per field: whether every code c is row c + kFirstId
   std::vector<std::vector<int32_t>> lists;        ///< per list column: code -> row
   std::vector<int32_t> scene;                     ///< scene code -> scene of the schema, -1 for one that is refused
   std::vector<int32_t> interest;                  ///< interest code -> interest of the schema, -1 for an unknown one
@@ -45,9 +47,16 @@ class Table {
   /// Behaviour that batches carry; the training table's rows never see themselves or what came later.
   void set_history(std::shared_ptr<const History> history) { history_ = std::move(history); }
   std::shared_ptr<const History> history() const { return history_; }
+  /// Whether batches can carry events: from a column of theirs or from the history.
+  bool has_events() const;
+
+  /// Whether the columns look into a file.
+  bool mapped() const;
+  /// Whether they do and have more than `kStreamedRows` rows.
+  bool streams() const;
 
   /// Raw numbers of a source row -> the preprocessed numbers of a batch row (`schema().numeric_width()` floats).
-  void numbers(int64_t source_row, float* out) const;
+  void gather_numbers(const std::vector<int64_t>& rows, Batch& out) const;
 
   /// Rows at `positions` (int64 [B]); `grouped` sorts them stably by scene and fills `scene_offsets`; `history` is how
   /// many past events each row carries (0: none). Throws IndexError for a position outside [0, size).
@@ -81,22 +90,7 @@ class Table {
   void gather_lists(const std::vector<int64_t>& rows, Batch& out) const;
   Events gather_history(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const;
   torch::Tensor column(int64_t field) const;
-};
-
-/// Walks a table in batches grouped by scene: shuffled by (seed, epoch) or in table order.
-class Batches {
- public:
-  Batches(const Table& table, int64_t batch_size, bool shuffle, uint64_t seed, int64_t epoch, int64_t history);
-  std::optional<Batch> next();
-  int64_t count() const;  ///< number of batches
-
- private:
-  const Table& table_;
-  int64_t batch_size_;
-  int64_t history_;
-  int64_t position_ = 0;
-  std::optional<RandomStream> shared_;
-  torch::Tensor order_;  ///< int64 [n] when shuffled
+  bool own_events(const ListField& field) const;
 };
 
 }  // namespace polyscene::data

@@ -1,6 +1,7 @@
 #include "polyscene/eval/predict.h"
 
 #include "polyscene/core/memory.h"
+#include "polyscene/data/batches.h"
 
 namespace polyscene::eval {
 namespace {

@@ -75,6 +75,10 @@ void check(const models::Model& model, const RecommendRequest& request) {
   TORCH_CHECK_VALUE(model.history() && model.history()->item_count.defined(), "recommend: ", model.name(),
                     " was not trained yet, it knows no items; fit it, or call prepare(data.train) before a training "
                     "loop of your own");
+  TORCH_CHECK_VALUE(!request.exclude_seen || model.history()->keeps_events() || request.events.defined(),
+                    "recommend: ", model.name(),
+                    " was trained without keeping the behaviour of users, so that it does not know what "
+                    "they have seen; give events, or exclude_seen=False");
   TORCH_CHECK_VALUE(request.k > 0, "recommend: k must be positive, got ", request.k);
   TORCH_CHECK_INDEX(request.scene >= -1 && request.scene < schema.num_scenes(), "recommend: scene must be in [0, ",
                     schema.num_scenes(), ") or -1 for all, got ", request.scene);

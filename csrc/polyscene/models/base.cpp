@@ -38,7 +38,8 @@ void Model::prepare(const data::Table& train) {
   TORCH_CHECK_VALUE(train.schema().digest() == schema().digest(), name(),
                     ": the training table belongs to another schema than the model");
   if (schema().user < 0 || schema().item < 0) return;
-  history_ = train.history() ? train.history() : data::History::fit(train);
+  const bool events = history_length() > 0 || !train.streams();
+  history_ = train.history() ? train.history() : data::History::fit(train, events);
 }
 
 bool Model::fit_closed_form(const data::Table&) { return false; }

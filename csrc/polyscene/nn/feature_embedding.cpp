@@ -53,9 +53,11 @@ torch::Tensor FeatureEmbeddingImpl::flat(const data::Batch& batch) {
   if (numeric_width == 0) return forward(batch).flatten(1);  // [B, (F + L) D]
   TORCH_CHECK_VALUE(batch.numeric.defined() && batch.numeric.dim() == 2 && batch.numeric.size(1) == numeric_width,
                     "FeatureEmbedding: the batch must carry ", numeric_width, " numeric columns");
-  const auto numeric = batch.numeric.to(weight.scalar_type());
-  if (lists.empty()) return lookup_flat(weight, batch.categorical, fields_, numeric, options.sparse);
-  return torch::cat({forward(batch).flatten(1), numeric}, 1);
+  if (lists.empty() && weight.is_floating_point()) {
+    return lookup_flat(weight, batch.categorical, fields_, batch.numeric.to(weight.scalar_type()), options.sparse);
+  }
+  const auto slots = forward(batch).flatten(1);
+  return torch::cat({slots, batch.numeric.to(slots.scalar_type())}, 1);
 }
 
 torch::Tensor FeatureEmbeddingImpl::embed(const std::string& field, const torch::Tensor& index) {

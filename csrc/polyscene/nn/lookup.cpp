@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 
+#include "polyscene/nn/int8_rows.h"
 #include "polyscene/nn/plain.h"
 #include "polyscene/nn/simd.h"
 
@@ -249,14 +250,22 @@ void FieldRows::add(std::string name, int64_t rows) {
   offsets.push_back(offsets.back() + rows);
 }
 
-Tensor lookup_flat(const Tensor& weight, const Tensor& index, const FieldRows& fields, const Tensor& beside,
-                   bool sparse) {
+namespace {
+
+void check_shapes(const Tensor& weight, const Tensor& index, const FieldRows& fields) {
   TORCH_CHECK_VALUE(weight.dim() == 2 && weight.size(0) >= fields.total(),
                     "lookup: weight must be [V, D] with V >= ", fields.total(), ", got ", weight.sizes());
   TORCH_CHECK_VALUE(index.dim() == 2 && index.size(1) == fields.size(), "lookup: index must be [B, ", fields.size(),
                     "], one column per field, got ", index.sizes());
   TORCH_CHECK_TYPE(index.scalar_type() == torch::kInt32 || index.scalar_type() == torch::kInt64,
                    "lookup: index must be int32 or int64, got ", index.scalar_type());
+}
+
+}  // namespace
+
+Tensor lookup_flat(const Tensor& weight, const Tensor& index, const FieldRows& fields, const Tensor& beside,
+                   bool sparse) {
+  check_shapes(weight, index, fields);
   TORCH_CHECK_VALUE(!beside.defined() || (beside.dim() == 2 && beside.size(0) == index.size(0)),
                     "lookup: beside must be [", index.size(0), ", M], got ",
                     beside.defined() ? beside.sizes() : at::IntArrayRef());
@@ -272,8 +281,14 @@ Tensor lookup_flat(const Tensor& weight, const Tensor& index, const FieldRows& f
 }
 
 Tensor lookup(const Tensor& weight, const Tensor& index, const FieldRows& fields, bool sparse) {
-  const auto flat = lookup_flat(weight, index, fields, {}, sparse);
-  return flat.view({flat.size(0), fields.size(), weight.size(1)});
+  if (weight.scalar_type() != torch::kInt8) {
+    const auto flat = lookup_flat(weight, index, fields, {}, sparse);
+    return flat.view({flat.size(0), fields.size(), weight.size(1)});
+  }
+  check_shapes(weight, index, fields);
+  const auto out = lookup_int8(weight, index.contiguous(), fields);
+  if (!out.defined()) check_index(index, fields);
+  return out;
 }
 
 }  // namespace polyscene::nn

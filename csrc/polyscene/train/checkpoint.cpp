@@ -5,6 +5,7 @@
 #include "polyscene/core/json.h"
 #include "polyscene/core/safetensors.h"
 #include "polyscene/core/version.h"
+#include "polyscene/models/int8_tables.h"
 #include "polyscene/models/registry.h"
 
 namespace polyscene::train {
@@ -139,6 +140,7 @@ void save_model(const models::Model& model, const std::string& path) {
 std::shared_ptr<models::Model> load_model(const std::string& path) {
   const auto checkpoint = read_checkpoint(path);
   auto model = models::create(checkpoint.model, checkpoint.schema, checkpoint.options);
+  models::expect_int8(*model, checkpoint.state);
   load_state(*model, checkpoint.state, checkpoint.model);
   if (checkpoint.history) model->set_history(checkpoint.history);
   model->eval();

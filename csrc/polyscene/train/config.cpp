@@ -191,7 +191,11 @@ void check_metrics(const Json& config, const std::string& source) {
     }
   };
   check("evaluate.metrics", config["evaluate"]["metrics"]);
-  if (const std::string monitor = config["train"]["monitor"]; !monitor.empty()) check("train.monitor", {monitor});
+  const std::string monitor = config["train"]["monitor"];
+  const auto known = eval::default_metrics(task, /*users=*/true, /*items=*/false);  // those of an epoch
+  TORCH_CHECK_VALUE(monitor.empty() || std::find(known.begin(), known.end(), monitor) != known.end(), source,
+                    ": train.monitor must be a metric of task ", task.get<std::string>(), ", got '", monitor,
+                    "'; known metrics: ", join(known), suggestion(monitor, known));
 }
 
 void check_train(const Json& train, const std::string& source) {

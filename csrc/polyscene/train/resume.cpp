@@ -4,6 +4,7 @@
 
 #include "polyscene/core/json.h"
 #include "polyscene/core/log.h"
+#include "polyscene/data/batches.h"
 #include "polyscene/train/checkpoint.h"
 
 namespace polyscene::train {
@@ -122,9 +123,12 @@ std::string identity_of(const models::Model& model, const data::Table& train, co
   // epochs.
   const bool fixed = options.optimizer.schedule.needs_total();
   for (const auto& [name, value] : to_map(options)) {
-    if ((name != "epochs" || fixed) && name != "patience" && name != "threads")
+    if ((name != "epochs" || fixed) && name != "patience" && name != "threads" && name != "shuffle_window")
       out["train_options"][name] = polyscene::to_json(value);
   }
+  // What it comes to: the same rows read into memory are shuffled all at once.
+  if (const auto window = data::shuffle_window(train, options.shuffle_window()); window > 0)
+    out["train_options"]["shuffle_window"] = window;
   return out.dump();
 }
 

@@ -13,7 +13,9 @@
 #include "polyscene/core/memory.h"
 #include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
+#include "polyscene/data/batches.h"
 #include "polyscene/eval/evaluate.h"
+#include "polyscene/models/int8_tables.h"
 #include "polyscene/nn/gemm.h"
 #include "polyscene/train/resume.h"
 
@@ -128,7 +130,7 @@ class Loop {
     torch::manual_seed(static_cast<uint64_t>(RandomStream(options_.seed(), "dropout", number).bits(0) >> 1));
     model_.begin_epoch(number);
     data::Batches batches(train_, options_.batch_size(), /*shuffle=*/true, options_.seed(), number,
-                          model_.history_length());
+                          model_.history_length(), data::shuffle_window(train_, options_.shuffle_window()));
     double sum = 0;
     int64_t rows = 0, step = 0;
     while (auto batch = batches.next()) {
@@ -176,6 +178,9 @@ class Loop {
 Trainer::Trainer(TrainOptions options) : options_(std::move(options)) {
   options_.optimizer.check();
   TORCH_CHECK_VALUE(options_.batch_size() > 0, "Trainer: batch_size must be positive, got ", options_.batch_size());
+  TORCH_CHECK_VALUE(options_.shuffle_window() == 0 || options_.shuffle_window() >= options_.batch_size(),
+                    "Trainer: shuffle_window must be 0 or at least batch_size (", options_.batch_size(), "), got ",
+                    options_.shuffle_window());
   TORCH_CHECK_VALUE(options_.epochs() > 0, "Trainer: epochs must be positive, got ", options_.epochs());
   TORCH_CHECK_VALUE(options_.patience() >= 0, "Trainer: patience must not be negative, got ", options_.patience());
   TORCH_CHECK_VALUE(options_.threads() >= 0 && options_.threads() <= kMostThreads, "Trainer: threads must lie in [0, ",
@@ -221,6 +226,8 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
   TORCH_CHECK_VALUE(getpid() == kProcess,
                     "Trainer: this process was forked after polyscene was loaded, where torch's threads "
                     "do not work; start it with the 'spawn' method");
+  TORCH_CHECK_VALUE(!models::is_quantized(model), "Trainer: the tables of ", model.name(),
+                    " hold 8-bit rows for inference; train the model that was quantised, and quantise it again");
   TORCH_CHECK_VALUE(train.size() > 0, "Trainer: the training table has no rows");
   TORCH_CHECK_VALUE(train.schema().digest() == model.schema().digest(),
                     "Trainer: the training table belongs to another schema "
@@ -228,6 +235,11 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
   TORCH_CHECK_VALUE(!valid || valid->schema().digest() == model.schema().digest(),
                     "Trainer: the validation table belongs to "
                     "another schema than the model");
+  TORCH_CHECK_VALUE(model.history_length() == 0 || !train.history() || train.has_events(), "Trainer: ", model.name(),
+                    " follows the behaviour of users, and the data set was opened without it, as those of more than ",
+                    data::kStreamedRows,
+                    " training rows are; open_data(path, history=True) keeps it, which takes "
+                    "about 32 bytes of memory a training row");
   if (valid && valid->size() == 0) valid = nullptr;
   if (valid) check_monitor(model);
   keep_freed_memory();

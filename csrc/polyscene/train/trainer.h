@@ -15,6 +15,7 @@ namespace polyscene::train {
 struct TrainOptions {
   OptimizerOptions optimizer;
   TORCH_ARG(int64_t, batch_size) = 4096;
+  TORCH_ARG(int64_t, shuffle_window) = 0;
   TORCH_ARG(int64_t, epochs) = 50;
   TORCH_ARG(int64_t, patience) = 4;
   TORCH_ARG(std::string, monitor) = "";
@@ -29,6 +30,9 @@ struct TrainOptions {
   static void fields(Self& self, Visitor&& visit) {
     OptimizerOptions::fields(self.optimizer, visit);
     visit("batch_size", self.batch_size(), "rows of one step");
+    visit("shuffle_window", self.shuffle_window(),
+          "rows shuffled together, blocks of neighbours drawn from all over the table; 0: all rows, or 4,194,304 of a "
+          "compiled table with more than 33,554,432");
     visit("epochs", self.epochs(), "most passes over the training rows");
     visit("patience", self.patience(), "epochs without a better validation score before training stops; 0: never");
     visit("monitor", self.monitor(), "validation metric that chooses the epoch; empty: auc (ctr), rmse (rating)");

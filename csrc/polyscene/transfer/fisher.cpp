@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "polyscene/core/random.h"
+#include "polyscene/data/batches.h"
 #include "polyscene/transfer/tables.h"
 
 namespace polyscene::transfer {

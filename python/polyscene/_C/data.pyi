@@ -448,12 +448,17 @@ class Table:
     @property
     def size(self) -> int:
         ...
+    @property
+    def streams(self) -> bool:
+        """
+        Whether the columns look into a file and have more rows than are held in memory.
+        """
 class History:
     """
     Behaviour of users in the training rows, and the catalogue of items.
     """
     @staticmethod
-    def fit(train: Table) -> History:
+    def fit(train: Table, events: bool = True) -> History:
         ...
     @staticmethod
     def from_tensors(schema: Schema, tensors: collections.abc.Mapping[str, torch.Tensor]) -> History:
@@ -468,13 +473,16 @@ class History:
     def item_count(self) -> torch.Tensor:
         ...
     @property
+    def keeps_events(self) -> bool:
+        ...
+    @property
     def offsets(self) -> torch.Tensor:
         ...
 class Batches:
     """
     Walks a table in batches grouped by scene.
     """
-    def __init__(self, table: Table, batch_size: typing.SupportsInt | typing.SupportsIndex = 4096, shuffle: bool = False, seed: typing.SupportsInt | typing.SupportsIndex = 0, epoch: typing.SupportsInt | typing.SupportsIndex = 0, history: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+    def __init__(self, table: Table, batch_size: typing.SupportsInt | typing.SupportsIndex = 4096, shuffle: bool = False, seed: typing.SupportsInt | typing.SupportsIndex = 0, epoch: typing.SupportsInt | typing.SupportsIndex = 0, history: typing.SupportsInt | typing.SupportsIndex = 0, window: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
         ...
     def __iter__(self) -> typing.Any:
         ...

@@ -6,7 +6,7 @@ import collections.abc
 import polyscene._C.data
 import torch
 import typing
-__all__: list[str] = ['Model', 'Phase', 'PyModel', 'create', 'list', 'options', 'register', 'tasks']
+__all__: list[str] = ['Model', 'Phase', 'PyModel', 'create', 'expect_int8', 'int8_tables', 'list', 'options', 'pack_int8', 'register', 'tasks', 'unpack_int8']
 class Phase:
     """
     One stage of training.
@@ -135,6 +135,14 @@ def create(name: str, schema: polyscene._C.data.Schema, options: dict = {}) -> M
     """
     Makes a registered model.
     """
+def expect_int8(model: Model, state: collections.abc.Mapping[str, torch.Tensor]) -> None:
+    """
+    Prepares the tables that `state` holds packed.
+    """
+def int8_tables(model: Model) -> list[str]:
+    """
+    Names of the lookup tables that may hold 8-bit rows.
+    """
 def list(task: str = '') -> list[str]:
     """
     Registered names, all or those of one task.
@@ -143,6 +151,10 @@ def options(name: str) -> list:
     """
     Options as (name, type, default, doc).
     """
+def pack_int8(rows: torch.Tensor) -> torch.Tensor:
+    """
+    Rows [V, D] as int8 [V, D + 4]: whole numbers, then the bytes of the scale.
+    """
 def register(name: str, tasks: collections.abc.Sequence[str], cls: typing.Any, defaults: dict) -> None:
     """
     Adds a Python class to the registry.
@@ -150,4 +162,8 @@ def register(name: str, tasks: collections.abc.Sequence[str], cls: typing.Any, d
 def tasks(name: str) -> list[str]:
     """
     The tasks that a registered model does.
+    """
+def unpack_int8(packed: torch.Tensor) -> torch.Tensor:
+    """
+    float32 [..., D].
     """

@@ -81,6 +81,8 @@ def check_dataset(
     scene: Annotated[str | None, typer.Option("--scene", help="Scene column.")] = None,
     user: Annotated[str | None, typer.Option("--user", help="User column.")] = None,
     item: Annotated[str | None, typer.Option("--item", help="Item column.")] = None,
+    time: Annotated[str | None, typer.Option("--time", help="Time column.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="ctr (default) or rating.")] = None,
     categorical: Annotated[list[str] | None, typer.Option("--categorical", help="May be repeated.")] = None,
     numeric: Annotated[list[str] | None, typer.Option("--numeric", help="May be repeated.")] = None,
     delimiter: Annotated[str | None, typer.Option("--delimiter", help="Between the cells of a text file.")] = None,
@@ -88,7 +90,8 @@ def check_dataset(
     """Tells what is wrong with a file, with row and column; exit code 1 when something is."""
     from polyscene import datasets
 
-    roles = {"label": label, "scene": scene, "user": user, "item": item, "categorical": categorical, "numeric": numeric}
+    names = {"label": label, "scene": scene, "user": user, "item": item, "time": time, "task": task}
+    roles = {**names, "categorical": categorical, "numeric": numeric}
     report = datasets.check(file, delimiter=delimiter, **{key: value for key, value in roles.items() if value})
     typer.echo(report.text())
     if any(finding.severity == "error" for finding in report.findings):

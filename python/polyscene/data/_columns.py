@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from polyscene._extension import _C
 from polyscene.data._cells import Lists, take_lists
 from polyscene.data.labels import label_values, weight_values
 from polyscene.data.reading import Frame
-from polyscene.data.roles import Roles
+from polyscene.data.roles import Roles, TimeRole
 from polyscene.data.scenes import scene_codes
+
+_log = logging.getLogger("polyscene")
 
 
 @dataclass
@@ -106,6 +109,7 @@ def arrays(frame: Frame, roles: Roles, clean: dict[str, str]) -> Arrays:
         ValueError: a cell is not what is wanted; the message names file, row, line and column.
     """
     frame.load(roles.columns())
+    roles = with_unit(frame, roles)
     wrong: dict[str, list[int]] = {}
 
     def lenient(column: str) -> list[int] | None:
@@ -134,6 +138,16 @@ def arrays(frame: Frame, roles: Roles, clean: dict[str, str]) -> Arrays:
     )
     _clean(frame, out, times[1] if times else None, wrong, clean)
     return out
+
+
+def with_unit(frame: Frame, roles: Roles) -> Roles:
+    """The roles with the unit of times, guessed from the cells of the loaded source where it was not given."""
+    if roles.time is None or roles.time.unit:
+        return roles
+    unit = frame.time_unit(roles.time.column)
+    if unit != "s":
+        _log.info("%s: column '%s' is taken as times in %s", frame.owner, roles.time.column, unit)
+    return replace(roles, time=TimeRole(roles.time.column, unit))
 
 
 def _clean(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyscene.data import _cells
-from polyscene.data._columns import Arrays, first_of_duplicates
+from polyscene.data._columns import Arrays, first_of_duplicates, with_unit
 from polyscene.data.labels import label_values
 from polyscene.data.reading import Frame, pieces
 from polyscene.data.roles import DEFAULTS, LabelRole, Roles, TimeRole, resolve
@@ -223,6 +223,16 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: _Findings) -> Non
     roles: Roles | None = found.attempt(lambda: resolve(frame, wanted | given, "check"))
     if roles is None:
         return
+    guessed = roles.time is not None and not roles.time.unit
+    try:
+        roles = with_unit(frame, roles)
+    except ValueError:  # told below, with all that is wrong
+        roles = replace(roles, time=TimeRole(roles.time.column)) if roles.time else roles
+    if guessed and roles.time and roles.time.unit != "s":
+        what = (
+            f"the numbers are taken as times in {roles.time.unit}: in seconds they would lie thousands of years ahead"
+        )
+        found.add("note", roles.time.column, None, what)
     times = _look_at_time(frame, roles.time, found) if roles.time else None
     label = _look_at_label(frame, roles.label, roles.task, found) if roles.label else None
     for each in roles.numeric:

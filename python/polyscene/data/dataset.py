@@ -105,8 +105,10 @@ class Dataset:
         names, scene = self.columns.scene_names, self.columns.scene
         out = {}
         for part, table in self.tables.items():
-            codes = scene if table.rows is None else scene[table.rows]
-            numbers = torch.bincount(codes.long(), minlength=len(names)).tolist()
+            rows, sums = table.rows, torch.zeros(len(names), dtype=torch.int64)
+            for some in rows.split(1 << 18):
+                sums += torch.bincount(scene[some], minlength=len(names))
+            numbers = sums.tolist()
             out[part] = {scene: n for scene, n in zip(names, numbers, strict=True) if n}
         return out
 
@@ -220,14 +222,19 @@ class Dataset:
 
 
 def open_data(
-    path: str | os.PathLike[str], split: Mapping[str, Any] | str | None = None, *, history: bool = True
+    path: str | os.PathLike[str], split: Mapping[str, Any] | str | None = None, *, history: bool | None = None
 ) -> Dataset:
     """Opens what `Dataset.save` wrote; columns and rows are memory-mapped.
+
+    More than 33,554,432 training rows are streamed: the trainer shuffles them in windows (``shuffle_window``), numeric
+    columns are fitted on so many rows at most, evenly spaced, and no memory is spent on each row.
 
     Args:
         path: the folder.
         split: another split than the one that was saved, as in `read_table`; the compiled columns are not rewritten.
-        history: whether tables carry the behaviour of users; it takes about 32 bytes of memory a training row.
+            Making it takes memory for every row; save the result, and what is opened then is mapped again.
+        history: whether tables carry the behaviour of users, which takes about 32 bytes of memory a training row. What
+            models that follow users need, and `recommend` to leave out what was seen. None: unless they are streamed.
 
     Raises:
         ValueError: the folder holds no compiled data set, or one of a newer format.
@@ -285,7 +292,7 @@ def assemble(
     report: dict[str, Any],
     *,
     schema: _C.data.Schema | None = None,
-    history: bool = True,
+    history: bool | None = True,
     owner: str = "read_table",
 ) -> Dataset:
     """Preprocesses, fits the schema on the training rows and makes the tables.
@@ -298,7 +305,7 @@ def assemble(
         part: int8 [N] (0 train, 1 valid, 2 test), or the rows of each part by name, int64.
         report: what reading dropped.
         schema: encode for this one in the place of fitting one.
-        history: whether tables carry the behaviour of users in the training rows.
+        history: whether tables carry the behaviour of users in the training rows; None: unless they are streamed.
         owner: what messages call the caller.
     """
     raw = columns
@@ -324,8 +331,9 @@ def assemble(
     if schema is None:
         schema = fit(columns, roles, rows["train"])
     tables = {each: _C.data.Table(columns, schema, rows=chosen, role=each) for each, chosen in rows.items()}
-    if history and "train" in tables and schema.user is not None and schema.item is not None:
-        seen = _C.data.History.fit(tables["train"])
+    if "train" in tables and schema.user is not None and schema.item is not None:
+        events = not tables["train"].streams if history is None else history
+        seen = _C.data.History.fit(tables["train"], events=events)
         for table in tables.values():
             table.history = seen
     out = Dataset(name, columns, schema, tables, roles, split, report)

@@ -18,6 +18,7 @@ from polyscene.data._delimited import COMPRESSED, Layout, line_of, read_delimite
 from polyscene.data._errors import listed, suggestion
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
+LATEST = 10**11  # seconds: the year 5138
 ATOMIC = (".inter", ".user", ".item")
 PARQUET = (".parquet", ".pq")
 ARROW = (".arrow", ".feather", ".ipc")
@@ -310,6 +311,12 @@ class Frame:
         """A time column: int64 [n] in ``unit``, and where it is known."""
         parts = self._each(column, lambda cells: _cells.times(cells, unit))
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def time_unit(self, column: str) -> str:
+        """The unit of a time column that nobody named: seconds, or the coarsest in which most rows lie before 5138."""
+        time, known = self.times(column, "s")
+        typical = float(np.median(time[known])) if known.any() else 0.0
+        return next((unit for unit in _cells.UNITS if typical <= LATEST * _cells.PER_SECOND[unit]), "ns")
 
     def is_bool(self, column: str) -> bool:
         """Whether the column holds truth values."""

@@ -30,7 +30,7 @@ class LabelRole:
 
 @dataclass(frozen=True)
 class TimeRole:
-    """A time in ``unit`` since 1970 (UTC)."""
+    """A time in ``unit`` since 1970 (UTC); "" until the column was read, where the unit was not given."""
 
     column: str
     unit: str = "s"
@@ -241,11 +241,12 @@ def _label(frame: Frame, given: Any, owner: str) -> LabelRole | None:
 def _time(frame: Frame, given: Any, owner: str) -> TimeRole | None:
     if given is None or isinstance(given, str):
         column = _column(frame, given, "time")
-        return None if column is None else TimeRole(column)
+        return None if column is None else TimeRole(column, "")
     given = mapping(f"{owner}: time", given)
     unknown_key(f"{owner}: time", given, ("column", "unit"))
     column = frame.require(name(f"{owner}: time: column", given.get("column")), "time")
-    return TimeRole(column, choice(f"{owner}: time: unit", given.get("unit", "s"), _cells.UNITS))
+    unit = given.get("unit")
+    return TimeRole(column, "" if unit is None else choice(f"{owner}: time: unit", unit, _cells.UNITS))
 
 
 def _numeric(frame: Frame, given: Any, owner: str) -> NumericRole:

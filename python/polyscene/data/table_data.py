@@ -73,7 +73,8 @@ def read_table(
             "edges": [6, 12, 18], "tz": "UTC"}`` (hours); ``{"by": "day_of_week", "tz": "UTC"}``.
         user: the column of user ids.
         item: the column of item ids.
-        time: a column of seconds since 1970 or of dates, or ``{"column": "ts", "unit": "ms"}``.
+        time: a column of times since 1970 or of dates, or ``{"column": "ts", "unit": "ms"}``. Numbers without a unit
+            are seconds, or milliseconds (us, ns) where most of them would lie after the year 5138 otherwise.
         weight: a column of row weights, 0 or more.
         interest: a list column, the interests (genres, topics) of each row; ``{"name": "genres", "separator": "|"}``.
         categorical: columns of ids; user and item are always among them.
@@ -131,7 +132,7 @@ def read_table(
         part = assign(spec, source.scene, users, source.time, owner)
     elif not (part == 0).any():
         raise ValueError(f"{owner}: no training rows are left; dropped: {source.report['dropped']}")
-    return assemble(name, source.columns(), roles, spec, part, source.report, owner=owner)
+    return assemble(name, source.columns(), source.roles, spec, part, source.report, owner=owner)
 
 
 def encode(source: Any, schema: _C.data.Schema, **roles: Any) -> _C.data.Table:
@@ -188,7 +189,9 @@ def _encoded(frame: Frame, schema: _C.data.Schema, given: dict[str, Any], split:
         roles = resolve(frame, wanted, owner)
     source = arrays(frame, roles, {"incomplete": "error", "wrong": "error", "duplicates": "keep"})
     part = source.part if source.part is not None else np.full(source.rows, 2, np.int8)
-    return assemble(name, source.columns(), roles, Split("files"), part, source.report, schema=schema, owner=owner)
+    return assemble(
+        name, source.columns(), source.roles, Split("files"), part, source.report, schema=schema, owner=owner
+    )
 
 
 def _schema_roles(schema: _C.data.Schema, given: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from polyscene._extension import _C
 from polyscene.data._errors import mapping, unknown_key
 from polyscene.data.checking import CheckReport, Finding, check
-from polyscene.data.dataset import Dataset, assemble
+from polyscene.data.dataset import Dataset, assemble, open_data
 from polyscene.data.roles import LabelRole, ListRole, NumericRole, Roles, TimeRole
 from polyscene.data.scenes import SceneRole
 from polyscene.data.splits import assign, split_spec
@@ -207,7 +207,8 @@ def from_config(block: Mapping[str, Any]) -> Dataset:
     """The data set of a configuration's ``dataset`` block.
 
     ``{"name": "ml-100k", "root": ..., "scenes": ..., "label": ..., "split": ...}``, or ``{"name": "table", ...}``
-    with the arguments of `read_table`.
+    with the arguments of `read_table`. ``data`` may be a folder that `Dataset.save` wrote: its roles are known, and
+    ``"split": "files"`` stands for the split that was saved.
 
     Raises:
         ValueError: an unknown name or key; the message lists the known ones.
@@ -224,11 +225,28 @@ def from_config(block: Mapping[str, Any]) -> Dataset:
     name = block.pop("name")
     if name == "table":
         unknown_key("dataset", block, TABLE_KEYS)
-        return read_table(**block)
+        return _compiled(block) if _is_compiled(block.get("data")) else read_table(**block)
     known = recipe(name)
     if known.urls:
         unknown_key("dataset", block, ("root", "scenes", "label", "split", *_FURTHER))
     return load(name, **block)
+
+
+def _is_compiled(source: Any) -> bool:
+    """Whether a source is a folder that `Dataset.save` wrote."""
+    return isinstance(source, (str, os.PathLike)) and os.path.isfile(os.path.join(source, "dataset.json"))
+
+
+def _compiled(block: dict[str, Any]) -> Dataset:
+    """Opens a compiled data set in its saved split, which is what ``"files"`` stands for, or in another."""
+    further = [key for key in block if key not in ("data", "split")]
+    if further:
+        raise ValueError(
+            f"dataset.{further[0]}: {block['data']} is compiled, with the roles of its columns; leave {further[0]} out"
+        )
+    split = block.get("split")
+    by = split.get("by") if isinstance(split, Mapping) else split
+    return open_data(block["data"], None if by == "files" else split)
 
 
 TABLE_KEYS: Sequence[str] = (

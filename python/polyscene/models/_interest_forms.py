@@ -47,7 +47,7 @@ class _Form(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        for path, tensor in model.state_dict().items():
+        for path, tensor in model._float_state().items():
             self.register_buffer(path.replace(".", "__"), tensor.detach().clone())
         schema = model.schema
         start = torch.tensor([0, *(field.rows for field in schema.categorical)]).cumsum(0)

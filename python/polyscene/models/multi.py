@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from polyscene._extension import _C
 from polyscene._model import Model
 
 
@@ -48,6 +49,7 @@ class Specialist(Model):
             out = models.create(self.options["model"], self.schema, **json.loads(self.options["settings"]))
         state = {key.partition(".")[2]: value for key, value in self.state_dict().items() if key.startswith(name + ".")}
         out.to(next(value.dtype for value in state.values() if value.is_floating_point()))
+        _C.models.expect_int8(out._impl, state)
         out.load_state_dict(state)
         out._impl.history = self._impl.history
         return out.train(self.training)

@@ -101,7 +101,7 @@ class _LogisticForm(nn.Module):
         super().__init__()
         if any(column.kind == "multi_hot" for column in model.schema.lists):
             raise TypeError("Logistic: there is no export form for data with multi-hot columns")
-        state = model.state_dict()
+        state = model._float_state()
         rows = torch.tensor([0] + [field.rows for field in model.schema.categorical])
         self.register_buffer("offsets", rows.cumsum(0)[:-1])
         self.weight = _copy(state["fields.weight"].squeeze(1))
@@ -131,7 +131,7 @@ class _PopularityForm(nn.Module):
 class _MFForm(nn.Module):
     def __init__(self, model: MF) -> None:
         super().__init__()
-        state = model.state_dict()
+        state = model._float_state()
         self.fields = [model.schema.field(name) for name in (model.schema.user, model.schema.item)]
         self.p, self.q = _copy(state["user.weight"]), _copy(state["item.weight"])
         self.p_bias, self.q_bias = (_copy(state[f"{name}_bias.weight"].squeeze(1)) for name in ("user", "item"))

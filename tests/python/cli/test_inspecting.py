@@ -50,6 +50,17 @@ def test_check(cli: Any, tables: Path, tmp_path: Path) -> None:
     assert done.code == 1 and "row 3 (line 4)" in done.out and done.err == ""
 
 
+def test_check_takes_times_and_tasks(cli: Any, tmp_path: Path) -> None:
+    cells = [f"{i % 3},{i % 5},{i % 5 / 2},{1_700_000_000_000 + i}" for i in range(200)]
+    (tmp_path / "a.csv").write_text("\n".join(["user_id,item_id,label,when", *cells]))
+    done = cli("datasets", "check", tmp_path / "a.csv", "--time", "when")
+    assert done.code == 1 and "no label of 0 or 1 (task ctr)" in done.out
+    assert "note: column 'when': the numbers are taken as times in ms" in done.out
+    assert cli("datasets", "check", tmp_path / "a.csv", "--time", "when", "--task", "rating").code == 0
+    wrong = cli("datasets", "check", tmp_path / "a.csv", "--task", "click")
+    assert wrong.code != 0 and "task" in wrong.out + wrong.err
+
+
 def test_get_from_file(cli: Any, tmp_path: Path) -> None:
     done = cli("datasets", "get", "ml-100k", "--root", tmp_path, "--from-file", tmp_path / "a.zip")
     assert done.code == 2 and done.err == f"polyscene: ml-100k: no file {tmp_path / 'a.zip'}\n"

@@ -248,3 +248,19 @@ def test_a_run_that_cannot_start_leaves_no_folder(cli: Any, tmp_path: Path) -> N
     done = cli("run", config, "--out", tmp_path / "run")
     assert done.code == 2 and "nowhere.csv" in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_run_of_compiled_data(cli: Any, tmp_path: Path) -> None:
+    """A folder of Dataset.save stands for a table: its roles are known, "files" is the split that was saved."""
+    saved = ps.datasets.load("simulator", users=60, scenes=2, split={"by": "time", "seed": 3})
+    saved.save(tmp_path / "data")
+    config = {"dataset": {"name": "table", "data": str(tmp_path / "data"), "split": "files"}}
+    config |= {"model": {"name": "mf"}, "train": {"epochs": 2, "batch_size": 100, "shuffle_window": 200}}
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    done = cli("run", tmp_path / "c.json", "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    facts = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert saved.split_digest in json.dumps(facts)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["shuffle_window"] == 200
+    wrong = cli("run", tmp_path / "c.json", "--set", "dataset.label=label", "--out", tmp_path / "other")
+    assert wrong.code == 2 and "is compiled, with the roles of its columns; leave label out" in wrong.err

@@ -170,7 +170,8 @@ SPLITS = [
     Case("cold users without users", GOOD, ValueError,
          "read_table: split by 'cold_user' needs a user column; give user=", split="cold_user", user=None),
     Case("a scene that training lacks", None, ValueError,
-         "table: scene 'c' was not seen in training; known scenes: a, b; unseen_scene='shared' or 'nearest' accepts new ones; did you mean 'a'?",
+         "table: scene 'c' was not seen in training; known scenes: a, b; a model takes rows of new ones when it was trained with "
+         "dataset.unseen_scene 'shared' or 'nearest' (read_table(..., unseen_scene=...)); did you mean 'a'?",
          train=pa.table({"user_id": [1, 2], "scene": ["a", "b"], "label": [0, 1]}),
          test=pa.table({"user_id": [1, 2], "scene": ["a", "c"], "label": [0, 1]}), split=None),
     Case("data and train", GOOD, ValueError, "read_table: give data or train, not both", train="{path}"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
+import pyarrow as pa
 import pytest
-from polyscene.data import check
+from polyscene.data import check, read_table
 
 from .conftest import make_rows
 from .test_reading import write_csv
@@ -92,3 +96,23 @@ def test_missing_roles_and_unreadable_files_are_findings(tmp_path):
 def test_every_empty_scene_of_edges_is_noted():
     report = check(make_rows(300), scene={"by": "age", "edges": [5, 30]})
     assert [f.what for f in report.findings if f.severity == "note"] == ["the scene 'age<5' has no rows"]
+
+
+def test_milliseconds_without_a_unit_are_taken_as_such():
+    seconds = 1_700_000_000 + 60 * np.arange(100)
+    rows = {"user_id": [1, 2] * 50, "item_id": [3, 4] * 50, "label": [0, 1] * 50}
+    for unit, factor in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)):
+        table = pa.table(rows | {"time": seconds * factor})
+        report = check(table, time="time")
+        told = [f.what for f in report.findings if "taken as times in" in f.what]
+        assert len(told) == (unit != "s") and all(f"in {unit}:" in what for what in told)
+        assert not found(report, "time", "after the year 2100")
+        data = read_table(table, time="time", scene={"by": "day_of_week"})
+        assert json.loads(data.schema.reader)["time"] == {"column": "time", "unit": unit}
+        assert data.columns.time.tolist() == (seconds * factor).tolist()
+        assert data.schema.scenes == ["tue"]
+    dated = pa.table(rows | {"time": pa.array(seconds * 10**3, pa.timestamp("ms"))})
+    assert read_table(dated, time="time").columns.time.tolist() == seconds.tolist()
+    # A unit that was given is obeyed.
+    report = check(pa.table(rows | {"time": seconds * 1_000}), time={"column": "time", "unit": "s"})
+    assert found(report, "time", "after the year 2100")

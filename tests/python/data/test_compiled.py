@@ -55,8 +55,8 @@ def test_saving_again_replaces(tmp_path):
 
 def test_history_can_be_left_out(tmp_path):
     read_table(make_rows(300), **ROLES).save(tmp_path / "d")
-    assert open_data(tmp_path / "d", history=False).train.history is None
-    assert open_data(tmp_path / "d").train.history is not None
+    assert not open_data(tmp_path / "d", history=False).train.history.keeps_events
+    assert open_data(tmp_path / "d").train.history.keeps_events
 
 
 def test_what_is_no_compiled_data_set_is_refused(tmp_path):

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/int8_rows.h"
 #include "polyscene/nn/masks.h"
 
 namespace polyscene::models {
@@ -76,7 +77,7 @@ void SceneBranchImpl::attend(const data::Batch& batch, const torch::Tensor& slot
     query = query + slots.index_select(1, index).sum(1);
     const auto& events = batch.history;
     if (events.defined() && events.item.numel() > 0) {
-      const auto x = event_item->forward(events.item) +
+      const auto x = nn::unpacked(event_item->forward(events.item)) +
                      event_label.index_select(0, events.label.gt(0.5).to(torch::kInt64));  // [L, D]
       const auto padded = nn::pad_ragged(x, events.offsets, options.max_length());
       values = padded.values;

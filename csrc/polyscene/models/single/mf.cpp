@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "polyscene/nn/int8_rows.h"
+
 namespace polyscene::models {
 namespace {
 
@@ -36,8 +38,8 @@ MFImpl::MFImpl(std::shared_ptr<const data::Schema> schema, MFOptions options_)
 
 MFImpl::Rows MFImpl::look_up(const data::Batch& batch) {
   check(batch);
-  return {user->forward(batch.user), item->forward(batch.item), user_bias->forward(batch.user).squeeze(1),
-          item_bias->forward(batch.item).squeeze(1)};
+  return {nn::unpacked(user->forward(batch.user)), nn::unpacked(item->forward(batch.item)),
+          user_bias->forward(batch.user).squeeze(1), item_bias->forward(batch.item).squeeze(1)};
 }
 
 torch::Tensor MFImpl::score(const Rows& rows) const {
