@@ -12,6 +12,7 @@ from polyscene.evaluation import Recommendations, evaluate
 from polyscene.results import Predictions, Result
 from polyscene.saving import load, save
 from polyscene.training import Trainer, seed_everything
+from polyscene.tuning import tune
 
 __all__ = [
     "Batch",
@@ -39,4 +40,5 @@ __all__ = [
     "seed_everything",
     "testing",
     "transfer",
+    "tune",
 ]
