@@ -27,7 +27,9 @@ _COUNTED = ("accuracy", "precision", "recall", "f1")
 # What a table compares, seed by seed, in the scene that the models are carried into.
 _COMPARED = {"interest-migration": (("attention_transfer", "no_attention"), ("attention_transfer", "target_only"))}
 # What every run of a part is tested against, over seeds and over rows.
-_REFERENCES = {"ml100k-scenes": {"paper": ("shared_bottom",), "interaction": ("mf", "factorization_machine")}}
+_REFERENCES = {
+    "ml100k-scenes": {"paper": ("shared_bottom",), "interaction": ("mf", "factorization_machine", "deep_fm")}
+}
 # Parts in which the split moves with the seed; in the others every seed has the same test rows.
 _SPLITS = {"ml100k-scenes": ("interaction",)}
 _MADE_ON_THE_SPOT = "simulator"
@@ -310,14 +312,14 @@ def _differences(outcome: Outcome) -> list[str]:
 
 
 def _differences_of(tests: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Differences from one reference, with both p-values corrected by Holm."""
-    lines = [["Run", "Scene", "Metric", "Difference", "95 % of resamples", "p (rows)", "p (seeds)"]]
-    for test in tests:
+    """Differences in AUC from one reference, with both p-values corrected by Holm."""
+    lines = [["Run", "Scene", "AUC", "95 % of resamples", "p (rows)", "p (seeds)"]]
+    for test in (test for test in tests if test["metric"] == "auc"):
         value, sd, low, high = (test[key] for key in ("difference", "sd", "low", "high"))
         shown = "–" if value is None else f"{value:+.4f}" + (f" ± {sd:.4f}" if sd is not None else "")
         reach = "–" if low is None else f"{low:+.4f} … {high:+.4f}"
         ps = ["–" if test[key] is None else f"{test[key]:.4f}" for key in ("p_rows_holm", "p_seeds_holm")]
-        lines.append([test["run"], test["scene"], metric_title(test["metric"]), shown, reach, *ps])
+        lines.append([test["run"], test["scene"], shown, reach, *ps])
     return _table(lines)
 
 
