@@ -194,7 +194,35 @@ def budgets(record: Record) -> str:
     return table(["Run", "Found", "Trials (ended early)", "CPU s", "Validation AUC"], lines, left=2)
 
 
-def page(record: Record, peers: dict[str, Any]) -> str:
+def unsearched(record: Record) -> str:
+    """The configs that no search of their own made."""
+    names = [
+        f"{part}: {named(mine)}"
+        for part, configs in record.content["configs"].items()
+        if (mine := [run for run in record.runs(part) if not configs[run].get("tune", {}).get("found")])
+    ]
+    return (
+        f"No search of their own: {'; '.join(names)}; their options are the first trial of the others." if names else ""
+    )
+
+
+def crossed(search: dict[str, Any]) -> str:
+    """What cross layers reached where they were searched."""
+    said = []
+    for run, trials in search["interaction"].items():
+        best = {
+            kind: max((t["value"] for t in trials if t["settings"].get("model.interaction") == kind), default=None)
+            for kind in ("fm", "cross")
+        }
+        if best["fm"] is not None and best["cross"] is not None:
+            said.append(f"`{run}` {best['cross']:.4f} against {best['fm']:.4f} of `fm`")
+    return (
+        "Cross layers were searched beside the factorisation machine and reached a validation AUC of "
+        f"{', '.join(said)}; the other models were searched with `fm` alone."
+    )
+
+
+def page(record: Record, peers: dict[str, Any], search: dict[str, Any]) -> str:
     """The whole page."""
     seeds = record.content["seeds"]
     edges = ", ".join(f"`{scene}`" for scene in record.scenes)
@@ -244,7 +272,18 @@ defaults, or stand in the configs ([paper](../experiments/configs/ml100k-scenes/
 split and are the same for all.
 
 {budgets(record)}
+
+{unsearched(record)}
+
+{crossed(search)} [All trials](../experiments/results/ml100k-scenes-search.json).
 """
+
+
+def written() -> str:
+    """The page of the records that are kept."""
+    names = ("ml100k-scenes", "ml100k-scenes-peers", "ml100k-scenes-search")
+    record, peers, search = (json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in names)
+    return page(Record(record), peers, search)
 
 
 def main() -> None:
@@ -254,8 +293,7 @@ def main() -> None:
         given = Path(sys.argv[1])
         shutil.copy(given, kept)
         shutil.copy(given.with_suffix(".md"), kept.with_suffix(".md"))
-    peers = json.loads((RESULTS / "ml100k-scenes-peers.json").read_text(encoding="utf-8"))
-    PAGE.write_text(page(Record(json.loads(kept.read_text(encoding="utf-8"))), peers), encoding="utf-8")
+    PAGE.write_text(written(), encoding="utf-8")
     print(f"page: {PAGE}")
 
 

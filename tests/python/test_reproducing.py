@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polyscene as ps
 import pytest
+import torch
 from polyscene import reproducing, runs
 from polyscene.cli import main
 from polyscene.results import Predictions
@@ -151,7 +153,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         f"polyscene: {tmp_path / 'table'} exists; choose another --out, or go on with it by --resume\n"
     )
     assert main(["reproduce", "ml-100k"]) == 2
-    assert "reproduce: table must be one of interest-migration, ml100k-scenes" in capsys.readouterr().err
+    assert "reproduce: table must be one of interest-migration, ml100k-interest, ml100k-scenes" in capsys.readouterr().err
 
 
 def small_table(folder: Path) -> None:
@@ -173,7 +175,7 @@ def paired(tmp_path_factory: pytest.TempPathFactory) -> Any:
     small_table(top / "configs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reproducing, "_configs", lambda: top / "configs")
-        yield reproducing.reproduce("ml100k-scenes", out=top / "out", seeds=3), top
+        return reproducing.reproduce("ml100k-scenes", out=top / "out", seeds=3), top
 
 
 def test_the_split_moves_only_where_it_should(paired: Any) -> None:
@@ -251,13 +253,17 @@ def test_what_training_took(paired: Any) -> None:
     assert "interaction: options from 3 trials on validation rows of the first seed: mf." in text
     assert "interaction: the split moves with the seed" in text
     page = (made.folder / "report.html").read_text()
+    (made.folder / "report.html").unlink()
+    assert main(["report", str(made.folder)]) == 0
+    assert (made.folder / "report.html").read_text() == page
     assert "<h2>interaction</h2>" in page
     mean = next(r["mean"] for r in made.rows if (r["part"], r["scene"], r["run"]) == ("interaction", "overall", "mf"))
     assert f"{mean:.4f}" in page
 
 
 def test_finished_runs_are_not_run_again(paired: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, _ = paired
+    made, top = paired
+    monkeypatch.setattr(reproducing, "_configs", lambda: top / "configs")
     (made.folder / "paper" / "logistic" / "seed-2023" / "metrics.json").unlink()
     before = {p: p.stat().st_mtime_ns for p in made.folder.rglob("environment.json")}
     ran, execute = [], runs.execute
@@ -276,6 +282,23 @@ def test_finished_runs_are_not_run_again(paired: Any, monkeypatch: pytest.Monkey
         reproducing.reproduce("ml100k-scenes", out=made.folder, seeds=3, resume=True, overrides=["train.lr=0.02"])
 
 
+def test_the_rows_that_others_measured() -> None:
+    root = os.environ.get("POLYSCENE_TEST_DATA")
+    if root is None or not (Path(root) / "ml-100k").is_dir():
+        pytest.skip("POLYSCENE_TEST_DATA holds no ml-100k")
+    config = runs.resolve(
+        reproducing._configs() / "ml100k-scenes" / "paper" / "mmoe.json", (), str(Path(root) / "ml-100k")
+    )
+    data = runs.load_data(config)
+    assert list(data.counts()["test"].values()) == [2597, 3563, 3840]
+    assert data.test is not None
+    # The row numbers of torch.utils.data.random_split after torch.manual_seed(2022), of 100,000 rows.
+    torch.manual_seed(2022)
+    wanted = torch.utils.data.random_split(range(100_000), (80_000, 10_000, 10_000))[2].indices
+    assert sorted(data.test.rows.tolist()) == sorted(wanted)
+    assert [field.name for field in data.schema.lists] == []
+
+
 def test_the_page_in_the_documentation_is_that_of_the_record() -> None:
     top = Path(__file__).resolve().parents[2]
     script, page = top / "experiments" / "ml100k_scenes.py", top / "docs" / "ml100k-scenes.md"
@@ -288,11 +311,8 @@ def test_the_page_in_the_documentation_is_that_of_the_record() -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    record, peers = (
-        json.loads((top / "experiments" / "results" / f"{name}.json").read_text())
-        for name in ("ml100k-scenes", "ml100k-scenes-peers")
-    )
-    assert module.page(module.Record(record), peers) == page.read_text()
+    assert module.written() == page.read_text()
+    record = json.loads((top / "experiments" / "results" / "ml100k-scenes.json").read_text())
     # The record is of the configs as they are now.
     for part, configs in record["configs"].items():
         for run, config in configs.items():
