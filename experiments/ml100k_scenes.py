@@ -9,6 +9,7 @@ import json
 import shutil
 import statistics
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def paper(record: Record, peers: dict[str, Any]) -> str:
         + (f"; below it: {named(below)}." if below else ".")
     )
     head = ["Model", "AUC", "Peer", "Less peer", *record.scenes, "Log loss", "GAUC", "F1", "CPU s"]
-    return table(head, lines) + "\n\n" + " ".join(said)
+    return table(head, lines) + "\n\n" + textwrap.fill(" ".join(said), 120)
 
 
 def interaction(record: Record) -> str:
@@ -137,7 +138,7 @@ def interaction(record: Record) -> str:
         + (f"more than {ABOVE}." if gap["difference"] >= ABOVE else f"less than the {ABOVE} that were hoped for.")
     )
     head = ["Model", "AUC", "Less `mf`", "Less `factorization_machine`", "Log loss", "GAUC", "F1", "CPU s", "MB"]
-    return table(head, lines) + "\n\n" + said
+    return table(head, lines) + "\n\n" + textwrap.fill(said, 120)
 
 
 def p(value: float) -> str:
@@ -146,9 +147,9 @@ def p(value: float) -> str:
 
 
 def difference(test: dict[str, Any]) -> str:
-    """A difference with a star where both its p-values are below 0.05."""
-    clear = max(test["p_rows_holm"], test["p_seeds_holm"]) < 0.05
-    return f"{test['difference']:+.4f}" + ("*" if clear else "")
+    """A difference with a star where p over rows is below 0.05, and a dagger where p over seeds is."""
+    marks = ("*" if test["p_rows_holm"] < 0.05 else "") + ("†" if test["p_seeds_holm"] < 0.05 else "")
+    return f"{test['difference']:+.4f}{marks}"
 
 
 def scene_by_scene(record: Record) -> str:
@@ -160,6 +161,8 @@ def scene_by_scene(record: Record) -> str:
         ("factorization_machine", "a factorisation over the same fields, the scene one of them"),
         ("deep_fm", "a factorisation and one network that all scenes share, the scene a field"),
     ):
+        if against not in record.runs("interaction"):
+            continue
         lines = [[f"`{run}`", *(difference(record.test(run, against, s)) for s in places)] for run in ours]
         blocks.append(f"Less `{against}` ({what}):\n\n" + table(["Model", *places], lines))
         said = []
@@ -172,7 +175,7 @@ def scene_by_scene(record: Record) -> str:
             said.append(
                 f"- {scene}: {count(sum(gap > 0 for gap in gaps.values()))} of {count(len(ours))} are above it, the "
                 f"median model by {statistics.median(gaps.values()):+.4f}, the best, `{best}`, by {gaps[best]:+.4f}; "
-                f"beyond chance {count(len(clear))} above and {count(len(lost))} below."
+                f"beyond the chance of test rows {count(len(clear))} above and {count(len(lost))} below."
             )
         blocks.append("\n".join(said))
     return "\n\n".join(blocks)
@@ -202,7 +205,9 @@ def unsearched(record: Record) -> str:
         if (mine := [run for run in record.runs(part) if not configs[run].get("tune", {}).get("found")])
     ]
     return (
-        f"No search of their own: {'; '.join(names)}; their options are the first trial of the others." if names else ""
+        f"No search of their own: {'; '.join(names)}; their options are the first trial, by hand, of the others."
+        if names
+        else ""
     )
 
 
@@ -233,14 +238,15 @@ Written by [experiments/ml100k_scenes.py](../experiments/ml100k_scenes.py) from
 `polyscene reproduce ml100k-scenes --seeds {seeds} --data DIR`
 ([all scenes and metrics](../experiments/results/ml100k-scenes.md)). Scenes are the ages {edges}; a
 rating of 4 or more is a positive; rows are split 8:1:1. The epoch is chosen on validation rows, test rows are read
-once, at the end. A star marks differences whose p-values, over rows (paired bootstrap) and over seeds (paired
-t-test), both stay below 0.05 after Holm's correction over all models, scenes and metrics of the comparison.
+once, at the end. Of differences, * marks p < 0.05 over test rows (paired bootstrap) and † p < 0.05 over seeds (paired
+t-test), both after Holm's correction over all models and scenes of the comparison.
 
 ## As in the papers
 
 {seeds} seeds of the model on one split: the rows and columns on which {peers["library"]} was measured
-([its record](../experiments/results/ml100k-scenes-peers.json)). {peers["about"]} The columns of scenes are differences
-from the peer's AUC in each.
+([its record](../experiments/results/ml100k-scenes-peers.json)).
+
+{textwrap.fill(peers["about"] + " The columns of scenes are differences from the peer's AUC in each.", 120)}
 
 {paper(record, peers)}
 
@@ -273,9 +279,8 @@ split and are the same for all.
 
 {budgets(record)}
 
-{unsearched(record)}
-
-{crossed(search)} [All trials](../experiments/results/ml100k-scenes-search.json).
+{textwrap.fill(unsearched(record) + " " + crossed(search), 120).strip()}
+[All trials](../experiments/results/ml100k-scenes-search.json).
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +28,8 @@ def paired_tests(
 
     Two tests of the same difference, a mean over seeds: a paired t-test of its values at the seeds, and a bootstrap
     that draws test rows again, the same rows for both runs. Seeds on the same test rows get the same draws, seeds of
-    other splits their own. Each kind of test is corrected by Holm over all runs, scenes and metrics against one
-    reference.
+    other splits their own; their standard deviation is the error of a normal test. Each kind of test is corrected by
+    Holm over all runs and scenes, one metric and reference at a time.
 
     Args:
         figures: the runs of one part, as `Outcome.runs` holds them.
@@ -54,9 +55,10 @@ def paired_tests(
             for metric in metrics
             if run != reference
         ]
-        for kind in ("p_seeds", "p_rows"):
-            found = np.array([math.nan if test[kind] is None else test[kind] for test in tests])
-            for test, p in zip(tests, stats.holm(found), strict=True):
+        for metric, kind in itertools.product(metrics, ("p_seeds", "p_rows")):
+            family = [test for test in tests if test["metric"] == metric]
+            found = np.array([math.nan if test[kind] is None else test[kind] for test in family])
+            for test, p in zip(family, stats.holm(found), strict=True):
                 test[f"{kind}_holm"] = None if math.isnan(p) else float(p)
         out += tests
     return out
@@ -83,8 +85,13 @@ def _one(
     low = high = p = math.nan
     if known and len(known) == len(shared):
         mean = np.mean(known, axis=0)
-        p, (low, high) = stats.bootstrap_p(mean), np.nanquantile(mean, [0.025, 0.975])
+        p, (low, high) = stats.normal_p(statistics.fmean(gaps), _spread(mean)), np.nanquantile(mean, [0.025, 0.975])
     return test | {key: _null(value) for key, value in (("low", low), ("high", high), ("p_rows", p))}
+
+
+def _spread(draws: np.ndarray) -> float:
+    known = draws[~np.isnan(draws)]
+    return float(known.std(ddof=1)) if len(known) > 1 else math.nan
 
 
 def _t(gaps: Sequence[float]) -> float | None:
