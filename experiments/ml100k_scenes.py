@@ -211,6 +211,15 @@ def unsearched(record: Record) -> str:
     )
 
 
+def missing(record: Record) -> str:
+    """The configs of the table that the record does not have."""
+    files = sorted((ROOT / "experiments" / "configs" / "ml100k-scenes").rglob("*.json"))
+    left = [(f.parent.name, f.stem) for f in files if f.stem not in record.content["configs"].get(f.parent.name, {})]
+    parts = dict.fromkeys(part for part, _ in left)
+    names = "; ".join(f"{part}: {named([run for at, run in left if at == part])}" for part in parts)
+    return textwrap.fill(f"**Not in this record**, though in the table's configs: {names}.", 120) if left else ""
+
+
 def crossed(search: dict[str, Any]) -> str:
     """What cross layers reached where they were searched."""
     said = []
@@ -240,6 +249,8 @@ Written by [experiments/ml100k_scenes.py](../experiments/ml100k_scenes.py) from
 rating of 4 or more is a positive; rows are split 8:1:1. The epoch is chosen on validation rows, test rows are read
 once, at the end. Of differences, * marks p < 0.05 over test rows (paired bootstrap) and † p < 0.05 over seeds (paired
 t-test), both after Holm's correction over all models and scenes of the comparison.
+
+{missing(record)}
 
 ## As in the papers
 

@@ -189,6 +189,8 @@ def test_what_cannot_be_searched(tmp_path: Path) -> None:
         ps.tune(CONFIG, 0, storage, SPACE)
     with pytest.raises(ValueError, match=r"tune: unknown key 'trails'; .*did you mean 'trials'\?"):
         ps.tune(CONFIG | {"tune": {"trails": 3}}, None, storage, SPACE)
+    with pytest.raises(ValueError, match="tune must be an object, got int"):
+        ps.tune(CONFIG | {"tune": 3}, None, storage, SPACE)
     no_valid = CONFIG | {"dataset": CONFIG["dataset"] | {"split": {"by": "random", "ratios": [9, 0, 1]}}}
     with pytest.raises(ValueError, match="a search needs training and validation rows, got train, test"):
         ps.tune(no_valid, 2, tmp_path / "other.db", SPACE)
