@@ -13,6 +13,7 @@ from polyscene.quantizing import is_quantized, quantize
 from polyscene.results import Predictions, Result
 from polyscene.saving import load, save
 from polyscene.training import Trainer, seed_everything
+from polyscene.tuning import tune
 
 __all__ = [
     "Batch",
@@ -42,4 +43,5 @@ __all__ = [
     "seed_everything",
     "testing",
     "transfer",
+    "tune",
 ]

@@ -14,14 +14,24 @@ import numpy as np
 
 from polyscene import runs
 from polyscene._files import write_json, write_text
+from polyscene._significance import paired_tests
 from polyscene.data._errors import choice
-from polyscene.results import Predictions, Result, metric_order, metric_title
+from polyscene.results import Predictions, Result, metric_order, metric_title, read_json
 
 # Tables of labels alone: columns that are all counted from one confusion matrix, then AUC.
-_COLUMNS = {"interest-migration": ("accuracy", "precision", "recall", "f1", "auc")}
+_COLUMNS = {
+    "interest-migration": ("accuracy", "precision", "recall", "f1", "auc"),
+    "ml100k-scenes": ("auc", "log_loss", "gauc", "f1"),
+}
 _COUNTED = ("accuracy", "precision", "recall", "f1")
 # What a table compares, seed by seed, in the scene that the models are carried into.
 _COMPARED = {"interest-migration": (("attention_transfer", "no_attention"), ("attention_transfer", "target_only"))}
+# What every run of a part is tested against, over seeds and over rows.
+_REFERENCES = {
+    "ml100k-scenes": {"paper": ("shared_bottom",), "interaction": ("mf", "factorization_machine", "deep_fm")}
+}
+# Parts in which the split moves with the seed; in the others every seed has the same test rows.
+_SPLITS = {"ml100k-scenes": ("interaction",)}
 _MADE_ON_THE_SPOT = "simulator"
 
 
@@ -31,12 +41,14 @@ class Outcome:
 
     Attributes:
         table: its name.
-        folder: holds ``table.md``, ``table.json`` and a folder a run.
+        folder: holds ``table.md``, ``table.json``, ``report.html`` and a folder a run.
         rows: one a part, scene, run and metric: ``part``, ``scene``, ``run``, ``metric``, ``mean``, ``sd`` and
             ``values``, one a seed; None where a metric has no value.
         runs: one a run and seed: ``part``, ``run``, ``seed``, ``folder``, ``split_digest``, ``best_epoch``, ``target``
-            (the scene that the model is carried into, or None) and ``scenes`` with all metrics and, for labels, the
-            confusion matrix.
+            (the scene that the model is carried into, or None), ``scenes`` with all metrics and, for labels, the
+            confusion matrix, ``valid`` with the metrics of the validation rows, and ``training``: ``seconds``,
+            ``cpu_seconds``, ``peak_memory_mb`` of the process and ``parameters``.
+        tests: paired tests against the references of the table, see `_significance.paired_tests`.
         notes: what a reader must know: what was left out, how the figures were made.
     """
 
@@ -45,6 +57,7 @@ class Outcome:
     seeds: int
     rows: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    tests: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def text(self) -> str:
@@ -53,6 +66,12 @@ class Outcome:
         lines = [f"# {self.table}", "", f"Test rows, {counted}."]
         for part in dict.fromkeys(row["part"] for row in self.rows):
             lines += ["", *([f"## {part}", ""] if part else []), *self._part(part)]
+            tests = [test for test in self.tests if test["part"] == part]
+            for against in dict.fromkeys(test["against"] for test in tests):
+                chosen = [test for test in tests if test["against"] == against]
+                lines += ["", f"### {part}, less {against}", "", *_differences_of(chosen)]
+            if self.tests:
+                lines += ["", f"### {part}, cost of training", "", *self._costs(part)]
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines)
@@ -71,9 +90,20 @@ class Outcome:
         lines = [["Scene", "Run", *map(metric_title, metrics)]]
         for scene, run in dict.fromkeys((row["scene"], row["run"]) for row in mine):
             lines.append([scene, run, *(_cell(cells.get((scene, run, metric)), self.seeds) for metric in metrics)])
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        text = [_line(lines[0], widths), "|" + "|".join("-" * (w + 2) for w in widths) + "|"]
-        return text + [_line(line, widths) for line in lines[1:]]
+        return _table(lines)
+
+    def _costs(self, part: str) -> list[str]:
+        lines = [["Run", "", "Parameters", "Epochs", "CPU seconds", "Seconds", "Peak memory (MB)"]]
+        mine = [each for each in self.runs if each["part"] == part]
+        for run in dict.fromkeys(each["run"] for each in mine):
+            found = [each["training"] | {"epochs": each["epochs"]} for each in mine if each["run"] == run]
+            keys = (("parameters", ",.0f"), ("epochs", ".1f"), ("cpu_seconds", ".1f"), ("seconds", ".1f"))
+            cells = []
+            for key, form in (*keys, ("peak_memory_mb", ",.0f")):
+                known = [each[key] for each in found if each.get(key) is not None]
+                cells.append(format(statistics.fmean(known), form) if known else "–")
+            lines.append([run, "", *cells])
+        return _table(lines, skip=1)
 
 
 def tables() -> list[str]:
@@ -96,7 +126,7 @@ def reproduce(
     resume: bool = False,
     callbacks: Any = None,
 ) -> Outcome:
-    """Runs every config of a table with several seeds, and writes ``table.md`` and ``table.json``.
+    """Runs every config of a table with several seeds; writes ``table.md``, ``table.json`` and ``report.html``.
 
     Args:
         table: as `tables` names it.
@@ -123,11 +153,15 @@ def reproduce(
         if hasattr(callbacks, "on_run"):
             callbacks.on_run(f"{part}: {run}" if part else run)
         mine = runs.folder_for(config, folder / part / run, resume)
-        found = runs.execute_seeds(config, mine, seeds, resume=resume, callbacks=callbacks)
+        moves = part in _SPLITS.get(table, ())
+        found = runs.execute_seeds(config, mine, seeds, split_seeds=moves, resume=resume, callbacks=callbacks)
         for number, each in enumerate(found):
             outcome.runs.append(_figures(part, run, config["train"]["seed"] + number, each, folder))
     outcome.rows = _rows(outcome.runs, _COLUMNS.get(table))
-    outcome.notes = notes + _differences(outcome)
+    for name, references in _REFERENCES.get(table, {}).items():
+        if tested := [each for each in outcome.runs if each["part"] == name]:
+            outcome.tests += paired_tests(tested, references, folder)
+    outcome.notes = notes + _differences(outcome) + _tested(outcome) + _searched(chosen)
     if table in _COLUMNS:
         thresholds = sorted({round(each["threshold"], 4) for each in outcome.runs})
         shown = ", ".join(map(str, thresholds))
@@ -135,8 +169,12 @@ def reproduce(
             f"Accuracy, precision, recall and F1 are counted from one confusion matrix a scene, threshold {shown}."
         )
     write_text(folder / "table.md", outcome.text() + "\n")
-    content = {"table": table, "seeds": seeds, "rows": outcome.rows, "runs": outcome.runs, "notes": outcome.notes}
-    write_json(folder / "table.json", content)
+    content = {key: getattr(outcome, key) for key in ("rows", "runs", "tests", "notes")}
+    configs = {each: {run: config for at, run, config in chosen if at == each} for each, _, _ in chosen}
+    write_json(folder / "table.json", {"table": table, "seeds": seeds, "configs": _portable(configs), **content})
+    from polyscene.report import build_table
+
+    build_table(folder)
     return outcome
 
 
@@ -221,6 +259,9 @@ def _figures(part: str, run: str, seed: int, done: runs.Run, folder: Path) -> di
         "threshold": result.threshold,
         "target": target[0] if len(target) == 1 else None,
         "scenes": scenes,
+        "valid": {m: _null(v) for m, v in (result.valid.overall if result.valid else {}).items()},
+        "epochs": len(done.history),
+        "training": (read_json(done.folder / "environment.json") or {}).get("training", {}),
     }
 
 
@@ -270,6 +311,50 @@ def _differences(outcome: Outcome) -> list[str]:
     return notes
 
 
+def _differences_of(tests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Differences in AUC from one reference, with both p-values corrected by Holm."""
+    lines = [["Run", "Scene", "AUC", "95 % of resamples", "p (rows)", "p (seeds)"]]
+    for test in (test for test in tests if test["metric"] == "auc"):
+        value, sd, low, high = (test[key] for key in ("difference", "sd", "low", "high"))
+        shown = "–" if value is None else f"{value:+.4f}" + (f" ± {sd:.4f}" if sd is not None else "")
+        reach = "–" if low is None else f"{low:+.4f} … {high:+.4f}"
+        ps = ["–" if test[key] is None else f"{test[key]:.4f}" for key in ("p_rows_holm", "p_seeds_holm")]
+        lines.append([test["run"], test["scene"], shown, reach, *ps])
+    return _table(lines)
+
+
+def _tested(outcome: Outcome) -> list[str]:
+    if not outcome.tests:
+        return []
+    moving = _SPLITS.get(outcome.table, ())
+    return [
+        "Differences are means over seeds, run less reference; p (rows) is of a paired bootstrap of the test rows, "
+        "1000 resamples, p (seeds) of a paired t-test over the seeds; each is corrected by Holm over all runs and "
+        "scenes.",
+        *(f"{part}: the split moves with the seed; in other parts all seeds have the same rows." for part in moving),
+        "Training on one thread; peak memory is that of the whole process, libraries and data included.",
+    ]
+
+
+def _searched(chosen: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[str]:
+    """The budget of the searches that made the configs, by part and number of trials."""
+    budgets: dict[tuple[str, int], list[str]] = {}
+    for part, run, config in chosen:
+        if found := config.get("tune", {}).get("found"):
+            budgets.setdefault((part, found["trials"]), []).append(run)
+    return [
+        f"{part}: options from {trials} trials on validation rows of the first seed: {', '.join(names)}."
+        for (part, trials), names in budgets.items()
+    ]
+
+
+def _portable(configs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The configs without the folder of the data, which is another one elsewhere."""
+    for config in (each for part in configs.values() for each in part.values()):
+        config["dataset"].pop("root", None)
+    return configs
+
+
 def _null(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
@@ -278,6 +363,14 @@ def _cell(row: Mapping[str, Any] | None, seeds: int) -> str:
     if row is None or row["mean"] is None:
         return "–"
     return f"{row['mean']:.4f}" + (f" ± {row['sd']:.4f}" if seeds > 1 and row["sd"] is not None else "")
+
+
+def _table(lines: Sequence[Sequence[str]], skip: int | None = None) -> list[str]:
+    """Lines of Markdown; the column ``skip`` is left out."""
+    lines = [[cell for i, cell in enumerate(line) if i != skip] for line in lines]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = [_line(lines[0], widths), "|" + "|".join("-" * (w + 2) for w in widths) + "|"]
+    return text + [_line(line, widths) for line in lines[1:]]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

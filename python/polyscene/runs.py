@@ -8,7 +8,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from polyscene._environment import facts
 from polyscene._extension import _C
 from polyscene._files import write_json
 from polyscene._recorder import Recorder, write_predictions
+from polyscene._resuming import check_resumable, is_finished
+from polyscene._usage import measured as used
 from polyscene.data.dataset import Dataset
 from polyscene.evaluation import evaluate
 from polyscene.generalising import check_unseen, new_scenes, unseen
-from polyscene.results import Result, read_json
-from polyscene.saving import save
+from polyscene.results import Result
+from polyscene.saving import load, save
 from polyscene.training import Trainer, seed_everything
 
 QUICKSTART = """{
@@ -185,7 +187,7 @@ def execute(
         _log.warning("%s: nothing to resume, starting from the beginning", folder)
         resume = False
     if resume:
-        _check_resumable(folder, config, environment)
+        check_resumable(folder, config, environment)
     write_json(folder / "config.json", config)
     write_json(folder / "environment.json", environment)
 
@@ -195,12 +197,13 @@ def execute(
     model = models.create(config["model"]["name"], data.schema, **options)
     watched = Recorder(folder / "history.jsonl", callbacks, resume)
     transfer = None
-    if config["transfer"]["mechanism"]:
-        from polyscene.transfer import migrate
+    with used() as training:
+        if config["transfer"]["mechanism"]:
+            from polyscene.transfer import migrate
 
-        model, history, transfer = migrate(model, data, config, callbacks=watched, folder=folder, resume=resume)
-    else:
-        history = Trainer(**train).fit(model, data, callbacks=watched, checkpoint=checkpoint, resume=resume)
+            model, history, transfer = migrate(model, data, config, callbacks=watched, folder=folder, resume=resume)
+        else:
+            history = Trainer(**train).fit(model, data, callbacks=watched, checkpoint=checkpoint, resume=resume)
     watched.write(history)
 
     result = measure(model, data, config["evaluate"])
@@ -211,6 +214,7 @@ def execute(
     save(model, folder / "model.safetensors", {"threshold": repr(result.threshold)})
     write_predictions(result, folder / "predictions.parquet")
     write_json(folder / "metrics.json", result.to_dict())
+    environment["training"] = training | {"parameters": sum(each.numel() for each in model.parameters())}
     environment["seconds"] = round(time.time() - started, 3)
     write_json(folder / "environment.json", environment)
     from polyscene.explaining import explanation
@@ -243,36 +247,6 @@ def _left_out(
     both = {key: value for key, value in seen.scenes.get(scene, {}).items() if math.isfinite(value)}
     rows = sum(count["rows"] for count in found.counts.values())
     return {"scene": scene, "rows": rows, "unseen": known, "seen": both}
-
-
-_MAY_CHANGE = ("train.epochs", "train.patience", "train.threads", "dataset.root", "evaluate", "report")
-
-
-def _check_resumable(folder: Path, config: dict[str, Any], environment: dict[str, Any]) -> None:
-    """Refuses to go on with a run of another config or other data, before anything of it is overwritten."""
-    before, known = read_json(folder / "config.json"), read_json(folder / "environment.json")
-    differ = [] if before is None else _differences(before, config, "")
-    if known is not None and not differ:
-        names = {"data_digest": "the data", "split_digest": "the split"}
-        differ = [f"{name} (its digest)" for key, name in names.items() if known.get(key) != environment[key]]
-    if differ:
-        raise ValueError(
-            f"{folder}: cannot resume, these are not those of the run: {'; '.join(differ)}; "
-            "leave them as they were, or start anew with another --out"
-        )
-
-
-def _differences(before: Any, now: Any, path: str) -> list[str]:
-    if before == now or path in _MAY_CHANGE:
-        return []
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        keys = dict.fromkeys([*now, *before])
-        return [
-            text
-            for key in keys
-            for text in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
-        ]
-    return [f"{path} was {json.dumps(before)}, is {json.dumps(now)}"]
 
 
 _ROLES = ("label", "scene", "user", "item")
@@ -353,7 +327,7 @@ def execute_seeds(
         folder: holds the sub-folders ``seed-2022``, ...
         seeds: how many.
         split_seeds: whether the split's seed moves with it.
-        resume: finished runs are kept, others go on.
+        resume: finished runs are kept as they are, others go on.
         callbacks: see `execute`; ``on_run(name)`` is called before each run.
     """
     runs = []
@@ -373,12 +347,21 @@ def execute_seeds(
             raise OSError(f"{sub}: cannot make the run folder: {error.strerror}") from error
         if hasattr(callbacks, "on_run"):
             callbacks.on_run(f"seed {first + number}")
-        runs.append(execute(mine, sub, resume=resume, callbacks=callbacks, data=data))
+        each = load_data(mine) if data is None else data
+        if resume and is_finished(sub, mine, each):
+            runs.append(_kept(sub, each))
+        else:
+            runs.append(execute(mine, sub, resume=resume, callbacks=callbacks, data=each))
     if config["report"]["html"]:
         from polyscene.report import build_summary
 
         build_summary(folder)
     return runs
+
+
+def _kept(folder: Path, data: Dataset) -> Run:
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    return Run(folder, Result.load(folder), history, load(folder / "model.safetensors"), data)
 
 
 def summary(results: Sequence[Result]) -> dict[str, dict[str, tuple[float, float]]]:

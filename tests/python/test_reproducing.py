@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polyscene as ps
 import pytest
+import torch
 from polyscene import reproducing, runs
 from polyscene.cli import main
 from polyscene.results import Predictions
@@ -151,4 +153,172 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         f"polyscene: {tmp_path / 'table'} exists; choose another --out, or go on with it by --resume\n"
     )
     assert main(["reproduce", "ml-100k"]) == 2
-    assert "reproduce: table must be one of interest-migration, ml100k-scenes" in capsys.readouterr().err
+    assert (
+        "reproduce: table must be one of interest-migration, ml100k-interest, ml100k-scenes" in capsys.readouterr().err
+    )
+
+
+def small_table(folder: Path) -> None:
+    """A table in two parts, of the simulator: one with a split that stays, one with a split that moves."""
+    dataset = {"name": "simulator", "users": 150, "events": 10, "items": 30}
+    for part, names in (("paper", ("shared_bottom", "logistic")), ("interaction", ("mf", "logistic"))):
+        (folder / "ml100k-scenes" / part).mkdir(parents=True)
+        for name in names:
+            config = {"dataset": dataset, "model": {"name": name}, "train": {"epochs": 2, "lr": 0.01, "threads": 1}}
+            config["report"] = {"html": False}
+            if name == "mf":
+                config["tune"] = {"trials": 3, "found": {"trials": 3}}
+            (folder / "ml100k-scenes" / part / f"{name}.json").write_text(json.dumps(config))
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    top = tmp_path_factory.mktemp("paired")
+    small_table(top / "configs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reproducing, "_configs", lambda: top / "configs")
+        return reproducing.reproduce("ml100k-scenes", out=top / "out", seeds=3), top
+
+
+def test_the_split_moves_only_where_it_should(paired: Any) -> None:
+    made, _ = paired
+    digests = {
+        part: [each["split_digest"] for each in made.runs if each["part"] == part and each["run"] == "logistic"]
+        for part in ("paper", "interaction")
+    }
+    assert len(set(digests["paper"])) == 1
+    assert len(set(digests["interaction"])) == 3
+    assert digests["paper"][0] == digests["interaction"][0]
+
+
+def test_paired_tests_of_a_table(paired: Any) -> None:
+    from scipy.stats import ttest_rel
+
+    made, _ = paired
+    kept = [("paper", "shared_bottom", "logistic"), ("interaction", "mf", "logistic")]
+    assert list(dict.fromkeys((t["part"], t["against"], t["run"]) for t in made.tests)) == kept
+    for test in made.tests:
+        place = test["part"], test["scene"]
+        one, other = (made.values(*place, test[key], test["metric"]) for key in ("run", "against"))
+        if not one:  # a metric that is not among the table's columns
+            continue
+        assert test["difference"] == pytest.approx(np.mean(np.subtract(one, other)))
+        assert test["sd"] == pytest.approx(np.std(np.subtract(one, other), ddof=1))
+        assert test["p_seeds"] == pytest.approx(ttest_rel(one, other).pvalue)
+        assert test["low"] <= test["high"]
+        assert 0 < test["p_rows"] <= test["p_rows_holm"] <= 1
+    for part, _, _ in kept:
+        mine = [test for test in made.tests if test["part"] == part and test["metric"] == "auc"]
+        p = sorted((test["p_seeds"], test["p_seeds_holm"]) for test in mine)
+        assert p[0][1] == pytest.approx(min(1, len(p) * p[0][0]))  # Holm: the smallest times their number
+        assert [corrected for _, corrected in p] == sorted(corrected for _, corrected in p)
+
+
+def test_bootstrap_of_rows_is_that_of_a_plain_loop(paired: Any) -> None:
+    from polyscene import _significance
+    from sklearn.metrics import roc_auc_score
+
+    made, _ = paired
+    mine = [each for each in made.runs if each["part"] == "interaction"]
+    drawn = _significance._resampled(mine, ["overall"], made.folder, 300, ("auc",))
+    gaps = np.mean(
+        [drawn["logistic", s, "overall", "auc"] - drawn["mf", s, "overall", "auc"] for s in (2022, 2023, 2024)], 0
+    )
+    slow, rng = [], np.random.default_rng(0)
+    rows = {
+        (each["run"], each["seed"]): Predictions.read(made.folder / each["folder"] / "predictions.parquet")
+        for each in mine
+    }
+    for _ in range(300):
+        found = []
+        for seed in (2022, 2023, 2024):
+            one, other = rows["logistic", seed], rows["mf", seed]
+            assert np.array_equal(np.sort(one.row), np.sort(other.row))
+            one, other = (each.take(np.argsort(each.row)) for each in (one, other))
+            at = rng.integers(len(one), size=len(one))
+            found.append(roc_auc_score(one.label[at], one.score[at]) - roc_auc_score(one.label[at], other.score[at]))
+        slow.append(np.mean(found))
+    assert gaps.mean() == pytest.approx(np.mean(slow), abs=4 * np.std(slow) / math.sqrt(150))
+    assert gaps.std() == pytest.approx(np.std(slow), rel=0.25)
+
+
+def test_what_training_took(paired: Any) -> None:
+    made, _ = paired
+    for each in made.runs:
+        took = each["training"]
+        assert took["seconds"] > 0
+        assert took["cpu_seconds"] > 0
+        assert took["parameters"] > 0
+        assert took.get("peak_memory_mb", 100) > 10
+        assert each["epochs"] == 2
+    text = made.text()
+    assert "### paper, cost of training" in text
+    assert "interaction: options from 3 trials on validation rows of the first seed: mf." in text
+    assert "interaction: the split moves with the seed" in text
+    page = (made.folder / "report.html").read_text()
+    (made.folder / "report.html").unlink()
+    assert main(["report", str(made.folder)]) == 0
+    assert (made.folder / "report.html").read_text() == page
+    assert "<h2>interaction</h2>" in page
+    mean = next(r["mean"] for r in made.rows if (r["part"], r["scene"], r["run"]) == ("interaction", "overall", "mf"))
+    assert f"{mean:.4f}" in page
+
+
+def test_finished_runs_are_not_run_again(paired: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, top = paired
+    monkeypatch.setattr(reproducing, "_configs", lambda: top / "configs")
+    (made.folder / "paper" / "logistic" / "seed-2023" / "metrics.json").unlink()
+    before = {p: p.stat().st_mtime_ns for p in made.folder.rglob("environment.json")}
+    ran, execute = [], runs.execute
+
+    def watched(config: Any, folder: Path, **options: Any) -> Any:
+        ran.append(folder.relative_to(made.folder).as_posix())
+        return execute(config, folder, **options)
+
+    monkeypatch.setattr(runs, "execute", watched)
+    again = reproducing.reproduce("ml100k-scenes", out=made.folder, seeds=3, resume=True)
+    assert ran == ["paper/logistic/seed-2023"]
+    assert again.rows == made.rows
+    assert [p.parent.name for p, at in before.items() if p.stat().st_mtime_ns != at] == ["seed-2023"]
+    # Another config is not taken for the finished one.
+    with pytest.raises(ValueError, match=r"train.lr was 0.01, is 0.02"):
+        reproducing.reproduce("ml100k-scenes", out=made.folder, seeds=3, resume=True, overrides=["train.lr=0.02"])
+
+
+def test_the_rows_that_others_measured() -> None:
+    root = os.environ.get("POLYSCENE_TEST_DATA")
+    if root is None or not (Path(root) / "ml-100k").is_dir():
+        pytest.skip("POLYSCENE_TEST_DATA holds no ml-100k")
+    config = runs.resolve(
+        reproducing._configs() / "ml100k-scenes" / "paper" / "mmoe.json", (), str(Path(root) / "ml-100k")
+    )
+    data = runs.load_data(config)
+    assert list(data.counts()["test"].values()) == [2597, 3563, 3840]
+    assert data.test is not None
+    # The row numbers of torch.utils.data.random_split after torch.manual_seed(2022), of 100,000 rows.
+    torch.manual_seed(2022)
+    wanted = torch.utils.data.random_split(range(100_000), (80_000, 10_000, 10_000))[2].indices
+    assert sorted(data.test.rows.tolist()) == sorted(wanted)
+    assert [field.name for field in data.schema.lists] == []
+
+
+def test_the_page_in_the_documentation_is_that_of_the_record() -> None:
+    top = Path(__file__).resolve().parents[2]
+    script, page = top / "experiments" / "ml100k_scenes.py", top / "docs" / "ml100k-scenes.md"
+    if not script.exists():
+        pytest.skip("no checkout")
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("ml100k_scenes", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.written() == page.read_text()
+    record = json.loads((top / "experiments" / "results" / "ml100k-scenes.json").read_text())
+    # The record is of the configs as they are now.
+    for part, configs in record["configs"].items():
+        for run, config in configs.items():
+            now = runs.resolve(reproducing._configs() / "ml100k-scenes" / part / f"{run}.json")
+            for section in ("dataset", "model", "train"):
+                assert now[section] == config[section], (part, run, section)

@@ -105,7 +105,7 @@ Json resolve_split(Json given, const Place& place) {
   if (given.is_null()) given = Json::object();
   if (given.is_string()) given = Json{{"by", given}};
   auto out = resolve_fields(section_fields("split"), given, place);
-  check_choice(out["by"], place.at("by"), {"random", "user", "scene", "time", "leave_one_out", "cold_user", "files"});
+  check_choice(out["by"], place.at("by"), {"random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "files"});
   check_choice(out["within"], place.at("within"), {"", "user", "scene"});
   if (out["within"] == "") out.erase("within");
   return out;
@@ -231,8 +231,10 @@ std::string resolve_config(const std::string& text, const std::string& source,
   TORCH_CHECK_VALUE(config.is_object(), source, ": a config must be an object, got ", json_kind(config));
   for (const auto& override : overrides) apply_override(config, override, source);
   const std::vector<std::string> sections = {"dataset", "model", "transfer", "train", "evaluate", "report"};
+  auto known = sections;
+  known.push_back("tune");  // how the rest is searched: checked by the search, no matter to a run
   const Place top{source, ""};
-  for (const auto& [key, value] : config.items()) check_key(key, sections, top);
+  for (const auto& [key, value] : config.items()) check_key(key, known, top);
   for (const auto& section : sections) {
     if (!config.contains(section)) config[section] = Json::object();
   }
@@ -248,6 +250,10 @@ std::string resolve_config(const std::string& text, const std::string& source,
   TORCH_CHECK_VALUE(threshold > 0 && threshold < 1, source, ": evaluate.threshold must be in (0, 1), got ", threshold);
   check_metrics(out, source);
   check_train(out["train"], source);
+  if (config.contains("tune") && !config["tune"].is_null()) {
+    check_object(config["tune"], top.at("tune"));
+    out["tune"] = config["tune"];
+  }
   return out.dump(2);
 }
 

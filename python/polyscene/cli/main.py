@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from polyscene.cli import inspecting, running, using
+from polyscene.cli import inspecting, running, searching, using
 from polyscene.runs import RunExistsError
 
 # Click's ClickException, whether typer brings its copy of click or depends on it: above BadParameter and UsageError.
@@ -44,6 +44,7 @@ def _options(
 
 
 running.add(app)
+searching.add(app)
 using.add(app)
 inspecting.add(app)
 

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from polyscene._extension import _C
 from polyscene.data._errors import choice, mapping, unknown_key
 
 PARTS = ("train", "valid", "test")
-BY = ("random", "user", "scene", "time", "leave_one_out", "cold_user", "files")
+BY = ("random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "files")
 WITHIN = ("user", "scene")
 
 
@@ -22,7 +23,9 @@ class Split:
     """How rows are divided.
 
     ``by``: "random" rows, the same ratios within each "user" or "scene", the newest rows last ("time"), the last row of
-    each user ("leave_one_out"), users never seen in training ("cold_user"), or as given ("files").
+    each user ("leave_one_out"), users never seen in training ("cold_user"), or as given ("files"). "torch_random" are
+    the rows that ``torch.utils.data.random_split`` gives after ``torch.manual_seed(seed)``, to compare with what others
+    measured on them.
     ``within`` applies "random", "time" or "leave_one_out" to each user or scene by itself.
     """
 
@@ -100,7 +103,9 @@ def assign(spec: Split, scene: np.ndarray, user: np.ndarray | None, time: np.nda
         group = {None: None, "user": user, "scene": scene}[within]
         if by == "leave_one_out" and spec.within == "scene":
             group = _pairs(user, scene) if user is not None else scene
-        rank = _permutation(n, spec.seed) if by == "random" else time
+        rank = (
+            {"random": _permutation, "torch_random": _torch_permutation}[by](n, spec.seed) if "random" in by else time
+        )
         part = _ranked(spec, rank, group, by == "leave_one_out", n)
     for code, name in enumerate(PARTS):
         if spec.ratios[code] > 0 and not (part == code).any():
@@ -113,6 +118,14 @@ def assign(spec: Split, scene: np.ndarray, user: np.ndarray | None, time: np.nda
 
 def _permutation(n: int, seed: int) -> np.ndarray:
     return np.asarray(_C.core.permutation(n, seed, "split", 0))
+
+
+def _torch_permutation(n: int, seed: int) -> np.ndarray:
+    """The place of each row in the order of torch's own generator, int64 [n]."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
+    rank = np.empty(n, np.int64)
+    rank[order] = np.arange(n)
+    return rank
 
 
 def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from polyscene.data import read_table
 
 from .conftest import make_rows
 
-BY = ["random", "user", "scene", "time", "leave_one_out", "cold_user"]
+BY = ["random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user"]
 
 
 def parts_of(data) -> dict[str, np.ndarray]:
@@ -48,6 +48,16 @@ def test_a_split_is_a_function_of_data_and_seed_and_not_of_threads(by):
 def test_random_ratios_are_exact():
     data = split(make_rows(1000), "random", ratios=[7, 2, 1])
     assert {name: len(table) for name, table in data.tables.items()} == {"train": 700, "valid": 200, "test": 100}
+
+
+def test_torch_random_is_random_split_of_torch():
+    for n, seed in ((1000, 2022), (537, 7)):
+        parts = parts_of(split(make_rows(n), "torch_random", ratios=[8, 1, 1], seed=seed))
+        sizes = (n - 2 * (n // 10), n // 10, n // 10)
+        torch.manual_seed(seed)
+        wanted = torch.utils.data.random_split(range(n), sizes)
+        for name, each in zip(("train", "valid", "test"), wanted, strict=True):
+            assert np.array_equal(np.sort(parts[name]), np.sort(each.indices))
 
 
 def test_random_parts_look_random():

@@ -1,0 +1,52 @@
+"""Whether a run folder can be gone on with, and whether there is anything left to do in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from polyscene.data.dataset import Dataset
+from polyscene.results import read_json
+
+_MAY_CHANGE = ("train.epochs", "train.patience", "train.threads", "dataset.root", "evaluate", "report", "tune")
+
+
+def check_resumable(folder: Path, config: dict[str, Any], environment: dict[str, Any]) -> None:
+    """Refuses to go on with a run of another config or other data, before anything of it is overwritten."""
+    before, known = read_json(folder / "config.json"), read_json(folder / "environment.json")
+    differ = [] if before is None else _differences(before, config, "")
+    if known is not None and not differ:
+        names = {"data_digest": "the data", "split_digest": "the split"}
+        differ = [f"{name} (its digest)" for key, name in names.items() if known.get(key) != environment[key]]
+    if differ:
+        raise ValueError(
+            f"{folder}: cannot resume, these are not those of the run: {'; '.join(differ)}; "
+            "leave them as they were, or start anew with another --out"
+        )
+
+
+def _differences(before: Any, now: Any, path: str) -> list[str]:
+    if before == now or path in _MAY_CHANGE:
+        return []
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = dict.fromkeys([*now, *before])
+        return [
+            text
+            for key in keys
+            for text in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+        ]
+    return [f"{path} was {json.dumps(before)}, is {json.dumps(now)}"]
+
+
+def is_finished(folder: Path, config: dict[str, Any], data: Dataset) -> bool:
+    """Whether a folder holds a complete run of this very config and data."""
+    known = read_json(folder / "environment.json") or {}
+    digests = (known.get("data_digest"), known.get("split_digest"))
+    return (
+        "seconds" in known
+        and digests == (data.digest, data.split_digest)
+        and read_json(folder / "config.json") == config
+        and all((folder / name).exists() for name in ("metrics.json", "history.jsonl", "model.safetensors"))
+    )
