@@ -18,6 +18,7 @@ rest goes to is best seen with `perf`. Caches hold part of the activations, so t
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -72,7 +73,7 @@ def dense_work(model: Any) -> list[tuple[int, int, bool]]:
     layers: list[tuple[int, int, bool]] = []
     if model.name == "shared_bottom":
         widths, tower = [size, *model.bottom], [*model.tower]
-        layers += [(i, o, True) for i, o in zip(widths, widths[1:], strict=False)]
+        layers += [(i, o, True) for i, o in itertools.pairwise(widths)]
         widths = [widths[-1], *tower]
     elif model.name == "mmoe":
         layers += [(size, model.experts * model.expert[0], True), (size, model.experts, False)]
@@ -82,7 +83,7 @@ def dense_work(model: Any) -> list[tuple[int, int, bool]]:
         layers += [(size + model.dim, model.auxiliary[0], False), (model.auxiliary[0], 1, False)]
     else:
         raise ValueError(f"roofline: no count of the work of {model.name}; shared_bottom, mmoe and star have one")
-    layers += [(i, o, model.name != "star") for i, o in zip(widths, widths[1:], strict=False)]
+    layers += [(i, o, model.name != "star") for i, o in itertools.pairwise(widths)]
     return [*layers, (widths[-1], 1, False)] if scenes else layers
 
 
@@ -90,7 +91,10 @@ def roof(model: Any, data: Any, rates: dict[str, float]) -> dict[str, float]:
     """Seconds that a step must take, by what it does."""
     fields, width = data.schema.num_fields, model.dim
     distinct = statistics.fmean(
-        sum(len(column.unique()) for column in data.train.batch(torch.randint(0, len(data.train), (BATCH,))).categorical.T)
+        sum(
+            len(column.unique())
+            for column in data.train.batch(torch.randint(0, len(data.train), (BATCH,))).categorical.T
+        )
         for _ in range(5)
     )
     layers = dense_work(model)
@@ -129,7 +133,9 @@ def main() -> None:
         share = sum(parts.values()) / step
         results.append({"model": name, "step": step, "roof": parts, "share": share})
         text = ", ".join(f"{part} {1e3 * value:.2f}" for part, value in parts.items())
-        print(f"{name:16}{1e3 * step:6.2f} ms, roof {1e3 * sum(parts.values()):5.2f} ms ({text}): {share:.0%}", flush=True)
+        print(
+            f"{name:16}{1e3 * step:6.2f} ms, roof {1e3 * sum(parts.values()):5.2f} ms ({text}): {share:.0%}", flush=True
+        )
     if given.json:
         record = {"torch": torch.__version__, "rows": len(data.train), "rates": rates, "results": results}
         given.json.write_text(json.dumps(record, indent=1) + "\n")

@@ -55,7 +55,10 @@ def main() -> None:
             auc, speed = zip(*runs, strict=True)
             mean, spread = statistics.fmean(auc), statistics.stdev(auc) if len(auc) > 1 else 0.0
             results.append({"model": name, "setting": setting, "auc": list(auc), "rows_per_s": list(speed)})
-            print(f"{name:16}{setting:20}AUC {mean:.4f} ± {spread:.4f}{statistics.median(speed):12,.0f} rows/s", flush=True)
+            print(
+                f"{name:16}{setting:20}AUC {mean:.4f} ± {spread:.4f}{statistics.median(speed):12,.0f} rows/s",
+                flush=True,
+            )
     if given.json:
         given.json.write_text(json.dumps({"torch": torch.__version__, "results": results}, indent=1) + "\n")
 

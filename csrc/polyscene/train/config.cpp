@@ -105,7 +105,8 @@ Json resolve_split(Json given, const Place& place) {
   if (given.is_null()) given = Json::object();
   if (given.is_string()) given = Json{{"by", given}};
   auto out = resolve_fields(section_fields("split"), given, place);
-  check_choice(out["by"], place.at("by"), {"random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "files"});
+  check_choice(out["by"], place.at("by"),
+               {"random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "files"});
   check_choice(out["within"], place.at("within"), {"", "user", "scene"});
   if (out["within"] == "") out.erase("within");
   return out;

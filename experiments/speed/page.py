@@ -1,0 +1,168 @@
+"""Writes docs/speed.md and its picture from the records in experiments/results.
+
+python experiments/speed/page.py
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "experiments" / "results"
+LEFT_OUT = {"hamur", "m2m"}  # of the geometric mean: their peers' steps take seconds
+
+
+def read(name: str) -> Any:
+    """A record, or None where that benchmark was not run."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def mean_ratio(results: list[dict[str, Any]]) -> float:
+    """Geometric mean of the training ratios."""
+    ratios = [row["train ratio"]["median"] for row in results if row["model"] not in LEFT_OUT]
+    return math.exp(statistics.fmean(math.log(ratio) for ratio in ratios))
+
+
+def span(value: dict[str, float]) -> str:
+    """Median with the lowest and highest value."""
+    return f"{value['median']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+
+
+def versus(title: str, record: Any) -> list[str]:
+    """A table of one run of scene_models.py."""
+    if not record:
+        return []
+    lines = [
+        f"## {title}",
+        "",
+        "| Model | rows/s | peer, rows/s | training, times the peer | evaluation, times the peer |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in record["results"]:
+        own, other = row["train polyscene"]["median"], row["train peer"]["median"]
+        ratio, scored = span(row["train ratio"]), span(row["evaluate ratio"])
+        lines.append(f"| {row['model']} | {own:,.0f} | {other:,.0f} | {ratio} | {scored} |")
+    lines += ["", f"Geometric mean of training{note(record['results'])}: {mean_ratio(record['results']):.2f}.", ""]
+    return lines
+
+
+def note(results: list[dict[str, Any]]) -> str:
+    """Says which rows the mean leaves out."""
+    names = sorted(LEFT_OUT & {row["model"] for row in results})
+    return f" without {' and '.join(names)}" if names else ""
+
+
+def roofline(record: Any) -> list[str]:
+    """What a step must take, and what it takes."""
+    if not record:
+        return []
+    parts = list(record["results"][0]["roof"])
+    rates = ", ".join(f"{name} {rate / 1e9:.1f}" for name, rate in record["rates"].items())
+    lines = [
+        "## Roofline",
+        "",
+        f"`roofline.py` on the generated rows, one thread. Measured rates, in 10^9 a second: {rates} (flop for the "
+        "first, bytes for the others). Milliseconds of a step of 4,096 rows:",
+        "",
+        f"| Model | step | roof | share | {' | '.join(parts)} |",
+        f"| --- | ---: | ---: | ---: |{' ---: |' * len(parts)}",
+    ]
+    for row in record["results"]:
+        cells = " | ".join(f"{1e3 * row['roof'][part]:.2f}" for part in parts)
+        roof = 1e3 * sum(row["roof"].values())
+        lines.append(f"| {row['model']} | {1e3 * row['step']:.2f} | {roof:.2f} | {row['share']:.0%} | {cells} |")
+    return [*lines, ""]
+
+
+def settings(record: Any) -> list[str]:
+    """What the fast settings cost."""
+    if not record:
+        return []
+    lines = [
+        "## What the fast settings cost",
+        "",
+        f"`settings.py` on ml-100k: test AUC over {len(record['results'][0]['auc'])} seeds, the epoch chosen on "
+        "validation rows, and the median speed. bf16 rounds the operands of dense layers to bfloat16.",
+        "",
+        "| Model | Setting | AUC | rows/s |",
+        "| --- | --- | ---: | ---: |",
+    ]
+    for row in record["results"]:
+        auc, speed = row["auc"], statistics.median(row["rows_per_s"])
+        spread = statistics.stdev(auc) if len(auc) > 1 else 0.0
+        lines.append(
+            f"| {row['model']} | {row['setting']} | {statistics.fmean(auc):.4f} ± {spread:.4f} | {speed:,.0f} |"
+        )
+    return [*lines, ""]
+
+
+def threads(record: Any) -> list[str]:
+    """Two threads beside one."""
+    if not record:
+        return []
+    lines = [
+        "## Two threads",
+        "",
+        "| Model | one thread, rows/s | two threads, rows/s | ratio |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for row in record["results"]:
+        one, two = row["one"], row["two"]
+        lines.append(f"| {row['model']} | {one:,.0f} | {two:,.0f} | {two / one:.2f} |")
+    return [*lines, ""]
+
+
+def picture(record: Any, path: Path) -> None:
+    """Bars of the training ratios."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = sorted(record["results"], key=lambda row: row["train ratio"]["median"])
+    rows = [row for row in rows if row["model"] not in LEFT_OUT]
+    ratios = [row["train ratio"] for row in rows]
+    middle = [ratio["median"] for ratio in ratios]
+    below = [ratio["median"] - ratio["low"] for ratio in ratios]
+    above = [ratio["high"] - ratio["median"] for ratio in ratios]
+    figure, axes = plt.subplots(figsize=(7, 3.6), dpi=120, layout="constrained")
+    axes.barh([row["model"] for row in rows], middle, xerr=[below, above], color="#3b6ea5", ecolor="#777")
+    axes.axvline(1, color="#777", linewidth=1)
+    axes.set_xlabel("training speed, times Scenario-Wise-Rec on stacked tensors (ml-100k, one thread)")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def main() -> None:
+    """Writes the page."""
+    small = read("scene_models_speed")
+    lines = [
+        "# Speed",
+        "",
+        "Written by `experiments/speed/page.py` from the records in `experiments/results`, most of which "
+        "`experiments/speed/scene_models.py` makes. Both sides of a comparison run in one process on the same rows, "
+        "batches of 4,096, an epoch each in turn; figures are medians, in brackets the lowest and highest. Absolute "
+        "speeds belong to one machine, compare the ratios. The peer is Scenario-Wise-Rec.",
+        "",
+        "![training speed against the peer](images/speed.png)",
+        "",
+        *versus("ml-100k, the peer on stacked tensors (its best case)", small),
+        *versus("Generated rows with large tables, the peer on stacked tensors", read("scene_models_speed_generated")),
+        *versus("ml-100k, the peer with its own loader and pinned pandas", read("scene_models_speed_own")),
+        *versus("Generated rows, the peer with its own loader", read("scene_models_speed_generated_own")),
+        *threads(read("threads")),
+        *roofline(read("roofline")),
+        *settings(read("settings")),
+    ]
+    picture(small, ROOT / "docs" / "images" / "speed.png")
+    (ROOT / "docs" / "speed.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()
