@@ -83,9 +83,9 @@ def test_gauc_tells_users_apart_that_training_never_saw() -> None:
 
     assert result.overall["gauc"] == pytest.approx(expected(np.ones(400, bool), weight), rel=1e-6)
     assert result.scenes["a"]["gauc"] == pytest.approx(expected(scene == "a", weight), rel=1e-6)
-    # a comparison knows no weights, but the same users
+    # a comparison weighs the same rows and knows the same users
     found = ps.compare(result, result, metric="gauc", draws=20).row("gauc")
-    assert found.first_value == pytest.approx(expected(np.ones(400, bool), np.ones(400)), rel=1e-9)
+    assert found.first_value == pytest.approx(expected(np.ones(400, bool), weight), rel=1e-6)
 
 
 def test_tuned_threshold_has_the_best_weighted_f1_of_the_validation_rows() -> None:
