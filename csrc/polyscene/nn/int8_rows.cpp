@@ -10,7 +10,7 @@
 namespace polyscene::nn {
 namespace {
 
-constexpr int64_t kGrain = 256;  // rows a task
+constexpr int64_t kPackedGrain = 256;  // rows a task
 
 void unpack_row(const int8_t* packed, int64_t width, float* out) {
   float scale;
@@ -30,7 +30,7 @@ bool gather(const int8_t* packed, const index_t* index, const FieldRows& fields,
             float* out) {
   const auto count = fields.size();
   std::atomic<bool> fine{true};
-  at::parallel_for(0, batch, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, count)),
+  at::parallel_for(0, batch, std::max<int64_t>(1, kPackedGrain / std::max<int64_t>(1, count)),
                    [&](int64_t begin, int64_t end) {
                      for (int64_t b = begin; b < end; ++b) {
                        for (int64_t f = 0; f < count; ++f) {
@@ -58,7 +58,7 @@ torch::Tensor pack_int8(const torch::Tensor& given) {
   const auto* from = rows.const_data_ptr<float>();
   auto* to = out.data_ptr<int8_t>();
   std::atomic<int64_t> odd{-1};
-  at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, count, kPackedGrain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const auto* row = from + r * width;
       auto* packed = to + r * (width + kScaleBytes);
@@ -87,7 +87,7 @@ torch::Tensor unpack_int8(const torch::Tensor& given) {
   auto out = torch::empty(shape, torch::kFloat32);
   const auto* from = packed.const_data_ptr<int8_t>();
   auto* to = out.data_ptr<float>();
-  at::parallel_for(0, out.numel() / width, kGrain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, out.numel() / width, kPackedGrain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) unpack_row(from + r * (width + kScaleBytes), width, to + r * width);
   });
   return out;
