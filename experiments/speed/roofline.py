@@ -24,6 +24,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -69,27 +70,31 @@ def machine(rows: int, width: int) -> dict[str, float]:
 
 def dense_work(model: Any) -> list[tuple[int, int, bool]]:
     """(inputs, outputs, normalised) of the products that each row passes."""
-    scenes, size = model.schema.num_scenes, model.schema.num_fields * model.dim + model.schema.numeric_width
+    set_to = SimpleNamespace(**{name: default for name, _, default, _ in _C.models.options(model.name)})
+    size = model.schema.num_fields * set_to.dim + model.schema.numeric_width
     layers: list[tuple[int, int, bool]] = []
     if model.name == "shared_bottom":
-        widths, tower = [size, *model.bottom], [*model.tower]
+        widths, tower = [size, *set_to.bottom], [*set_to.tower]
         layers += [(i, o, True) for i, o in itertools.pairwise(widths)]
         widths = [widths[-1], *tower]
     elif model.name == "mmoe":
-        layers += [(size, model.experts * model.expert[0], True), (size, model.experts, False)]
-        widths = [model.expert[0], *model.tower]
+        layers += [
+            (size, (set_to.experts or model.schema.num_scenes) * set_to.expert[0], True),
+            (size, set_to.experts or model.schema.num_scenes, False),
+        ]
+        widths = [set_to.expert[0], *set_to.tower]
     elif model.name == "star":
-        widths = [size, *model.hidden]
-        layers += [(size + model.dim, model.auxiliary[0], False), (model.auxiliary[0], 1, False)]
+        widths = [size, *set_to.hidden]
+        layers += [(size + set_to.dim, set_to.auxiliary[0], False), (set_to.auxiliary[0], 1, False)]
     else:
         raise ValueError(f"roofline: no count of the work of {model.name}; shared_bottom, mmoe and star have one")
     layers += [(i, o, model.name != "star") for i, o in itertools.pairwise(widths)]
-    return [*layers, (widths[-1], 1, False)] if scenes else layers
+    return [*layers, (widths[-1], 1, False)]
 
 
 def roof(model: Any, data: Any, rates: dict[str, float]) -> dict[str, float]:
     """Seconds that a step must take, by what it does."""
-    fields, width = data.schema.num_fields, model.dim
+    fields, width = data.schema.num_fields, model.embedding.weight.size(1)
     distinct = statistics.fmean(
         sum(
             len(column.unique())

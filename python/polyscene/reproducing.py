@@ -223,7 +223,9 @@ def _configs() -> Path:
 def _chosen(table: str, data: Any, overrides: Sequence[str]) -> tuple[list[tuple[str, str, dict[str, Any]]], list[str]]:
     """Part, run and config of each file, and notes on those left out."""
     top = _configs() / table
-    paths = {path: runs.resolve(path)["dataset"]["name"] for path in sorted(top.rglob("*.json"))}
+    # Where a table has parts, a config beside them stands for itself.
+    files = sorted(top.glob("*/*.json")) or sorted(top.glob("*.json"))
+    paths = {path: runs.resolve(path)["dataset"]["name"] for path in files}
     notes = []
     read = [name for name in dict.fromkeys(paths.values()) if name != _MADE_ON_THE_SPOT]
     if data is None and read and _MADE_ON_THE_SPOT in paths.values():

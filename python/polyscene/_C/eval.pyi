@@ -52,7 +52,7 @@ def mae(scores: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None =
     """
     (mean absolute error, reason).
     """
-def predict_logits(model: polyscene._C.models.Model, table: polyscene._C.data.Table, batch_size: typing.SupportsInt | typing.SupportsIndex = 8192) -> torch.Tensor:
+def predict_logits(model: polyscene._C.models.Model, table: polyscene._C.data.Table, batch_size: typing.SupportsInt | typing.SupportsIndex = 4096) -> torch.Tensor:
     """
     Logits of every row in table order, [n].
     """

@@ -6,7 +6,7 @@ import collections.abc
 import polyscene._C.data
 import torch
 import typing
-__all__: list[str] = ['Attention', 'AttentionScore', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Gating', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TransformerEncoder', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'causal_mask', 'cosine_scores', 'dot_scores', 'embedding_l2', 'last_state', 'masked_softmax', 'migration_loss', 'pad_ragged', 'padding_mask', 'scaled_dot_scores', 'squared_error', 'unpad_ragged']
+__all__: list[str] = ['Attention', 'AttentionScore', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Gating', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TransformerEncoder', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'causal_mask', 'cosine_scores', 'dot_scores', 'embedding_l2', 'last_state', 'masked_softmax', 'migration_loss', 'pad_ragged', 'padding_mask', 'product', 'scaled_dot_scores', 'squared_error', 'unpad_ragged']
 class AttentionScore:
     """
     Scores of queries against keys.
@@ -542,6 +542,10 @@ def pad_ragged(values: torch.Tensor, offsets: torch.Tensor, max_steps: typing.Su
     """
 def padding_mask(lengths: torch.Tensor, steps: typing.SupportsInt | typing.SupportsIndex) -> torch.Tensor:
     ...
+def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """
+    a [M, K] times b [K, N] as the dense layers multiply, without gradients.
+    """
 def scaled_dot_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     ...
 def squared_error(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
