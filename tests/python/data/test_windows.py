@@ -229,6 +229,7 @@ try:
     )
 except Stop:
     pass
+watch.highest = max(watch.highest, anonymous())  # an epoch may be over before the first report of progress
 print(json.dumps({"open": opened - start, "train": watch.highest - start, "digest": bool(data.train.digest()),
                   "counts": sum(data.counts()["train"].values()), "after": anonymous() - start}))
 """
