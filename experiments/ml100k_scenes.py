@@ -213,7 +213,7 @@ def unsearched(record: Record) -> str:
 
 def missing(record: Record) -> str:
     """The configs of the table that the record does not have."""
-    files = sorted((ROOT / "experiments" / "configs" / "ml100k-scenes").rglob("*.json"))
+    files = sorted((ROOT / "experiments" / "configs" / "ml100k-scenes").glob("*/*.json"))
     left = [(f.parent.name, f.stem) for f in files if f.stem not in record.content["configs"].get(f.parent.name, {})]
     parts = dict.fromkeys(part for part, _ in left)
     names = "; ".join(f"{part}: {named([run for at, run in left if at == part])}" for part in parts)

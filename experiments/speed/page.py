@@ -108,6 +108,8 @@ def threads(record: Any) -> list[str]:
     lines = [
         "## Two threads",
         "",
+        "`threads.py` on the generated rows.",
+        "",
         "| Model | one thread, rows/s | two threads, rows/s | ratio |",
         "| --- | ---: | ---: | ---: |",
     ]

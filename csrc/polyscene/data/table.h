@@ -55,9 +55,6 @@ class Table {
   /// Whether they do and have more than `kStreamedRows` rows.
   bool streams() const;
 
-  /// Raw numbers of a source row -> the preprocessed numbers of a batch row (`schema().numeric_width()` floats).
-  void gather_numbers(const std::vector<int64_t>& rows, Batch& out) const;
-
   /// Rows at `positions` (int64 [B]); `grouped` sorts them stably by scene and fills `scene_offsets`; `history` is how
   /// many past events each row carries (0: none). Throws IndexError for a position outside [0, size).
   /// With `shared`, each row of a schema with a reserved scene shows that scene with probability 1 / (S + 1), numbers
@@ -87,6 +84,7 @@ class Table {
 
   int64_t source_row(int64_t position) const;
   void gather_categorical(const std::vector<int64_t>& rows, Batch& out) const;
+  void gather_numbers(const std::vector<int64_t>& rows, Batch& out) const;
   void gather_lists(const std::vector<int64_t>& rows, Batch& out) const;
   Events gather_history(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const;
   torch::Tensor column(int64_t field) const;

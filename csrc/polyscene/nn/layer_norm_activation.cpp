@@ -78,15 +78,17 @@ POLYSCENE_INLINE void denormalise(const T* dy, const T* y, const T* z, const T* 
   if (act == Act::kLeaky) return call(Act::kLeaky);     \
   if (act == Act::kTanh) return call(Act::kTanh);       \
   if (act == Act::kSigmoid) return call(Act::kSigmoid); \
-  call(Act::kIdentity);
+  call(Act::kIdentity)
 
-#define POLYSCENE_LAYER_NORM_KERNELS(T)                                                                                \
-  POLYSCENE_SIMD void normalise_of(Act act, const T* z, const T* scale, const T* shift, T* y, T* mean, T* inverse,     \
-                                   int64_t rows, int64_t experts, int64_t columns,                                     \
-                                   T eps){POLYSCENE_BY_ACT(POLYSCENE_NORMALISE)} POLYSCENE_SIMD void                   \
-  denormalise_of(Act act, const T* dy, const T* y, const T* z, const T* mean, const T* inverse, const T* scale, T* dz, \
-                 T* dscale, T* dshift, int64_t rows, int64_t experts, int64_t columns) {                               \
-    POLYSCENE_BY_ACT(POLYSCENE_DENORMALISE)                                                                            \
+#define POLYSCENE_LAYER_NORM_KERNELS(T)                                                                             \
+  POLYSCENE_SIMD void normalise_of(Act act, const T* z, const T* scale, const T* shift, T* y, T* mean, T* inverse,  \
+                                   int64_t rows, int64_t experts, int64_t columns, T eps) {                         \
+    POLYSCENE_BY_ACT(POLYSCENE_NORMALISE);                                                                          \
+  }                                                                                                                 \
+  POLYSCENE_SIMD void denormalise_of(Act act, const T* dy, const T* y, const T* z, const T* mean, const T* inverse, \
+                                     const T* scale, T* dz, T* dscale, T* dshift, int64_t rows, int64_t experts,    \
+                                     int64_t columns) {                                                             \
+    POLYSCENE_BY_ACT(POLYSCENE_DENORMALISE);                                                                        \
   }
 #define POLYSCENE_NORMALISE(kind) normalise<kind>(z, scale, shift, y, mean, inverse, rows, experts, columns, eps)
 #define POLYSCENE_DENORMALISE(kind) \
