@@ -31,7 +31,7 @@ import numpy as np
 import polyscene as ps
 import torch
 from polyscene._extension import _C
-from scene_models import BATCH, generated
+from scene_models import BATCH, FAST, generated
 
 FLOAT = 4  # bytes
 
@@ -131,8 +131,7 @@ def main() -> None:
     for name in given.models:
         ps.seed_everything(0)
         model = ps.models.create(name, data.schema)
-        options = {"optimizer": "lazy_adam", "lr": 1e-3, "weight_decay": 1e-5, "batch_size": BATCH, "patience": 0}
-        history = ps.Trainer(**options, epochs=given.epochs, threads=1).fit(model, data.train)
+        history = ps.Trainer(**FAST, epochs=given.epochs, threads=1).fit(model, data.train)
         step = BATCH / statistics.median(row["rows_per_s"] for row in history[1:])
         parts = roof(model, data, rates)
         share = sum(parts.values()) / step

@@ -16,7 +16,7 @@ from typing import Any
 
 import polyscene as ps
 import torch
-from scene_models import BATCH, movielens
+from scene_models import TRAINING, movielens
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "adam, float32": {"optimizer": "adam", "precision": "float32"},
@@ -29,8 +29,7 @@ def run(name: str, data: Any, seed: int, setting: dict[str, Any]) -> tuple[float
     """Test AUC and rows per second of one training."""
     ps.seed_everything(seed)
     model = ps.models.create(name, data.schema)
-    options = {"lr": 1e-3, "weight_decay": 1e-5, "batch_size": BATCH, "epochs": 60, "patience": 4, "threads": 1}
-    history = ps.Trainer(**options, **setting, seed=seed).fit(model, data)
+    history = ps.Trainer(**TRAINING, **setting, epochs=60, patience=4, threads=1, seed=seed).fit(model, data)
     speed = statistics.median(row["rows_per_s"] for row in history)
     return ps.evaluate(model, data.test, ["auc"]).overall["auc"], speed
 

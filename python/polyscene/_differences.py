@@ -232,11 +232,8 @@ def over_seeds(
             values = np.array([[_value(run, name, scene) for run in pair] for pair in pairs])  # [seeds, 2]
             gap = values[:, 1] - values[:, 0]
             n, mean = len(gap), float(gap.mean())
-            error = float(gap.std(ddof=1)) / math.sqrt(n)
+            p, error = stats.paired_t(gap)
             reach = float(t.ppf((1 + confidence) / 2, n - 1)) * error
-            p = math.nan if math.isnan(mean) else 1.0 if abs(mean) < 1e-15 else 0.0
-            if error > 1e-15:
-                p = float(2 * t.sf(abs(mean) / error, n - 1))
             one, two = (float(v) for v in values.mean(0))
             found.append(
                 ComparisonRow(

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from polyscene._extension import _C
-from polyscene._int8 import dequantized
 from polyscene._module import Module
 from polyscene.nn.embedding import FeatureEmbedding
 
@@ -323,7 +322,10 @@ class Model(Module):
 
     def _float_state(self) -> dict[str, torch.Tensor]:
         """The state dict with the rows of 8-bit tables as floats."""
-        return {name: dequantized(tensor) for name, tensor in self.state_dict().items()}
+        return {
+            name: _C.models.unpack_int8(tensor) if tensor.dtype == torch.int8 else tensor
+            for name, tensor in self.state_dict().items()
+        }
 
     def _history_state(self) -> _Shared | None:
         return None if self._impl.history is None else _Shared(self._impl.history, self.schema)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from polyscene import _statistics as stats
-from polyscene.results import Predictions
+from polyscene.results import Predictions, nulls
 
 METRICS = ("auc", "log_loss")
 
@@ -79,31 +79,22 @@ def _one(
     gaps = [values[0][seed] - values[1][seed] for seed in shared]
     test: dict[str, Any] = {"part": figures[0]["part"], "against": pair[1], "run": pair[0], "scene": scene}
     test |= {"metric": metric, "difference": statistics.fmean(gaps) if gaps else None}
-    test |= {"sd": statistics.stdev(gaps) if len(gaps) > 1 else None, "p_seeds": _t(gaps)}
+    test |= {
+        "sd": statistics.stdev(gaps) if len(gaps) > 1 else None,
+        "p_seeds": stats.paired_t(np.array(gaps))[0] if len(gaps) > 1 else None,
+    }
     draws = [[drawn.get((run, seed, scene, metric)) for run in pair] for seed in shared]
     known = [one - other for one, other in draws if one is not None and other is not None]
     low = high = p = math.nan
     if known and len(known) == len(shared):
         mean = np.mean(known, axis=0)
         p, (low, high) = stats.normal_p(statistics.fmean(gaps), _spread(mean)), np.nanquantile(mean, [0.025, 0.975])
-    return test | {key: _null(value) for key, value in (("low", low), ("high", high), ("p_rows", p))}
+    return test | nulls({"low": float(low), "high": float(high), "p_rows": p})
 
 
 def _spread(draws: np.ndarray) -> float:
     known = draws[~np.isnan(draws)]
     return float(known.std(ddof=1)) if len(known) > 1 else math.nan
-
-
-def _t(gaps: Sequence[float]) -> float | None:
-    """Two-sided p-value of a paired t-test; None for fewer than two seeds."""
-    from scipy.stats import t
-
-    if len(gaps) < 2:
-        return None
-    error = statistics.stdev(gaps) / math.sqrt(len(gaps))
-    if error < 1e-15:
-        return 1.0 if abs(statistics.fmean(gaps)) < 1e-15 else 0.0
-    return float(2 * t.sf(abs(statistics.fmean(gaps)) / error, len(gaps) - 1))
 
 
 def _resampled(
@@ -150,7 +141,3 @@ def _scorer(metric: str, label: np.ndarray, score: np.ndarray) -> Any:
     safe = np.clip(score, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
     loss = -np.where(label, np.log(safe), np.log1p(-safe))
     return lambda weights: weights @ loss / weights.sum(1)
-
-
-def _null(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -234,6 +234,17 @@ def resamples(units: int, draws: int, rng: np.random.Generator, rows: int) -> It
         yield np.stack([np.bincount(draw, minlength=units) for draw in picks]).astype(np.float64)
 
 
+def paired_t(gaps: np.ndarray) -> tuple[float, float]:
+    """Two-sided p-value of a paired t-test on differences, [N] with N of 2 or more, and the error of their mean."""
+    from scipy.stats import t
+
+    n, mean = len(gaps), float(gaps.mean())
+    error = float(gaps.std(ddof=1)) / math.sqrt(n)
+    if error > 1e-15:
+        return float(2 * t.sf(abs(mean) / error, n - 1)), error
+    return math.nan if math.isnan(mean) else 1.0 if abs(mean) < 1e-15 else 0.0, error
+
+
 def bootstrap(data: Paired, metrics: list[str], draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Differences (second minus first) under resampling of units, the same resamples for every metric, [draws] each."""
     auc = [WeightedAuc(data.positive, s, data.unit, data.weight) for s in data.score] if "auc" in metrics else []

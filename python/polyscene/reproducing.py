@@ -16,7 +16,7 @@ from polyscene import runs
 from polyscene._files import write_json, write_text
 from polyscene._significance import paired_tests
 from polyscene.data._errors import choice
-from polyscene.results import Predictions, Result, metric_order, metric_title, read_json
+from polyscene.results import Predictions, Result, metric_order, metric_title, nulls, read_json
 
 # Tables of labels alone: columns that are all counted from one confusion matrix, then AUC.
 _COLUMNS = {
@@ -242,12 +242,12 @@ def _chosen(table: str, data: Any, overrides: Sequence[str]) -> tuple[list[tuple
 def _figures(part: str, run: str, seed: int, done: runs.Run, folder: Path) -> dict[str, Any]:
     result = done.result
     parts = {**result.scenes, "macro": result.macro, "overall": result.overall}
-    scenes: dict[str, Any] = {name: {m: _null(v) for m, v in values.items()} for name, values in parts.items()}
+    scenes: dict[str, Any] = {name: nulls(values) for name, values in parts.items()}
     if result.task == "ctr" and result.predictions is not None:
         for name in (*result.scenes, "overall"):
             rows = result.predictions if name == "overall" else result.predictions.of(name)
             counts = confusion(rows, result.threshold)
-            scenes[name] |= {metric: _null(value) for metric, value in from_confusion(counts).items()}
+            scenes[name] |= nulls(from_confusion(counts))
             scenes[name]["confusion"] = counts
         _mean_over_scenes(scenes, result)
     target = done.model.phases()[-1].scenes
@@ -261,7 +261,7 @@ def _figures(part: str, run: str, seed: int, done: runs.Run, folder: Path) -> di
         "threshold": result.threshold,
         "target": target[0] if len(target) == 1 else None,
         "scenes": scenes,
-        "valid": {m: _null(v) for m, v in (result.valid.overall if result.valid else {}).items()},
+        "valid": nulls(result.valid.overall if result.valid else {}),
         "epochs": len(done.history),
         "training": (read_json(done.folder / "environment.json") or {}).get("training", {}),
     }
@@ -355,10 +355,6 @@ def _portable(configs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for config in (each for part in configs.values() for each in part.values()):
         config["dataset"].pop("root", None)
     return configs
-
-
-def _null(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _cell(row: Mapping[str, Any] | None, seeds: int) -> str:

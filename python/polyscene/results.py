@@ -157,7 +157,7 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {k: math.nan if v is None else float(v) for k, v in values.items() if k not in COUNTS}
 
 
-def _nulls(values: Mapping[str, float]) -> dict[str, float | None]:
+def nulls(values: Mapping[str, float]) -> dict[str, float | None]:
     return {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
 
 
@@ -274,8 +274,8 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The content of ``metrics.json``: plain numbers, ``None`` where a metric has no value."""
         values: dict[str, Any] = {"task": self.task, "model": self.model, "best_epoch": self.best_epoch}
-        values |= {"overall": _nulls(self.overall), "macro": _nulls(self.macro)}
-        values["scenes"] = {s: {**_nulls(v), **self.counts.get(s, {})} for s, v in self.scenes.items()}
+        values |= {"overall": nulls(self.overall), "macro": nulls(self.macro)}
+        values["scenes"] = {s: {**nulls(v), **self.counts.get(s, {})} for s, v in self.scenes.items()}
         values |= {"undefined": dict(self.undefined), "threshold": self.threshold}
         if self.valid is not None:
             inner = self.valid.to_dict()

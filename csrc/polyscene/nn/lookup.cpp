@@ -232,6 +232,15 @@ bool takes_raw_loops(const Tensor& weight, const Tensor& index) {
   return plain({weight}) && weight.is_contiguous() && index.device().is_cpu() && !at::isTensorSubclassLike(index);
 }
 
+void check_shapes(const Tensor& weight, const Tensor& index, const FieldRows& fields) {
+  TORCH_CHECK_VALUE(weight.dim() == 2 && weight.size(0) >= fields.total(),
+                    "lookup: weight must be [V, D] with V >= ", fields.total(), ", got ", weight.sizes());
+  TORCH_CHECK_VALUE(index.dim() == 2 && index.size(1) == fields.size(), "lookup: index must be [B, ", fields.size(),
+                    "], one column per field, got ", index.sizes());
+  TORCH_CHECK_TYPE(index.scalar_type() == torch::kInt32 || index.scalar_type() == torch::kInt64,
+                   "lookup: index must be int32 or int64, got ", index.scalar_type());
+}
+
 void check_index(const Tensor& index, const FieldRows& fields) {
   for (int64_t f = 0; f < fields.size(); ++f) {
     const auto column = index.select(1, f);
@@ -249,19 +258,6 @@ void FieldRows::add(std::string name, int64_t rows) {
   names.push_back(std::move(name));
   offsets.push_back(offsets.back() + rows);
 }
-
-namespace {
-
-void check_shapes(const Tensor& weight, const Tensor& index, const FieldRows& fields) {
-  TORCH_CHECK_VALUE(weight.dim() == 2 && weight.size(0) >= fields.total(),
-                    "lookup: weight must be [V, D] with V >= ", fields.total(), ", got ", weight.sizes());
-  TORCH_CHECK_VALUE(index.dim() == 2 && index.size(1) == fields.size(), "lookup: index must be [B, ", fields.size(),
-                    "], one column per field, got ", index.sizes());
-  TORCH_CHECK_TYPE(index.scalar_type() == torch::kInt32 || index.scalar_type() == torch::kInt64,
-                   "lookup: index must be int32 or int64, got ", index.scalar_type());
-}
-
-}  // namespace
 
 Tensor lookup_flat(const Tensor& weight, const Tensor& index, const FieldRows& fields, const Tensor& beside,
                    bool sparse) {

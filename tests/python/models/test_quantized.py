@@ -14,7 +14,6 @@ import pytest
 import torch
 from every_model import draw, every_model, make, scramble
 from polyscene._extension import _C
-from polyscene._int8 import dequantized
 
 FOLDER = Path(os.environ.get("POLYSCENE_TEST_DATA", "")) / "ml-100k"
 
@@ -39,8 +38,8 @@ def test_packing_is_what_numpy_does(width):
     assert np.array_equal(packed[:, :width].numpy(), whole)
     assert np.array_equal(packed[:, width:].contiguous().view(torch.float32).squeeze(1).numpy(), scale)
     exact = whole.astype(np.float32) * scale[:, None]
-    for found in (_C.models.unpack_int8(packed), dequantized(packed)):
-        assert found.dtype == torch.float32 and np.array_equal(found.numpy(), exact)
+    found = _C.models.unpack_int8(packed)
+    assert found.dtype == torch.float32 and np.array_equal(found.numpy(), exact)
     assert (np.abs(exact - rows) <= 0.5001 * scale[:, None]).all()
     assert (np.abs(whole).max(1)[scale > 0] == 127).all()
     again = _C.models.unpack_int8(packed.view(7, 100, width + 4))
