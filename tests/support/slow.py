@@ -42,6 +42,14 @@ def events_of(batch: Any, row: int, length: int) -> list[int]:
     return list(range(max(first, last - length), last))
 
 
+def event_pool(table: np.ndarray, batch: Any, row: int, length: int) -> np.ndarray:
+    """What the newest events of a row say of the user: the sum of their items' rows over the root of their number."""
+    total, events = np.zeros(table.shape[1]), events_of(batch, row, length)
+    for j in events:
+        total += table[int(batch.history.item[j])]
+    return total / max(len(events), 1) ** 0.5
+
+
 def interests_of(lists: Any, index: int, count: int) -> np.ndarray:
     """Multi-hot interests of one event or row."""
     out = np.zeros(count)

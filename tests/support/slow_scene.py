@@ -44,6 +44,9 @@ def inputs(model: ps.Model, batch: Any) -> tuple[np.ndarray, np.ndarray]:
         mine = slow.slots_of(state["embedding.weight"], schema, batch, b)
         if "scene_embedding" in state:
             mine = np.concatenate([mine, state["scene_embedding"][[int(batch.scene[b])]]])
+        if "past.item.weight" in state:
+            past = slow.event_pool(state["past.item.weight"], batch, b, model.options["history"])
+            mine = np.concatenate([mine, past[None]])
         slots.append(mine)
         x.append(np.concatenate([mine.reshape(-1), batch.numeric[b].double().numpy()]))
     return np.array(x), np.array(slots)

@@ -19,19 +19,35 @@ Ragged event_positions(const torch::Tensor& offsets, const torch::Tensor& rows) 
   return Ragged{torch::arange(total, torch::kInt64), offsets}.take(rows);
 }
 
+// The events at these positions, in lists of the given offsets.
+Events at_positions(const Events& events, const Ragged& positions) {
+  const auto& [index, offsets] = positions;
+  Events out;
+  out.offsets = offsets.to(events.offsets.device());
+  out.item = pick(events.item, index);
+  out.scene = pick(events.scene, index);
+  out.label = pick(events.label, index);
+  out.time = pick(events.time, index);
+  if (events.interest.defined())
+    out.interest = Ragged{events.interest.values, events.interest.offsets.cpu()}.take(index);
+  return out;
+}
+
 }  // namespace
 
 Events Events::take(const torch::Tensor& rows) const {
   if (!defined()) return {};
-  const auto chosen = event_positions(offsets.cpu(), rows.cpu());
-  Events out;
-  out.offsets = chosen.offsets.to(offsets.device());
-  out.item = pick(item, chosen.values);
-  out.scene = pick(scene, chosen.values);
-  out.label = pick(label, chosen.values);
-  out.time = pick(time, chosen.values);
-  if (interest.defined()) out.interest = Ragged{interest.values, interest.offsets.cpu()}.take(chosen.values);
-  return out;
+  return at_positions(*this, event_positions(offsets.cpu(), rows.cpu()));
+}
+
+Events Events::newest(int64_t length) const {
+  if (!defined() || offsets.numel() < 2) return *this;
+  const auto kept = offsets.diff().cpu().clamp_max(length);  // [B]
+  const auto ends = torch::constant_pad_nd(kept.cumsum(0), {1, 0});
+  if (ends[-1].item<int64_t>() == offsets[-1].item<int64_t>() - offsets[0].item<int64_t>()) return *this;
+  // Event j of the result is event j of the source, moved on by what its row and the rows before leave out.
+  const auto skipped = offsets.cpu().slice(0, 1) - ends.slice(0, 1);
+  return at_positions(*this, {torch::arange(ends[-1].item<int64_t>()) + skipped.repeat_interleave(kept), ends});
 }
 
 Events Events::to(torch::Device device) const {

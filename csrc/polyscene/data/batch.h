@@ -18,6 +18,8 @@ struct Events {
 
   bool defined() const { return offsets.defined(); }
   Events take(const torch::Tensor& rows) const;
+  /// The newest `length` events of each row; these where no row has more.
+  Events newest(int64_t length) const;
   Events to(torch::Device device) const;
 };
 

@@ -5,6 +5,7 @@
 #include "polyscene/core/named_tensors.h"
 #include "polyscene/models/interest/scene_branch.h"
 #include "polyscene/models/single/mf.h"
+#include "polyscene/nn/event_pool.h"
 #include "polyscene/nn/feature_embedding.h"
 #include "polyscene/nn/int8_rows.h"
 
@@ -20,6 +21,7 @@ std::vector<std::string> int8_tables(const Model& model) {
   for (const auto& child : model.named_modules("", /*include_self=*/true)) {
     const auto prefix = child.key().empty() ? "" : child.key() + ".";
     if (child.value()->as<nn::FeatureEmbeddingImpl>()) names.push_back(prefix + "weight");
+    if (child.value()->as<nn::EventPoolImpl>()) names.push_back(prefix + "item.weight");
     if (child.value()->as<MFImpl>()) names.insert(names.end(), {prefix + "user.weight", prefix + "item.weight"});
     if (child.value()->as<SceneBranchImpl>()) names.push_back(prefix + "event_item.weight");
   }

@@ -4,6 +4,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/dense_attention_head.cpp
   ${CMAKE_CURRENT_LIST_DIR}/dropout.cpp
   ${CMAKE_CURRENT_LIST_DIR}/encoder.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/event_pool.cpp
   ${CMAKE_CURRENT_LIST_DIR}/feature_embedding.cpp
   ${CMAKE_CURRENT_LIST_DIR}/field_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gate_nu.cpp

@@ -40,6 +40,23 @@ def _list_rows(schema: Any, column: Any) -> int:
     return schema.categorical[schema.field(column.shares)].rows if column.shares else column.rows
 
 
+def newest(column: torch.Tensor, length: torch.Tensor, steps: int, keep: int) -> torch.Tensor:
+    """The newest ``keep`` of T = ``steps`` padded events [B, T, ...], [B, keep, ...]; padding stays at the end."""
+    if keep >= steps:
+        return column
+    step = (length - keep).clamp(min=0).unsqueeze(1) + torch.arange(keep, device=length.device)  # [B, keep]
+    return column[torch.arange(step.size(0), device=step.device).unsqueeze(1), step]
+
+
+def event_pool(table: torch.Tensor, item: torch.Tensor, length: torch.Tensor, steps: int, keep: int) -> torch.Tensor:
+    """The newest ``keep`` items of padded events as ``EventPool`` pools them, [B, D]."""
+    kept = length.clamp(max=keep)
+    rows = newest(item, length, steps, keep)
+    valid = torch.arange(min(keep, steps), device=item.device) < kept.unsqueeze(1)
+    total = (table[rows] * valid.unsqueeze(2).to(table.dtype)).sum(1)
+    return total * kept.clamp(min=1).to(table.dtype).rsqrt().unsqueeze(1)
+
+
 class _Form(nn.Module):
     """Copies of a model's tensors as buffers, and the parts that the forms share."""
 
@@ -222,14 +239,18 @@ class InterestMigrationForm(_Form):
         super().__init__(model)
         self.scenes = int(self.get("scene_bias").numel())
         self.named = len(model.schema.interests) > 0
+        self.steps = model.history_length
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        categorical, numeric, scene, item, event_scene, label, length = inputs[:7]
+        categorical, numeric, scene = inputs[:3]
+        all_items, all_lengths, keep = inputs[3], inputs[6], self.options["max_length"]
+        item, event_scene, label = (newest(column, all_lengths, self.steps, keep) for column in inputs[3:6])
+        length = all_lengths.clamp(max=keep)
         lists = inputs[7 : 7 + len(self.lists)]
         valid = _valid(length, item)
         x = self.get("embedding.weight")[self.item_offset + item] + self.get("event_label")[(label > 0.5).long()]
         if self.named:
-            x = x + inputs[-1].to(x.dtype) @ self.get("event_interest")
+            x = x + newest(inputs[-1], all_lengths, self.steps, keep).to(x.dtype) @ self.get("event_interest")
         x = (x + self.get("encoder.scene_embedding.weight")[event_scene]) * valid.unsqueeze(2)
         states = self.encode(x, valid) * valid.unsqueeze(2)
         last = _last(states, length)
@@ -237,8 +258,8 @@ class InterestMigrationForm(_Form):
 
         both = torch.cat([context, last], 1)
         interest = self.linear("interest_head", both).sigmoid()  # [B, K]
-        newest = event_scene.gather(1, (length - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
-        pair = torch.where(length > 0, newest, scene) * self.scenes + scene
+        origin = event_scene.gather(1, (length - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
+        pair = torch.where(length > 0, origin, scene) * self.scenes + scene
         special = (interest.unsqueeze(1) @ self.get("scene_transition")[pair]).squeeze(1)
         move = self.linear("transition_head", torch.cat([context, interest], 1)) + special
         move = move.softmax(-1) if self.options["transition"] == "softmax" else move.sigmoid()
@@ -250,7 +271,12 @@ class InterestMigrationForm(_Form):
         out = out + self.predict(torch.cat([z, own, numeric.to(slots.dtype)], 1))
         if self.options["profile"]:
             biases = self.slots("bias", categorical, lists).sum((1, 2))
-            out = out + biases + _machine(self.slots("factors", categorical, lists))
+            slots = self.slots("factors", categorical, lists)
+            if self.has("past.item.weight"):
+                table, keep = self.get("past.item.weight"), self.options["profile_history"]
+                past = event_pool(table, all_items, all_lengths, self.steps, keep)
+                slots = torch.cat([slots, past.unsqueeze(1)], 1)
+            out = out + biases + _machine(slots)
         return out
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,8 @@ class InterestMigration(_InterestModel):
         transition_weight: weight of the loss of the next interest.
         profile: whether biases and a factorisation machine over the fields are added.
         factors: width of the factorisation machine.
+        profile_history: how many past events join the profile as one more slot (the implicit part of SVD++; Koren, KDD
+            2008), the newest; 0 for none.
         embedding_l2: L2 on the rows looked up by the profile, per batch row.
         mlp: hidden widths of the predictor.
         dropout: dropout of the states and of the predictor.

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from polyscene._model import Model
+from polyscene.models._interest_forms import event_pool
 
 
 class Logistic(Model):
@@ -65,15 +66,18 @@ class Popularity(Model):
 class MF(Model):
     r"""Biased matrix factorisation (Koren et al., IEEE Computer 2009), on labels or ratings.
 
-    .. math:: \text{score} = \mu + b_u + b_i + p_u \cdot q_i
+    .. math:: \text{score} = \mu + b_u + b_i + (p_u + h_u) \cdot q_i
 
-    In evaluation mode predicted ratings are clipped to the range of the training ratings. Tasks: ctr, rating.
+    :math:`h_u` is 0, or with ``history`` the implicit part of SVD++ (Koren, KDD 2008),
+    :math:`|N|^{-1/2} \sum_{j \in N} y_j` over the items of what the user did before the row, whatever the labels. In
+    evaluation mode predicted ratings are clipped to the range of the training ratings. Tasks: ctr, rating.
 
     Args:
         schema: fields, vocabularies and scenes of the data, with a user and an item column.
         dim: width of the factors.
         init_std: standard deviation of the initial factors.
         embedding_l2: L2 penalty on the factors that a batch looks up; half of it on their biases.
+        history: how many past events of a user join the user's factors, the newest; 0 for none.
 
     Example:
         >>> import polyscene as ps
@@ -138,8 +142,14 @@ class _MFForm(nn.Module):
         self.mean = _copy(state["mean"])
         rating = model.schema.task == "rating"
         self.bounds = (model.schema.label_low, model.schema.label_high) if rating else None
+        self.history = model.history_length
+        self.y = _copy(state["past.item.weight"]) if self.history > 0 else None
 
-    def forward(self, categorical: torch.Tensor, numeric: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        categorical = inputs[0]
         user, item = categorical[:, self.fields[0]], categorical[:, self.fields[1]]  # [B]
-        out = self.mean + self.p_bias[user] + self.q_bias[item] + (self.p[user] * self.q[item]).sum(1)
+        taste = self.p[user]
+        if self.y is not None:
+            taste = taste + event_pool(self.y, inputs[3], inputs[6], self.history, self.history)
+        out = self.mean + self.p_bias[user] + self.q_bias[item] + (taste * self.q[item]).sum(1)
         return out if self.bounds is None else out.clamp(*self.bounds)

@@ -26,6 +26,8 @@ InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema>
   TORCH_CHECK_VALUE(options.dim() > 0 && options.hidden() > 0 && options.max_length() > 0 && options.interests() > 0 &&
                         options.factors() > 0,
                     "InterestMigration: dim, hidden, max_length, interests and factors must be positive");
+  TORCH_CHECK_VALUE(options.profile_history() >= 0, "InterestMigration: profile_history must be 0 or more events, got ",
+                    options.profile_history());
   check_choice("attention", options.attention(), {"multi_head", "pair"});
   check_choice("transition", options.transition(), {"softmax", "bernoulli"});
   interests_ = s.num_interests() > 0 ? s.num_interests() : options.interests();
@@ -69,6 +71,10 @@ InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema>
   if (options.profile()) {
     bias = register_module("bias", nn::FeatureEmbedding(s, nn::FeatureEmbeddingOptions{1, 0}));
     factors = register_module("factors", nn::FeatureEmbedding(s, nn::FeatureEmbeddingOptions{options.factors(), 1e-2}));
+    if (options.profile_history() > 0) {
+      past = register_module("past", nn::EventPool(s.categorical[s.item].rows(),
+                                                   nn::EventPoolOptions{options.factors(), options.profile_history()}));
+    }
   }
   event_interest = register_parameter("event_interest", torch::randn({k, d}) * 0.1);
   event_label = register_parameter("event_label", torch::randn({2, d}) * 0.1);
@@ -80,6 +86,7 @@ InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema>
 std::vector<std::string> InterestMigrationImpl::table_parameters() const {
   std::vector<std::string> out = {"embedding.weight"};
   if (options.profile()) out.insert(out.end(), {"bias.weight", "factors.weight"});
+  if (past) out.push_back("past.item.weight");
   return out;
 }
 
@@ -88,6 +95,7 @@ void InterestMigrationImpl::sparse_gradients(bool on) {
   if (!options.profile()) return;
   bias->set_sparse(on);
   factors->set_sparse(on);
+  if (past) past->item->options.sparse(on);
 }
 
 torch::Tensor InterestMigrationImpl::multi_hot(const data::Ragged& lists, const torch::TensorOptions& like) const {
@@ -96,13 +104,15 @@ torch::Tensor InterestMigrationImpl::multi_hot(const data::Ragged& lists, const 
   return out.index_put_({row.to(like.device()), lists.values.to(torch::kInt64)}, torch::ones({}, like));
 }
 
-InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& events, const torch::Tensor& row_scene,
-                                                           bool all_steps) {
+InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& all_events,
+                                                           const torch::Tensor& row_scene, bool all_steps) {
+  const auto events = all_events.newest(options.max_length());
   const auto like = event_label.options();
   const auto n = row_scene.size(0);
   const auto width = options.attention() == "pair" ? 2 * options.hidden() : options.hidden();
   Steps out;
   out.scene = row_scene;
+  if (past) out.past = past->forward(all_events, n);
   if (!events.defined() || events.item.numel() == 0) {
     out.valid = torch::zeros({n, 0}, torch::kBool);
     out.last = torch::zeros({n, options.hidden()}, like);
@@ -112,8 +122,8 @@ InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& e
   const auto item = schema().categorical[schema().item].name;
   auto x = embedding->embed(item, events.item) + event_label.index_select(0, events.label.gt(0.5).to(torch::kInt64));
   if (events.interest.defined()) x = x + multi_hot(events.interest, like).mm(event_interest);  // [L, D]
-  const auto padded = nn::pad_ragged(x, events.offsets, options.max_length());                 // [B, T, D]
-  const auto scene = nn::pad_ragged(events.scene, events.offsets, options.max_length()).values;
+  const auto padded = nn::pad_ragged(x, events.offsets);                                       // [B, T, D]
+  const auto scene = nn::pad_ragged(events.scene, events.offsets).values;
   out.valid = padded.valid;
   out.states =
       torch::dropout(encoder->forward(padded.values, out.valid, scene), options.dropout(), is_training());  // [B, T, H]
@@ -170,7 +180,9 @@ InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batc
   // The state plays the part of a user's factors, and is held as short as they are.
   out.penalty = slots.square().sum() + z.square().sum();
   if (options.profile()) {
-    const auto biases = bias->forward(batch), factor = factors->forward(batch);
+    const auto biases = bias->forward(batch);
+    auto factor = factors->forward(batch);  // [B, F, factors]
+    if (steps.past.defined()) factor = torch::cat({factor, steps.past.unsqueeze(1)}, 1);
     out.logits = out.logits + biases.sum({1, 2}) + interactions(factor);
     out.penalty = out.penalty + factor.square().sum() + 0.5 * biases.square().sum();
   }
@@ -187,6 +199,7 @@ torch::Tensor InterestMigrationImpl::score(const data::Batch& candidates, const 
   auto steps = follow(events, torch::full({users}, -1, torch::kInt64), false);
   steps.last = steps.last.index_select(0, owner);
   steps.context = steps.context.index_select(0, owner);
+  if (steps.past.defined()) steps.past = steps.past.index_select(0, owner);
   const auto from = steps.scene.index_select(0, owner);
   steps.scene =
       torch::where(from < 0, candidates.scene, from);  // a user without events starts in the candidate's scene

@@ -2,6 +2,7 @@
 
 #include "polyscene/models/base.h"
 #include "polyscene/nn/encoder.h"
+#include "polyscene/nn/event_pool.h"
 #include "polyscene/nn/feature_embedding.h"
 #include "polyscene/nn/mlp.h"
 #include "polyscene/nn/multi_head_attention.h"
@@ -24,6 +25,7 @@ struct InterestMigrationOptions {
   TORCH_ARG(double, transition_weight) = 0.1;
   TORCH_ARG(bool, profile) = true;
   TORCH_ARG(int64_t, factors) = 16;
+  TORCH_ARG(int64_t, profile_history) = 0;
   TORCH_ARG(double, embedding_l2) = 1e-2;
   TORCH_ARG(std::vector<int64_t>, mlp) = {32};
   TORCH_ARG(double, dropout) = 0.1;
@@ -44,6 +46,8 @@ struct InterestMigrationOptions {
     visit("transition_weight", self.transition_weight(), "weight of the loss of the next interest");
     visit("profile", self.profile(), "whether biases and a factorisation machine over the fields are added");
     visit("factors", self.factors(), "width of the factorisation machine");
+    visit("profile_history", self.profile_history(),
+          "how many past events join the profile as one more slot, the newest; 0: none");
     visit("embedding_l2", self.embedding_l2(), "L2 on the rows looked up by the profile, per batch row");
     visit("mlp", self.mlp(), "hidden widths of the predictor");
     visit("dropout", self.dropout(), "dropout of the states and of the predictor");
@@ -59,7 +63,8 @@ struct InterestMigrationOptions {
 ///   logit = z . sum_{f of the item} e_f + MLP([z; e]) + profile,   z = W_z [c_t; h_t] + p W_m
 ///
 /// A [S, S, K, K] is the part of the transition that is special to each ordered pair of scenes; profile are biases and
-/// a second-order factorisation machine over all fields. Masks are causal and padding. Auxiliary losses: the interests
+/// a second-order factorisation machine over all fields and, with `profile_history`, over what the user did before (the
+/// implicit part of SVD++, Koren, KDD 2008). Masks are causal and padding. Auxiliary losses: the interests
 /// of the last event for y_t, the row's own interests for p; the row's interests are a target and never an input.
 ///
 /// Shapes: B batch, T events, D embedding, H hidden, K interests, S scenes.
@@ -73,7 +78,9 @@ class InterestMigrationImpl : public Model {
   torch::Tensor loss(const data::Batch& batch) override;
   /// attention [B, heads, T], interests [B, K], transitions [B, K], events [B] (how many of the T count).
   Explanation explain(const data::Batch& batch) override;
-  int64_t history_length() const override { return options.max_length(); }
+  int64_t history_length() const override {
+    return std::max(options.max_length(), options.profile() ? options.profile_history() : 0);
+  }
   std::vector<std::string> table_parameters() const override;
   void sparse_gradients(bool on) override;
   std::string name() const override { return "interest_migration"; }
@@ -96,6 +103,7 @@ class InterestMigrationImpl : public Model {
   nn::MLP predictor = nullptr;
   nn::FeatureEmbedding bias = nullptr;     ///< [V, 1]; empty without profile
   nn::FeatureEmbedding factors = nullptr;  ///< [V, factors]; empty without profile
+  nn::EventPool past = nullptr;            ///< [items, factors]; empty without profile_history
   torch::Tensor event_interest;            ///< [K, D], what an event's interests add to it
   torch::Tensor event_label;               ///< [2, D], what an event's label adds to it
   torch::Tensor scene_transition;          ///< A, [S * S, K, K]
@@ -108,6 +116,7 @@ class InterestMigrationImpl : public Model {
     torch::Tensor valid;             // [B, T]
     torch::Tensor weights;           // [B, heads, T, T] or undefined
     torch::Tensor last, context;     // [B, H], at the last event
+    torch::Tensor past;              // [B, factors], what the profile knows of the events; undefined: nothing
     torch::Tensor scene;             // [B], scene of the last event, the row's own where there is none
   };
   struct Output {

@@ -76,7 +76,7 @@ void SARNetImpl::prepare(const data::Table& train) {
 
 torch::Tensor SARNetImpl::interest(const Rows& rows, torch::Tensor& weights) {
   const auto b = rows.slots.size(0), d = common.dim();
-  const auto& events = rows.batch.history;
+  const auto events = rows.batch.history.newest(options.max_length());
   if (!events.defined() || events.item.numel() == 0) {
     weights = rows.slots.new_zeros({b, 2, 0});
     return rows.slots.new_zeros({b, 2 * d});
@@ -85,8 +85,8 @@ torch::Tensor SARNetImpl::interest(const Rows& rows, torch::Tensor& weights) {
   const auto value = embedding->embed(schema().categorical[item].name, events.item) +
                      event_label.index_select(0, events.label.gt(0.5).to(torch::kInt64));  // [L, D]
   const auto key = value + event_scene.index_select(0, events.scene);
-  const auto values = nn::pad_ragged(value, events.offsets, options.max_length());  // [B, T, D]
-  const auto keys = nn::pad_ragged(key, events.offsets, options.max_length()).values;
+  const auto values = nn::pad_ragged(value, events.offsets);  // [B, T, D]
+  const auto keys = nn::pad_ragged(key, events.offsets).values;
   const auto query = torch::stack(
       {scene_query.index_select(0, rows.batch.scene), rows.slots.select(1, item).matmul(item_query.t())}, 1);
   weights = nn::masked_softmax(nn::scaled_dot_scores(query, keys), values.valid.unsqueeze(1));  // [B, 2, T]

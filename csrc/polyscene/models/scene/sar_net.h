@@ -68,7 +68,9 @@ class SARNetImpl : public SceneModel {
   explicit SARNetImpl(std::shared_ptr<const data::Schema> schema, SARNetOptions options = {});
   /// Takes the shares of items for `fairness`.
   void prepare(const data::Table& train) override;
-  int64_t history_length() const override { return follows_events() ? options.max_length() : 0; }
+  int64_t history_length() const override {
+    return std::max(SceneModel::history_length(), follows_events() ? options.max_length() : 0);
+  }
   std::string name() const override { return "sar_net"; }
   OptionMap options_map() const override { return to_map(options); }
 

@@ -21,6 +21,9 @@ SceneModel::SceneModel(std::shared_ptr<const data::Schema> schema, SceneOptions 
   TORCH_CHECK_VALUE(common.init_std() >= 0, owner, ": init_std must be 0 or more, got ", common.init_std());
   TORCH_CHECK_VALUE(common.embedding_l2() >= 0, owner, ": embedding_l2 must be 0 or more, got ", common.embedding_l2());
   TORCH_CHECK_VALUE(common.cross_layers() > 0, owner, ": cross_layers must be positive, got ", common.cross_layers());
+  TORCH_CHECK_VALUE(common.history() >= 0, owner, ": history must be 0 or more events, got ", common.history());
+  TORCH_CHECK_VALUE(common.history() == 0 || (known.user >= 0 && known.item >= 0), owner,
+                    ": history needs a user and an item column; name them when the table is read");
   const auto& kind = common.interaction();
   TORCH_CHECK_VALUE(std::find(kInteractions.begin(), kInteractions.end(), kind) != kInteractions.end(), owner,
                     ": interaction must be one of ", join(kInteractions), ", got '", kind, "'",
@@ -29,6 +32,11 @@ SceneModel::SceneModel(std::shared_ptr<const data::Schema> schema, SceneOptions 
       "embedding", nn::FeatureEmbedding(known, nn::FeatureEmbeddingOptions{common.dim(), common.init_std()}));
   if (common.scene_field()) {
     scene_embedding = register_parameter("scene_embedding", torch::randn({scenes(), common.dim()}) * common.init_std());
+  }
+  if (common.history() > 0) {
+    past =
+        register_module("past", nn::EventPool(known.categorical[known.item].rows(),
+                                              nn::EventPoolOptions{common.dim(), common.history(), common.init_std()}));
   }
   TORCH_CHECK_VALUE(input_size() > 0, owner, ": the data has neither categorical nor numeric columns");
   if (kind == "fm") {
@@ -68,8 +76,11 @@ SceneModel::Found SceneModel::run(const data::Batch& batch, bool explaining) {
   Found out{nn::group(batch, scenes()), {}, {}, {}};
   const auto& mine = out.grouped.batch;
   torch::Tensor x, slots;
-  if (scene_embedding.defined()) {
-    slots = torch::cat({embedding->forward(mine), scene_embedding.index_select(0, mine.scene).unsqueeze(1)}, 1);
+  if (scene_embedding.defined() || past) {
+    std::vector<torch::Tensor> all = {embedding->forward(mine)};
+    if (scene_embedding.defined()) all.push_back(scene_embedding.index_select(0, mine.scene).unsqueeze(1));
+    if (past) all.push_back(past->forward(mine.history, mine.size()).unsqueeze(1));
+    slots = torch::cat(all, 1);
     x = slots.flatten(1);
     if (schema().numeric_width() > 0) x = torch::cat({x, mine.numeric.to(x.scalar_type())}, 1);
   } else {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "polyscene/models/base.h"
+#include "polyscene/nn/event_pool.h"
 #include "polyscene/nn/feature_embedding.h"
 #include "polyscene/nn/scene_groups.h"
 
@@ -16,6 +17,8 @@ struct SceneOptions {
   TORCH_ARG(double, embedding_l2) = 0;
   /// Whether the scene is a field of its own in the input.
   TORCH_ARG(bool, scene_field) = false;
+  /// How many past events of the user join as one more slot, the newest; 0: none.
+  TORCH_ARG(int64_t, history) = 0;
   /// What is added to the logit on the same embeddings: none, fm or cross.
   TORCH_ARG(std::string, interaction) = "none";
   /// Cross layers of interaction "cross".
@@ -28,6 +31,7 @@ struct SceneOptions {
     visit("init_std", self.init_std(), "standard deviation of the initial embeddings");
     visit("embedding_l2", self.embedding_l2(), "L2 on the embeddings that a batch looks up, per batch row");
     visit("scene_field", self.scene_field(), "whether the scene is a field of its own in the input");
+    visit("history", self.history(), "how many past events of the user join as one more slot, the newest; 0: none");
     visit("interaction", self.interaction(),
           "what is added to the logit on the same embeddings: none; fm: biases and products of pairs of fields; cross: "
           "cross layers");
@@ -39,6 +43,7 @@ struct SceneOptions {
 /// an interaction beside it.
 ///
 ///   x = [e_1; ...; e_F; numeric]                                                                  the input, [B, E]
+///   e_F = |N|^(-1/2) sum_{j in N} y[item_j] with `history`              what the user did before (Koren, KDD 2008)
 ///   logit = body(x, scene) + interaction                                        after the paper of each model
 ///   fm:     b + t_s + sum_f w_f + sum_{f < g} v_f . v_g                         (Rendle, ICDM 2010), v = e
 ///   cross:  w . x_L,  x_{l+1} = x_0 * (W_l x_l + b_l) + x_l                     (Wang et al., WWW 2021), x_0 = x
@@ -55,12 +60,14 @@ class SceneModel : public Model {
   /// One logit per row, [B], in the order of the batch.
   torch::Tensor forward(const data::Batch& batch) override;
   torch::Tensor loss(const data::Batch& batch) override;
+  int64_t history_length() const override { return common.history(); }
   /// "body" [B] and, where there is one, "interaction" [B], then what the model tells of itself.
   Explanation explain(const data::Batch& batch) override;
 
   SceneOptions common;
   nn::FeatureEmbedding embedding = nullptr;             ///< e, [V, D]
   torch::Tensor scene_embedding;                        ///< [S, D], with `scene_field`
+  nn::EventPool past = nullptr;                         ///< y, [items, D], with `history`
   nn::FeatureEmbedding first_order = nullptr;           ///< w, [V, 1], with fm
   torch::Tensor base, scene_bias;                       ///< b, [], and t, [S], with fm
   std::vector<torch::Tensor> cross_weight, cross_bias;  ///< W, [E, E], and b, [E], with cross
@@ -85,8 +92,9 @@ class SceneModel : public Model {
   virtual Answer body(const Rows& rows, bool explaining) = 0;
 
   int64_t input_size() const { return slots() * common.dim() + schema().numeric_width(); }  ///< E
-  int64_t slots() const { return embedding->slots() + (common.scene_field() ? 1 : 0); }     ///< F
-  int64_t scenes() const { return schema().num_scenes(); }                                  ///< S
+  /// Fields, the scene and what the user did before (F).
+  int64_t slots() const { return embedding->slots() + (common.scene_field() ? 1 : 0) + (common.history() > 0 ? 1 : 0); }
+  int64_t scenes() const { return schema().num_scenes(); }  ///< S
 
  private:
   struct Found {

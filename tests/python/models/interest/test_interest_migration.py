@@ -28,6 +28,8 @@ VARIANTS = {
     "transformer": {"encoder": "transformer"},
     "pair": {"attention": "pair"},
     "bernoulli": {"transition": "bernoulli"},
+    "past": {"profile_history": 6},
+    "short past": {"profile_history": 2},
     "bare": {"profile": False, "mlp": []},
 }
 
@@ -92,6 +94,9 @@ def slow_row(model: ps.Model, batch: Any, b: int) -> Row:
     if o["profile"]:
         biases = slow.slots_of(state["bias.weight"], schema, batch, b)
         factors = slow.slots_of(state["factors.weight"], schema, batch, b)
+        if "past.item.weight" in state:
+            past = slow.event_pool(state["past.item.weight"], batch, b, o["profile_history"])
+            factors = np.concatenate([factors, past[None]])
         logit += biases.sum() + sum(factors[f] @ factors[g] for f in range(len(factors)) for g in range(f))
         penalty += (factors**2).sum() + 0.5 * (biases**2).sum()
     return Row(float(logit), penalty, interest, transition, weights)
@@ -122,7 +127,7 @@ def slow_loss(model: ps.Model, batch: Any, rows: list[Row]) -> float:
 def test_matches_loops(variant: str, data: Any) -> None:
     model = random_model("interest_migration", data, **OPTIONS | VARIANTS[variant])
     first = data.train.batch(torch.arange(4), history=4).row  # the oldest rows: nothing came before some of them
-    batch = data.train.batch(torch.cat([first, draw(model, data, 12).row]), history=4)
+    batch = data.train.batch(torch.cat([first, draw(model, data, 12).row]), history=model.history_length)
     rows = [slow_row(model, batch, b) for b in range(16)]
     assert {len(slow.events_of(batch, b, 4)) for b in range(16)} >= {0, 1, 4}
     np.testing.assert_allclose(model(batch).detach(), [row.logit for row in rows], rtol=1e-9, atol=1e-9)

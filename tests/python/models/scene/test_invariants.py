@@ -18,14 +18,15 @@ from many_scenes import in_scenes, many_scenes
 SCENES = [1, 2, 3, 17]
 MANY = 17  # a size that no other dimension of a model has: tensors that begin with it have a part for each scene
 INTERACTIONS = ("none", "fm", "cross")
+FOLLOWING = {"interaction": "fm", "history": 3}
 WITHOUT_GRADIENT: dict[str, set[str]] = {}  # parameters that may stay without a gradient
 
 NAMES = ps.models.list("ctr")
 OF_SCENES = [name for name in NAMES if "interaction" in ps.models.options(name)]
 KINDS = [
-    pytest.param(name, options, id="-".join([name, *options.values()]))
+    pytest.param(name, options, id="-".join([name, *map(str, options.values())]))
     for name in NAMES
-    for options in ([{"interaction": kind} for kind in INTERACTIONS] if name in OF_SCENES else [{}])
+    for options in ([*({"interaction": kind} for kind in INTERACTIONS), FOLLOWING] if name in OF_SCENES else [{}])
 ]
 every_kind = pytest.mark.parametrize(("name", "options"), KINDS)
 trained_kinds = pytest.mark.parametrize(

@@ -72,11 +72,13 @@ def test_matches_loops(data: Any, interaction: str, training: bool) -> None:
         np.testing.assert_allclose(model.explain(batch)["gates"].detach(), weight, rtol=1e-9)
 
 
+@pytest.mark.parametrize("history", [0, 7])
 @pytest.mark.parametrize("training", [False, True])
-def test_attention_matches_loops(data: Any, training: bool) -> None:
-    model = slow_scene.random_model("sar_net", data, dim=3, head=[4], attention=True, max_length=4)
-    assert model.history_length == 4
-    batch = ps.testing.batch(data, 24, history=4)
+def test_attention_matches_loops(data: Any, training: bool, history: int) -> None:
+    options = {"dim": 3, "head": [4], "attention": True, "max_length": 4, "history": history}
+    model = slow_scene.random_model("sar_net", data, **options)
+    assert model.history_length == max(4, history)
+    batch = ps.testing.batch(data, 24, history=model.history_length)
     x, slots = slow_scene.inputs(model, batch)
     read, weights = interest(model, batch, slots, 4)
     wanted, _ = body(slow.state_of(model), np.concatenate([x, read], 1), batch.scene.numpy(), training)

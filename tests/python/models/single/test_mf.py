@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import polyscene as ps
 import pytest
+import slow
 import torch
 
 
@@ -25,15 +27,19 @@ def slow_mf(model: ps.Model, batch: Any, b: int) -> tuple[float, float]:
     u, i = int(batch.user[b]), int(batch.item[b])
     p, q = state["user.weight"][u], state["item.weight"][i]
     user_bias, item_bias = state["user_bias.weight"][u][0], state["item_bias.weight"][i][0]
-    score = state["mean"] + user_bias + item_bias + sum(x * y for x, y in zip(p, q, strict=True))
-    return score, sum(x * x for x in p + q) + 0.5 * (user_bias**2 + item_bias**2)
+    h = [0.0] * len(p)
+    if "past.item.weight" in state:
+        h = slow.event_pool(np.array(state["past.item.weight"]), batch, b, model.history_length).tolist()
+    score = state["mean"] + user_bias + item_bias + sum((x + z) * y for x, z, y in zip(p, h, q, strict=True))
+    return score, sum(x * x for x in p + q + h) + 0.5 * (user_bias**2 + item_bias**2)
 
 
+@pytest.mark.parametrize("history", [0, 3])
 @pytest.mark.parametrize("task", ["ctr", "rating"])
-def test_matches_loops(task: str) -> None:
+def test_matches_loops(task: str, history: int) -> None:
     data = ps.testing.tiny_data(task)
-    model = random_model(data, dim=5, embedding_l2=0.3)
-    batch = ps.testing.batch(data, 32)
+    model = random_model(data, dim=5, embedding_l2=0.3, history=history)
+    batch = data.train.batch(torch.arange(32), history=history)
     scores, penalties = zip(*(slow_mf(model, batch, b) for b in range(32)), strict=True)
     assert model(batch).tolist() == pytest.approx(list(scores), rel=1e-12)
     loss = 0.0
@@ -43,6 +49,13 @@ def test_matches_loops(task: str) -> None:
     parts = model.explain(batch)
     assert list(parts) == ["user_bias", "item_bias", "interaction"]
     torch.testing.assert_close(sum(parts.values()) + model.mean, model(batch))
+
+
+def test_export_form_with_a_history() -> None:
+    data = ps.testing.tiny_data()
+    model = random_model(data, dim=4, history=5).eval()
+    batch = data.train.batch(torch.arange(len(data.train)), history=5)
+    torch.testing.assert_close(model.export_form()(*model.export_inputs(batch)), model(batch))
 
 
 def test_weights_of_rows_count_in_the_loss() -> None:
