@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def evaluate(
         raise ValueError("evaluate: the table has no label column")
     with model._running() as native:
         measured = _C.eval.evaluate(native, table, list(metrics or ()), threshold)
-    values = predict_arrays(model, table, measured.pop("logits"))
+    logits = measured.pop("logits")
     counts = {scene: {"rows": rows} for scene, rows in measured["rows"].items()}
     if model.schema.task == "ctr":
         codes = table.columns.scene[table.rows].numpy()
@@ -119,7 +120,7 @@ def evaluate(
         threshold=threshold,
         name=model.name,
     )
-    out.predictions = values
+    out.predictions = partial(predict_arrays, model.schema, table, logits)  # when somebody asks
     return out
 
 
@@ -128,14 +129,14 @@ def _check_model(owner: str, model: Any) -> None:
         raise TypeError(f"{owner}: wanted a polyscene.Model, got {type(model).__name__}")
 
 
-def predict_arrays(model: Model, table: Any, logits: torch.Tensor) -> Predictions:
+def predict_arrays(schema: Any, table: Any, logits: torch.Tensor) -> Predictions:
     """The rows behind a result; users as their ids, where the data has users."""
     names = np.asarray(table.columns.scene_names)
     scene = names[table.columns.scene[table.rows].numpy()]
-    score = logits.double() if model.schema.task == "rating" else logits.double().sigmoid()
+    score = logits.double() if schema.task == "rating" else logits.double().sigmoid()
     user = None
-    if model.schema.user is not None:
-        column = table.columns.categorical.index(model.schema.user)
+    if schema.user is not None:
+        column = table.columns.categorical.index(schema.user)
         user = table.columns.codes[:, column][table.rows].numpy()
     weight = None if table.columns.weight is None else table.columns.weight[table.rows].numpy()
     return Predictions(table.rows.numpy(), scene, table.labels().numpy(), score.numpy(), user, weight)

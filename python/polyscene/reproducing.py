@@ -28,10 +28,14 @@ _COUNTED = ("accuracy", "precision", "recall", "f1")
 _COMPARED = {"interest-migration": (("attention_transfer", "no_attention"), ("attention_transfer", "target_only"))}
 # What every run of a part is tested against, over seeds and over rows.
 _REFERENCES = {
-    "ml100k-scenes": {"paper": ("shared_bottom",), "interaction": ("mf", "factorization_machine", "deep_fm")}
+    "ml100k-scenes": {
+        "paper": ("shared_bottom",),
+        "interaction": ("mf", "factorization_machine", "deep_fm"),
+        "history": ("mf", "factorization_machine", "svdpp"),
+    }
 }
 # Parts in which the split moves with the seed; in the others every seed has the same test rows.
-_SPLITS = {"ml100k-scenes": ("interaction",)}
+_SPLITS = {"ml100k-scenes": ("history", "interaction")}
 _MADE_ON_THE_SPOT = "simulator"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,7 +199,7 @@ class Result:
     extra: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     split_digest: str | None = None
-    _predictions: Predictions | Path | None = field(default=None, repr=False, compare=False)
+    _predictions: Predictions | Path | Callable[[], Predictions] | None = field(default=None, repr=False, compare=False)
 
     @property
     def metrics(self) -> list[str]:
@@ -211,11 +211,16 @@ class Result:
         """The rows behind the metrics; read from the run folder when first asked for. None if they were not kept."""
         if isinstance(self._predictions, Path):
             self._predictions = Predictions.read(self._predictions) if self._predictions.exists() else None
+        elif callable(self._predictions):
+            self._predictions = self._predictions()
         return self._predictions
 
     @predictions.setter
-    def predictions(self, value: Predictions | None) -> None:
+    def predictions(self, value: Predictions | Callable[[], Predictions] | None) -> None:
         self._predictions = value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_predictions": self.predictions}
 
     def reason(self, metric: str, scene: str | None = None, part: str = "overall") -> str:
         """Why a metric has no value, in words; "" if nothing is recorded."""

@@ -68,7 +68,19 @@ int64_t RandomStream::below(int64_t n, uint64_t i) const {
 std::vector<int64_t> permutation(int64_t n, const RandomStream& stream) {
   std::vector<int64_t> out(n);
   std::iota(out.begin(), out.end(), int64_t{0});
-  for (int64_t i = n - 1; i > 0; --i) std::swap(out[i], out[stream.below(i + 1, i)]);
+  // Draws do not depend on what was swapped before: they are made ahead, so that their places are on the way.
+  constexpr int64_t kAhead = 32;
+  int64_t drawn[kAhead];
+  const auto draw = [&](int64_t i) {
+    if (i <= 0) return;
+    drawn[i % kAhead] = static_cast<int64_t>(stream.below(i + 1, i));
+    __builtin_prefetch(&out[drawn[i % kAhead]], 1);
+  };
+  for (int64_t i = n - 1; i > n - 1 - kAhead; --i) draw(i);
+  for (int64_t i = n - 1; i > 0; --i) {
+    std::swap(out[i], out[drawn[i % kAhead]]);
+    draw(i - kAhead);
+  }
   return out;
 }
 

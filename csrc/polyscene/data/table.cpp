@@ -117,7 +117,9 @@ torch::Tensor gather(const torch::Tensor& column, const std::vector<int64_t>& ro
   auto out = torch::empty({static_cast<int64_t>(rows.size())}, column.options());
   const auto* from = column.const_data_ptr<T>();
   auto* to = out.template data_ptr<T>();
-  for (size_t i = 0; i < rows.size(); ++i) to[i] = from[rows[i]];
+  at::parallel_for(0, out.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] = from[rows[i]];
+  });
   return out;
 }
 
@@ -154,14 +156,17 @@ void Table::gather_numbers(const std::vector<int64_t>& rows, Batch& out) const {
     const auto& field = schema_->numeric[m];
     const auto column = encoding_->number[m];
     const bool clip = field.outliers == "clip", flag = field.width() == 2;
-    for (int64_t i = 0; i < n; ++i) {
-      const double given = raw[rows[i] * columns + column];
-      const bool missing = std::isnan(given);
-      double value = missing ? field.fill : given;
-      if (clip) value = std::clamp(value, field.low, field.high);
-      to[i * width] = static_cast<float>((value - field.shift) / field.scale);
-      if (flag) to[i * width + 1] = missing ? 1.0f : 0.0f;
-    }
+    at::parallel_for(0, n, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        if (i + static_cast<int64_t>(kAhead) < end) __builtin_prefetch(raw + rows[i + kAhead] * columns + column);
+        const double given = raw[rows[i] * columns + column];
+        const bool missing = std::isnan(given);
+        double value = missing ? field.fill : given;
+        if (clip) value = std::clamp(value, field.low, field.high);
+        to[i * width] = static_cast<float>((value - field.shift) / field.scale);
+        if (flag) to[i * width + 1] = missing ? 1.0f : 0.0f;
+      }
+    });
     to += field.width();
   }
 }
@@ -239,13 +244,16 @@ Batch Table::batch(const torch::Tensor& positions, bool grouped, int64_t history
   const auto* scene = columns_->scene.const_data_ptr<int32_t>();
   const auto* scene_map = encoding_->scene.data();
   const auto* source = rows_.defined() ? rows_.const_data_ptr<int64_t>() : nullptr;
+  const bool lent = shared && schema_->unseen_scene == "shared";
   std::vector<int64_t> code(n);
-  for (int64_t i = 0; i < n; ++i) {
-    TORCH_CHECK_INDEX(position[i] >= 0 && position[i] < size_, "table.batch: positions must be in [0, ", size_,
-                      "), got ", position[i]);
-    code[i] = scene_map[scene[source ? source[position[i]] : position[i]]];
-    if (shared && schema_->unseen_scene == "shared" && shared->below(scenes, position[i]) == 0) code[i] = scenes - 1;
-  }
+  at::parallel_for(0, n, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      TORCH_CHECK_INDEX(position[i] >= 0 && position[i] < size_, "table.batch: positions must be in [0, ", size_,
+                        "), got ", position[i]);
+      code[i] = scene_map[scene[source ? source[position[i]] : position[i]]];
+      if (lent && shared->below(scenes, position[i]) == 0) code[i] = scenes - 1;
+    }
+  });
   Batch out;
   if (grouped) {
     out.scene_offsets = torch::zeros({scenes + 1}, torch::kInt64);
@@ -261,7 +269,9 @@ Batch Table::batch(const torch::Tensor& positions, bool grouped, int64_t history
     for (int64_t s = 0; s < scenes; ++s) std::fill(code.begin() + offsets[s], code.begin() + offsets[s + 1], s);
   }
   std::vector<int64_t> rows(n);
-  for (int64_t i = 0; i < n; ++i) rows[i] = source ? source[position[i]] : position[i];
+  at::parallel_for(0, n, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) rows[i] = source ? source[position[i]] : position[i];
+  });
   out.row = order;
   out.scene = torch::empty({n}, torch::kInt64);
   std::copy(code.begin(), code.end(), out.scene.data_ptr<int64_t>());

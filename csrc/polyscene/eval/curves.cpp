@@ -2,7 +2,6 @@
 #include <cmath>
 
 #include "polyscene/eval/metrics.h"
-#include "polyscene/eval/order.h"
 #include "polyscene/eval/rows.h"
 
 namespace polyscene::eval {
@@ -15,7 +14,7 @@ Value best_threshold(const Tensor& logits, const Tensor& label, const Tensor& we
   double positives = 0;
   for (int64_t i = 0; i < rows.count; ++i) positives += rows.positive(i) ? rows.weight(i) : 0;
   if (positives == 0) return undefined("no positive labels");
-  const auto order = ascending_order(rows.score, rows.count);
+  const auto& order = rows.order();
   double best = -1, threshold = 0, called = 0, right = 0;
   for (int64_t i = rows.count; i > 0;) {
     const double p = sigmoid(rows.score[order[i - 1]]);
@@ -40,7 +39,7 @@ Value best_threshold(const Tensor& logits, const Tensor& label, const Tensor& we
 Roc roc(const Tensor& logits, const Tensor& label, const Tensor& weight, int64_t points) {
   TORCH_CHECK_VALUE(points >= 2, "metrics: a ROC curve needs at least 2 points, got ", points);
   const Rows rows(logits, label, weight);
-  const auto order = ascending_order(rows.score, rows.count);
+  const auto& order = rows.order();
   Roc out;
   auto &fp = out.false_positive_rate, &tp = out.true_positive_rate, &at = out.threshold;
   fp = {0}, tp = {0}, at = {std::numeric_limits<double>::infinity()};

@@ -25,13 +25,15 @@ std::pair<Evaluation, torch::Tensor> evaluate(models::Model& model, const data::
   const auto& columns = *table.columns();
   // Scenes by the names of the data, so that one the model never saw is reported under its own.
   const auto code = of_rows(columns.scene, table.rows()).to(torch::kInt64);
-  const auto present = std::get<0>(at::_unique(code));
+  std::vector<char> present(columns.scene_names.size());
+  const auto* codes = code.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < code.numel(); ++i) present[codes[i]] = 1;
   std::vector<std::string> names;
-  auto position = torch::full({static_cast<int64_t>(columns.scene_names.size())}, -1, torch::kInt64);
-  for (int64_t i = 0; i < present.numel(); ++i) {
-    const auto at = present[i].item<int64_t>();
-    position[at] = i;
-    names.push_back(columns.scene_names[at]);
+  const auto position = torch::full({static_cast<int64_t>(present.size())}, -1, torch::kInt64);
+  for (size_t scene = 0; scene < present.size(); ++scene) {
+    if (!present[scene]) continue;
+    position.data_ptr<int64_t>()[scene] = static_cast<int64_t>(names.size());
+    names.push_back(columns.scene_names[scene]);
   }
   ScoreOptions options;
   options.user = codes_of(table, table.schema().user);

@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "polyscene/eval/order.h"
 #include "polyscene/eval/rows.h"
 
 namespace polyscene::eval {
@@ -48,24 +47,24 @@ Area area(const Rows& rows, const std::vector<uint32_t>& order, int64_t begin, i
   return {sum / (positives * negatives), positives, negatives};
 }
 
+void check_column(const char* name, const Tensor& column, int64_t rows) {
+  TORCH_CHECK_VALUE(column.defined() && column.dim() == 1 && column.numel() == rows, "metrics: ", name,
+                    " must have one entry per logit (", rows, "), got ", column.defined() ? column.numel() : 0);
+}
+
 }  // namespace
 
-Value auc(const Tensor& logits, const Tensor& label, const Tensor& weight) {
-  const Rows rows(logits, label, weight);
+Value auc(const Rows& rows) {
   if (rows.count == 0) return undefined("no rows");
-  const auto found = area(rows, ascending_order(rows.score, rows.count), 0, rows.count);
+  const auto found = area(rows, rows.order(), 0, rows.count);
   return found.positives > 0 && found.negatives > 0 ? Value{found.value, ""} : undefined("one class");
 }
 
-Value gauc(const Tensor& logits, const Tensor& label, const Tensor& user, const Tensor& weight) {
-  const Rows rows(logits, label, weight);
-  TORCH_CHECK_VALUE(user.defined() && user.dim() == 1 && user.numel() == rows.count,
-                    "metrics: user must have one entry per logit (", rows.count, "), got ",
-                    user.defined() ? user.numel() : 0);
+Value gauc(const Rows& rows, const Tensor& user) {
   if (rows.count == 0) return undefined("no rows");
   const auto held = user.to(torch::kCPU, torch::kInt64).contiguous();
   const auto* users = held.const_data_ptr<int64_t>();
-  auto order = ascending_order(rows.score, rows.count);
+  auto order = rows.order();
   std::stable_sort(order.begin(), order.end(), [users](uint32_t a, uint32_t b) { return users[a] < users[b]; });
   std::vector<std::pair<double, double>> parts;  // of each user: weight times AUC, weight
   for (int64_t begin = 0, end; begin < rows.count; begin = end) {
@@ -86,18 +85,13 @@ Value gauc(const Tensor& logits, const Tensor& label, const Tensor& user, const 
   return ratio(sum, total, "no user with both classes");
 }
 
-Value log_loss(const Tensor& logits, const Tensor& label, const Tensor& weight) {
-  const Rows rows(logits, label, weight);
-  const auto x = logits.detach().to(torch::kCPU, torch::kFloat64);
-  const auto wrong = torch::where(label.to(torch::kCPU) > 0.5, -x, x);  // what should be far below 0
-  const auto loss = (wrong.clamp_min(0) + wrong.abs().neg_().exp_().log1p_()).contiguous();
-  const auto* each = loss.const_data_ptr<double>();
+Value log_loss(const Rows& rows) {
+  const auto* each = rows.losses();
   return weighted_mean(rows, [&](int64_t i) { return each[i]; });
 }
 
-Confusion confusion(const Tensor& logits, const Tensor& label, double threshold, const Tensor& weight) {
+Confusion confusion(const Rows& rows, double threshold) {
   TORCH_CHECK_VALUE(threshold >= 0 && threshold <= 1, "metrics: threshold must lie in [0, 1], got ", threshold);
-  const Rows rows(logits, label, weight);
   Confusion out;
   for (int64_t i = 0; i < rows.count; ++i) {
     const bool called = sigmoid(rows.score[i]) >= threshold;
@@ -123,11 +117,7 @@ Value Confusion::f1() const {
   return ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative, "no positives");
 }
 
-Value coverage(const Tensor& logits, const Tensor& item, double threshold) {
-  TORCH_CHECK_VALUE(item.defined() && item.dim() == 1 && item.numel() == logits.numel(),
-                    "metrics: item must have one entry per logit (", logits.numel(), "), got ",
-                    item.defined() ? item.numel() : 0);
-  const Rows rows(logits, item, {});
+Value coverage(const Rows& rows, const Tensor& item, double threshold) {
   const auto held = item.to(torch::kCPU, torch::kInt64).contiguous();
   const auto* items = held.const_data_ptr<int64_t>();
   std::unordered_map<int64_t, bool> called;
@@ -138,8 +128,7 @@ Value coverage(const Tensor& logits, const Tensor& item, double threshold) {
   return ratio(static_cast<double>(hits), static_cast<double>(called.size()), rows.count == 0 ? "no rows" : "no items");
 }
 
-Value rmse(const Tensor& predictions, const Tensor& label, const Tensor& weight) {
-  const Rows rows(predictions, label, weight);
+Value rmse(const Rows& rows) {
   auto mean = weighted_mean(rows, [&](int64_t i) {
     const double error = rows.score[i] - rows.label[i];
     return error * error;
@@ -148,9 +137,37 @@ Value rmse(const Tensor& predictions, const Tensor& label, const Tensor& weight)
   return mean;
 }
 
-Value mae(const Tensor& predictions, const Tensor& label, const Tensor& weight) {
-  const Rows rows(predictions, label, weight);
+Value mae(const Rows& rows) {
   return weighted_mean(rows, [&](int64_t i) { return std::abs(rows.score[i] - rows.label[i]); });
+}
+
+Value auc(const Tensor& logits, const Tensor& label, const Tensor& weight) { return auc(Rows(logits, label, weight)); }
+
+Value gauc(const Tensor& logits, const Tensor& label, const Tensor& user, const Tensor& weight) {
+  const Rows rows(logits, label, weight);
+  check_column("user", user, rows.count);
+  return gauc(rows, user);
+}
+
+Value log_loss(const Tensor& logits, const Tensor& label, const Tensor& weight) {
+  return log_loss(Rows(logits, label, weight));
+}
+
+Confusion confusion(const Tensor& logits, const Tensor& label, double threshold, const Tensor& weight) {
+  return confusion(Rows(logits, label, weight), threshold);
+}
+
+Value coverage(const Tensor& logits, const Tensor& item, double threshold) {
+  check_column("item", item, logits.numel());
+  return coverage(Rows(logits, item, {}), item, threshold);
+}
+
+Value rmse(const Tensor& predictions, const Tensor& label, const Tensor& weight) {
+  return rmse(Rows(predictions, label, weight));
+}
+
+Value mae(const Tensor& predictions, const Tensor& label, const Tensor& weight) {
+  return mae(Rows(predictions, label, weight));
 }
 
 }  // namespace polyscene::eval

@@ -18,34 +18,27 @@ using torch::Tensor;
 
 // Rows of one scene, or all of them.
 struct Part {
-  Tensor logits, label, user, item, weight;
-
-  Part take(const Tensor& order, int64_t begin, int64_t end) const {
-    const auto rows = order.slice(0, begin, end);
-    const auto of = [&](const Tensor& x) { return x.defined() ? x.index_select(0, rows) : x; };
-    return {of(logits), of(label), of(user), of(item), of(weight)};
-  }
+  const Rows& rows;
+  Tensor user, item;
 };
 
 std::vector<Value> measure(const Part& part, const std::vector<std::string>& metrics, double threshold) {
+  const auto& rows = part.rows;
   std::vector<Value> out;
   Confusion counts;
   const auto counted = [](const std::string& name) {
     return name == "accuracy" || name == "precision" || name == "recall" || name == "f1";
   };
-  if (std::any_of(metrics.begin(), metrics.end(), counted)) {
-    counts = confusion(part.logits, part.label, threshold, part.weight);
-  }
+  if (std::any_of(metrics.begin(), metrics.end(), counted)) counts = confusion(rows, threshold);
   for (const auto& name : metrics) {
-    if (part.logits.numel() == 0) {
+    if (rows.count == 0) {
       out.push_back(undefined("no rows"));
     } else if (name == "auc") {
-      out.push_back(auc(part.logits, part.label, part.weight));
+      out.push_back(auc(rows));
     } else if (name == "gauc") {
-      out.push_back(part.user.defined() ? gauc(part.logits, part.label, part.user, part.weight)
-                                        : undefined("no users"));
+      out.push_back(part.user.defined() ? gauc(rows, part.user) : undefined("no users"));
     } else if (name == "log_loss") {
-      out.push_back(log_loss(part.logits, part.label, part.weight));
+      out.push_back(log_loss(rows));
     } else if (name == "accuracy") {
       out.push_back(counts.accuracy());
     } else if (name == "precision") {
@@ -55,11 +48,11 @@ std::vector<Value> measure(const Part& part, const std::vector<std::string>& met
     } else if (name == "f1") {
       out.push_back(counts.f1());
     } else if (name == "coverage") {
-      out.push_back(part.item.defined() ? coverage(part.logits, part.item, threshold) : undefined("no items"));
+      out.push_back(part.item.defined() ? coverage(rows, part.item, threshold) : undefined("no items"));
     } else if (name == "rmse") {
-      out.push_back(rmse(part.logits, part.label, part.weight));
+      out.push_back(rmse(rows));
     } else {
-      out.push_back(mae(part.logits, part.label, part.weight));
+      out.push_back(mae(rows));
     }
   }
   return out;
@@ -133,8 +126,13 @@ Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tens
   TORCH_CHECK_VALUE(scene.defined() && scene.dim() == 1 && scene.numel() == rows.count,
                     "evaluate_scores: scene must have one entry per logit (", rows.count, "), got ",
                     scene.defined() ? scene.numel() : 0);
-  Part all{logits.detach(), label, options.user, options.item, options.weight};
-  if (all.user.defined()) all.user = all.user.masked_fill(all.user < data::kFirstId, -1);
+  const auto column = [&](const char* name, const Tensor& given) {
+    TORCH_CHECK_VALUE(!given.defined() || (given.dim() == 1 && given.numel() == rows.count), "metrics: ", name,
+                      " must have one entry per logit (", rows.count, "), got ", given.defined() ? given.numel() : 0);
+    return given;
+  };
+  auto user = column("user", options.user), item = column("item", options.item);
+  if (user.defined()) user = user.masked_fill(user < data::kFirstId, -1);
 
   Evaluation out;
   out.metrics = options.metrics.empty() ? default_metrics(options.task, options.user.defined(), options.item.defined())
@@ -143,9 +141,20 @@ Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tens
   const auto scenes = static_cast<int64_t>(scene_names.size());
   const auto [order, start] = group(scene, scenes);
   std::vector<std::vector<Value>> found(scenes + 1);  // all rows first: they take longest
+  const auto wants = [&](const char* name) {
+    return std::find(out.metrics.begin(), out.metrics.end(), name) != out.metrics.end();
+  };
+  if (wants("auc") || wants("gauc")) rows.order();
+  if (wants("log_loss")) rows.losses();
+  const auto parts = rows.split(order, start);
   run_all(scenes + 1, [&, &order = order, &start = start](int64_t i) {
-    const auto part = i == 0 ? all : all.take(order, start[i - 1], start[i]);
-    found[i] = measure(part, out.metrics, options.threshold);
+    if (i == 0) {
+      found[i] = measure({rows, user, item}, out.metrics, options.threshold);
+      return;
+    }
+    const auto mine = order.slice(0, start[i - 1], start[i]);
+    const auto of = [&](const Tensor& x) { return x.defined() ? x.index_select(0, mine) : x; };
+    found[i] = measure({parts[i - 1], of(user), of(item)}, out.metrics, options.threshold);
   });
 
   const auto put = [&](std::map<std::string, double>& values, const std::string& path, const std::string& metric,

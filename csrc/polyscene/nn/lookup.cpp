@@ -90,13 +90,17 @@ template <typename scalar_t>
 void add_rows(const scalar_t* grad, int64_t stride, const int64_t* slot, int64_t batch, int64_t count, int64_t width,
               scalar_t* sums) {
   with_width(width, [&](auto columns) {
-    const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, batch * columns));
-    at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t b = 0; b < batch; ++b) {
-        for (int64_t f = begin; f < end; ++f) {
-          scalar_t* sum = sums + slot[b * count + f] * columns;
-          const scalar_t* from = grad + b * stride + f * columns;
-          for (int64_t d = 0; d < columns; ++d) sum[d] += from[d];
+    // Fields in turn: large ones, that miss the cache, often stand side by side.
+    const int64_t wanted = std::max<int64_t>(1, batch * count * columns / kGrain);
+    const int64_t threads = std::min<int64_t>({at::get_num_threads(), count, wanted});
+    at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
+      for (int64_t thread = first; thread < last; ++thread) {
+        for (int64_t b = 0; b < batch; ++b) {
+          for (int64_t f = thread; f < count; f += threads) {
+            scalar_t* sum = sums + slot[b * count + f] * columns;
+            const scalar_t* from = grad + b * stride + f * columns;
+            for (int64_t d = 0; d < columns; ++d) sum[d] += from[d];
+          }
         }
       }
     });
@@ -108,9 +112,11 @@ std::vector<int64_t> looked_up(const Tensor& index, const std::vector<int64_t>& 
   const int64_t batch = index.size(0), count = index.size(1);
   std::vector<int64_t> out(batch * count);
   with_index(index, [&](const auto* rows) {
-    for (int64_t b = 0; b < batch; ++b) {
-      for (int64_t f = 0; f < count; ++f) out[b * count + f] = offsets[f] + rows[b * count + f];
-    }
+    at::parallel_for(0, batch, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        for (int64_t f = 0; f < count; ++f) out[b * count + f] = offsets[f] + rows[b * count + f];
+      }
+    });
   });
   return out;
 }
@@ -126,8 +132,8 @@ POLYSCENE_SIMD int64_t count_before(const uint64_t* bits, int64_t words, int32_t
 }
 
 // Replaces each row by its place among the rows whose bits are set.
-POLYSCENE_SIMD void to_places(const uint64_t* bits, const int32_t* before, int64_t* rows, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
+POLYSCENE_SIMD void to_places(const uint64_t* bits, const int32_t* before, int64_t* rows, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
     const uint64_t below = (uint64_t{1} << (rows[i] & 63)) - 1;
     rows[i] = before[rows[i] >> 6] + std::popcount(bits[rows[i] >> 6] & below);
   }
@@ -159,7 +165,8 @@ Tensor sparse_gradient(const Tensor& grad, const Tensor& index, const std::vecto
       *row_out++ = static_cast<int64_t>(word) * 64 + std::countr_zero(left);
     }
   }
-  to_places(bits.data(), before.data(), rows.data(), static_cast<int64_t>(rows.size()));
+  at::parallel_for(0, static_cast<int64_t>(rows.size()), kGrain,
+                   [&](int64_t begin, int64_t end) { to_places(bits.data(), before.data(), rows.data(), begin, end); });
   const auto values = torch::zeros({distinct, width}, grad.options());
   AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "lookup_backward", [&] {
     add_rows(grad.const_data_ptr<scalar_t>(), grad.stride(0), rows.data(), index.size(0), index.size(1), width,

@@ -83,7 +83,7 @@ std::vector<Optimizer::Update> Optimizer::gradients() {
   for (auto& slot : slots_) {
     auto gradient = slot.parameter.grad();
     if (slot.frozen || !gradient.defined()) continue;
-    if (gradient.is_sparse()) gradient = gradient.coalesce();
+    if (gradient.is_sparse()) gradient = coalesced(gradient);
     const auto values = gradient.is_sparse() ? gradient._values() : gradient;
     const double sum = sum_of_squares(values);
     if (!std::isfinite(sum) && !values.isfinite().all().item<bool>()) refuse_gradient(slot.name, gradient);

@@ -9,14 +9,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+
+#include "polyscene/core/interleave.h"
 
 namespace polyscene::train {
 namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kGrain = 16384;  // floats per task
-constexpr int64_t kAhead = 8;      // rows that are on their way while one is updated
+constexpr int64_t kPiece = 4096;  // floats that a thread takes at a time
+constexpr int64_t kAhead = 8;     // rows that are on their way while one is updated
 
 // update(row, g, w, width) for each row of the gradient; rows do not repeat, so threads never meet. `beside` are
 // tensors of the table's shape that the update reads too.
@@ -28,7 +31,7 @@ void for_rows(const RowGradient& gradient, const Tensor& weight, std::initialize
   const auto* rows = gradient.rows.const_data_ptr<int64_t>();
   const auto* values = gradient.values.const_data_ptr<scalar_t>();
   auto* weights = weight.data_ptr<scalar_t>();
-  at::parallel_for(0, count, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
+  interleaved_for(count, std::max<int64_t>(1, kPiece / width), [&](int64_t begin, int64_t end) {
     for (int64_t u = begin; u < end; ++u) {
       if (u + kAhead < end) {
         __builtin_prefetch(weights + rows[u + kAhead] * width, 1);
@@ -75,10 +78,10 @@ struct AdamRow {
 
   void step(const scalar_t* __restrict g, scalar_t* __restrict w, scalar_t* __restrict m, scalar_t* __restrict v,
             int64_t width) const {
-    constexpr int64_t kPiece = 64;
-    scalar_t roots[kPiece];
-    for (int64_t begin = 0; begin < width; begin += kPiece) {
-      const int64_t end = std::min(width, begin + kPiece);
+    constexpr int64_t kColumns = 64;
+    scalar_t roots[kColumns];
+    for (int64_t begin = 0; begin < width; begin += kColumns) {
+      const int64_t end = std::min(width, begin + kColumns);
       for (int64_t d = begin; d < end; ++d) {
         const scalar_t slope = g[d] + decay * w[d];
         m[d] += new1 * (slope - m[d]);
@@ -91,6 +94,15 @@ struct AdamRow {
 };
 
 }  // namespace
+
+Tensor coalesced(const Tensor& gradient) {
+  if (gradient.is_coalesced()) return gradient;
+  const auto rows = gradient._indices()[0].contiguous();
+  const auto* row = rows.const_data_ptr<int64_t>();
+  const bool ascending =
+      std::adjacent_find(row, row + rows.numel(), std::greater_equal<int64_t>()) == row + rows.numel();
+  return ascending ? gradient._coalesced_(true) : gradient.coalesce();
+}
 
 RowGradient row_gradient(const Tensor& gradient) {
   if (gradient.is_sparse()) {

@@ -239,7 +239,7 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "metrics.json").exists()
     wrong = commands.finish(commands.start("run", "c.json", "--set", "model.dims=3", cwd=tmp_path))
     assert wrong.code == 2 and wrong.out == ""
-    known = "name, dim, init_std, embedding_l2"
+    known = "name, dim, init_std, embedding_l2, history"
     assert wrong.err == f"polyscene: c.json: unknown key 'model.dims'; known keys: {known}; did you mean 'dim'?\n"
 
 

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace polyscene {
+
+/// Runs body(begin, end) on pieces of [0, count) that are dealt to all threads in turn: for work whose cost changes
+/// along the range, as where a large table comes first and misses the cache, and halves would not take equally long.
+template <typename Body>
+void interleaved_for(int64_t count, int64_t piece, Body&& body) {
+  const int64_t pieces = (count + piece - 1) / piece;
+  const int64_t threads = std::min<int64_t>(at::in_parallel_region() ? 1 : at::get_num_threads(), pieces);
+  at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t thread = first; thread < last; ++thread) {
+      for (int64_t i = thread; i < pieces; i += threads) body(i * piece, std::min(count, (i + 1) * piece));
+    }
+  });
+}
+
+}  // namespace polyscene
