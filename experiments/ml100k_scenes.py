@@ -47,9 +47,9 @@ class Record:
         row = self.cells[part, scene, run, metric]
         return f"{row['mean']:.4f} ± {row['sd']:.4f}" if row["sd"] is not None else f"{row['mean']:.4f}"
 
-    def test(self, run: str, against: str, scene: str = "overall") -> dict[str, Any]:
+    def test(self, part: str, run: str, against: str, scene: str = "overall") -> dict[str, Any]:
         """The test of a difference in AUC."""
-        return self.tests["interaction", against, run, scene, "auc"]
+        return self.tests[part, against, run, scene, "auc"]
 
     def cost(self, part: str, run: str, key: str) -> float:
         """Mean of what training took."""
@@ -110,35 +110,47 @@ def paper(record: Record, peers: dict[str, Any]) -> str:
     return table(head, lines) + "\n\n" + textwrap.fill(" ".join(said), 120)
 
 
-def interaction(record: Record) -> str:
-    """The second part: every model beside factorisation."""
-    runs, lines = record.runs("interaction"), []
-    for run in sorted(runs, key=lambda each: -record.mean("interaction", each)):
-        config = record.content["configs"]["interaction"][run]["model"]
+def beside(record: Record, part: str, references: tuple[str, ...]) -> str:
+    """Every model of a part beside factorisation."""
+    runs, lines = record.runs(part), []
+    for run in sorted(runs, key=lambda each: -record.mean(part, each)):
+        config = record.content["configs"][part][run]["model"]
         kind = config.get("interaction", "") if run in SCENE_MODELS else ""
-        line = [f"`{run}`" + (f" + {kind}" if kind else ""), record.cell("interaction", run)]
-        for against in ("mf", "factorization_machine"):
-            line.append("" if run == against else difference(record.test(run, against)))
-        line += [record.cell("interaction", run, metric=metric) for metric in ("log_loss", "gauc", "f1")]
-        cost = record.cost("interaction", run, "cpu_seconds"), record.cost("interaction", run, "peak_memory_mb")
+        line = [f"`{run}`" + (f" + {kind}" if kind else ""), record.cell(part, run)]
+        line += ["" if run == against else difference(record.test(part, run, against)) for against in references]
+        line += [record.cell(part, run, metric=metric) for metric in ("log_loss", "gauc", "f1")]
+        cost = record.cost(part, run, "cpu_seconds"), record.cost(part, run, "peak_memory_mb")
         lines.append([*line, f"{cost[0]:.1f}", f"{cost[1]:.0f}"])
     ours = [run for run in runs if run in SCENE_MODELS]
-    floor = max(record.mean("interaction", "mf"), record.mean("interaction", "factorization_machine"))
-    near = [run for run in ours if record.mean("interaction", run) >= floor - NEAR]
-    best = max(ours, key=lambda run: record.mean("interaction", run))
-    gap = record.test(best, "mf")
+    floor = max(record.mean(part, "mf"), record.mean(part, "factorization_machine"))
+    near = [run for run in ours if record.mean(part, run) >= floor - NEAR]
+    best = max(ours, key=lambda run: record.mean(part, run))
     far = [run for run in ours if run not in near]
     said = (
         f"{count(len(near)).capitalize()} of {count(len(ours))} are within {NEAR} of both `mf` and "
         f"`factorization_machine`, or above them" + (f"; not so {named(far)}. " if far else ". ")
     )
-    said += (
-        f"The best, `{best}`, is {gap['difference']:+.4f} from `mf` (95 % of the resamples of rows {gap['low']:+.4f} "
-        f"to {gap['high']:+.4f}, p {p(gap['p_rows_holm'])} over rows, {p(gap['p_seeds_holm'])} over splits, by Holm), "
-        + (f"more than {ABOVE}." if gap["difference"] >= ABOVE else f"less than the {ABOVE} that were hoped for.")
-    )
-    head = ["Model", "AUC", "Less `mf`", "Less `factorization_machine`", "Log loss", "GAUC", "F1", "CPU s", "MB"]
+    said += f"The best, `{best}`, is {told(record.test(part, best, 'mf'))} from `mf`: "
+    gap = record.test(part, best, "mf")["difference"]
+    said += f"{'at least' if gap >= ABOVE else 'less than'} the {ABOVE} that a best one should be above it."
+    if "svdpp" in runs:
+        above = [run for run in ours if record.mean(part, run) > record.mean(part, "svdpp")]
+        said += (
+            f" Matrix factorisation with the same past, `svdpp`, is {told(record.test(part, 'svdpp', 'mf'))} from `mf`:"
+            f" that much of it needs no scene structure. {count(len(above)).capitalize()} of {count(len(ours))} are "
+            f"above `svdpp`, the best by {told(record.test(part, best, 'svdpp'))}."
+        )
+    less = [f"Less `{against}`" for against in references]
+    head = ["Model", "AUC", *less, "Log loss", "GAUC", "F1", "CPU s", "MB"]
     return table(head, lines) + "\n\n" + textwrap.fill(said, 120)
+
+
+def told(test: dict[str, Any]) -> str:
+    """A difference with its interval and its p-values."""
+    return (
+        f"{test['difference']:+.4f} (95 % of the resamples of rows {test['low']:+.4f} to {test['high']:+.4f}, "
+        f"p {p(test['p_rows_holm'])} over rows, {p(test['p_seeds_holm'])} over splits, by Holm)"
+    )
 
 
 def p(value: float) -> str:
@@ -160,14 +172,16 @@ def scene_by_scene(record: Record) -> str:
     for against, what in (
         ("factorization_machine", "a factorisation over the same fields, the scene one of them"),
         ("deep_fm", "a factorisation and one network that all scenes share, the scene a field"),
+        ("svdpp", "matrix factorisation with what the user did before, in the third part"),
     ):
-        if against not in record.runs("interaction"):
+        part = "history" if against == "svdpp" else "interaction"
+        if against not in record.runs(part):
             continue
-        lines = [[f"`{run}`", *(difference(record.test(run, against, s)) for s in places)] for run in ours]
+        lines = [[f"`{run}`", *(difference(record.test(part, run, against, s)) for s in places)] for run in ours]
         blocks.append(f"Less `{against}` ({what}):\n\n" + table(["Model", *places], lines))
         said = []
         for scene in places:
-            tests = {run: record.test(run, against, scene) for run in ours}
+            tests = {run: record.test(part, run, against, scene) for run in ours}
             gaps = {run: test["difference"] for run, test in tests.items()}
             best = max(gaps, key=lambda run: gaps[run])
             clear = [r for r, t in tests.items() if "*" in difference(t) and t["difference"] > 0]
@@ -190,6 +204,7 @@ def budgets(record: Record) -> str:
             if found:
                 settings = {**configs[run]["model"], **configs[run]["train"]}
                 names = [path.split(".")[1] for path in configs[run]["tune"]["space"]]
+                names += ["history"] if part == "history" and settings.get("history") else []
                 shown = ", ".join(f"{name} {settings[name]}" for name in names)
                 trials = f"{found['trials']} ({found['pruned']})"
                 cost = f"{found['cpu_seconds']:.0f}"
@@ -271,7 +286,16 @@ All columns of the data set, {seeds} splits, each with its own test rows: the sp
 draws the rows of each split again and takes the mean over splits; test rows of different splits overlap by chance,
 which no test here accounts for.
 
-{interaction(record)}
+{beside(record, "interaction", ("mf", "factorization_machine"))}
+
+## With what the user did before
+
+`history` adds one more slot to the same models: the items that the user met before the row in the training rows, pooled
+as SVD++ pools them (Koren, KDD 2008), whatever their labels; the factorisation machine pairs it with every other field,
+and the towers read it. `svdpp` is `mf` with the same. Splits as in the part before; `mf` and `factorization_machine`
+are those of that part.
+
+{beside(record, "history", ("mf", "factorization_machine", "svdpp"))}
 
 ## What scene structure adds to factorisation
 
@@ -285,8 +309,9 @@ left for towers, experts and gates of scenes is what all people of an age share 
 By `polyscene tune` on the validation rows of the first split, never on test rows: a first trial by hand, then
 Optuna's TPE sampler with seed 2022, trials ended early where they fell behind. Options that are not named have their
 defaults, or stand in the configs ([paper](../experiments/configs/ml100k-scenes/paper),
-[interaction](../experiments/configs/ml100k-scenes/interaction)). The options of the second part were found on the first
-split and are the same for all.
+[interaction](../experiments/configs/ml100k-scenes/interaction),
+[history](../experiments/configs/ml100k-scenes/history)). The options of the second and third part were found on the
+first split and are the same for all.
 
 {budgets(record)}
 

@@ -2,6 +2,7 @@
 
 #include "catch.h"
 
+using polyscene::train::coalesced;
 using polyscene::train::NamedTensors;
 using polyscene::train::Optimizer;
 using polyscene::train::OptimizerOptions;
@@ -154,6 +155,25 @@ TEST_CASE("rowwise_adagrad: one accumulator a row") {
   const double moved = 0.1 / std::sqrt(12.5) + 0.1 / 5;
   CHECK_THAT(weight.detach(), IsNear(torch::tensor({{0., 0.}, {-3 * moved, -4 * moved}}, torch::kFloat64), 1e-8));
   CHECK_THAT(optimizer.state().at("w.sum"), IsNear(torch::tensor({0., 25.}, torch::kFloat64), 1e-12));
+}
+
+TEST_CASE("coalesced: marks a gradient whose rows ascend, sorts and adds up others") {
+  const auto values = torch::arange(6, torch::kFloat64).view({3, 2});
+  const auto make = [&](const std::vector<int64_t>& rows) {
+    return at::_sparse_coo_tensor_unsafe(torch::tensor(rows).view({1, 3}), values, {9, 2});
+  };
+  const auto ascending = make({1, 4, 8});
+  CHECK(!ascending.is_coalesced());
+  const auto marked = coalesced(ascending);
+  CHECK(marked.is_coalesced());
+  CHECK(marked._values().data_ptr() == values.data_ptr());
+  for (const auto& rows : {std::vector<int64_t>{4, 1, 8}, std::vector<int64_t>{1, 4, 4}}) {
+    const auto given = make(rows);
+    const auto found = coalesced(given);
+    CHECK(found.is_coalesced());
+    CHECK(torch::equal(found.to_dense(), given.to_dense()));
+    CHECK(found._values().size(0) == (rows[2] == 4 ? 2 : 3));
+  }
 }
 
 TEST_CASE("Optimizer: uncoalesced gradients count as their sum, for the norm too") {

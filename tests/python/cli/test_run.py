@@ -250,6 +250,29 @@ def test_a_run_that_cannot_start_leaves_no_folder(cli: Any, tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [({"name": "m2m", "history": 4}, False), ({"name": "sar_net", "attention": True, "max_length": 4}, True)],
+    ids=["of experts", "of events"],
+)
+def test_attention_is_told_where_it_is_of_events(cli: Any, tmp_path: Path, model: dict[str, Any], told: bool) -> None:
+    dataset = {"name": "simulator", "users": 60, "events": 8, "items": 20}
+    config = {"dataset": dataset, "model": model, "train": {"epochs": 1}}
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    done = cli("run", tmp_path / "c.json", "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    explain = tmp_path / "run" / "explain.json"
+    if not told:
+        assert not explain.exists()
+        return
+    found = json.loads(explain.read_text())["attention"]
+    assert found["heads"] == 2  # the scene and the item
+    assert found["examples"]
+    for example in found["examples"]:
+        assert len(example["events"]) == len(example["weights"]) <= 4
+        assert sum(example["weights"]) == pytest.approx(1, abs=1e-5)
+
+
 def test_run_of_compiled_data(cli: Any, tmp_path: Path) -> None:
     """A folder of Dataset.save stands for a table: its roles are known, "files" is the split that was saved."""
     saved = ps.datasets.load("simulator", users=60, scenes=2, split={"by": "time", "seed": 3})

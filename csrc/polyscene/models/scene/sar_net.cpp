@@ -74,11 +74,11 @@ void SARNetImpl::prepare(const data::Table& train) {
   coefficient.copy_(fair);
 }
 
-torch::Tensor SARNetImpl::interest(const Rows& rows, torch::Tensor& weights) {
+torch::Tensor SARNetImpl::interest(const Rows& rows, Explanation& told) {
   const auto b = rows.slots.size(0), d = common.dim();
   const auto events = rows.batch.history.newest(options.max_length());
   if (!events.defined() || events.item.numel() == 0) {
-    weights = rows.slots.new_zeros({b, 2, 0});
+    told = {{"attention", rows.slots.new_zeros({b, 2, 0})}, {"events", torch::zeros({b}, torch::kInt64)}};
     return rows.slots.new_zeros({b, 2 * d});
   }
   const auto item = schema().item;
@@ -89,12 +89,13 @@ torch::Tensor SARNetImpl::interest(const Rows& rows, torch::Tensor& weights) {
   const auto keys = nn::pad_ragged(key, events.offsets).values;
   const auto query = torch::stack(
       {scene_query.index_select(0, rows.batch.scene), rows.slots.select(1, item).matmul(item_query.t())}, 1);
-  weights = nn::masked_softmax(nn::scaled_dot_scores(query, keys), values.valid.unsqueeze(1));  // [B, 2, T]
+  const auto weights = nn::masked_softmax(nn::scaled_dot_scores(query, keys), values.valid.unsqueeze(1));  // [B, 2, T]
+  told = {{"attention", weights}, {"events", values.valid.sum(1)}};
   return weights.matmul(values.values).flatten(1);
 }
 
 SceneModel::Answer SARNetImpl::body(const Rows& rows, bool explaining) {
-  torch::Tensor attended;
+  Explanation attended;
   const auto x = follows_events() ? torch::cat({rows.x, interest(rows, attended)}, 1) : rows.x;
   const auto t = nn::scene_affine(x, scene_scale, scene_shift, rows.groups);  // [B, E]
   const auto weight = gate->forward(t, rows.all);                             // [B, K]
@@ -109,7 +110,7 @@ SceneModel::Answer SARNetImpl::body(const Rows& rows, bool explaining) {
   }
   Answer out{head->forward(z, rows.all).flatten(), {}};
   if (explaining) out.parts = {{"gates", weight}};
-  if (explaining && attended.defined()) out.parts.emplace_back("attention", attended);
+  if (explaining) out.parts.insert(out.parts.end(), attended.begin(), attended.end());
   return out;
 }
 

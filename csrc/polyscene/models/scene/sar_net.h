@@ -89,12 +89,13 @@ class SARNetImpl : public SceneModel {
   torch::Tensor coefficient;  ///< f, [S, items], a buffer; undefined without `fairness`
 
  protected:
-  /// Tells "gates", [B, K], those of shared experts first, and with attention "attention", [B, 2, T].
+  /// Tells "gates", [B, K], those of shared experts first, and with attention "attention", [B, 2, T], and
+  /// "events", [B], how many of the T count.
   Answer body(const Rows& rows, bool explaining) override;
 
  private:
   bool follows_events() const { return options.attention() && schema().user >= 0 && schema().item >= 0; }
-  torch::Tensor interest(const Rows& rows, torch::Tensor& weights);  // [B, 2 D]
+  torch::Tensor interest(const Rows& rows, Explanation& told);  // [B, 2 D]
 };
 TORCH_MODULE(SARNet);
 

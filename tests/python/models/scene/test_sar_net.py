@@ -83,7 +83,9 @@ def test_attention_matches_loops(data: Any, training: bool, history: int) -> Non
     read, weights = interest(model, batch, slots, 4)
     wanted, _ = body(slow.state_of(model), np.concatenate([x, read], 1), batch.scene.numpy(), training)
     slow_scene.check_logits(model.train(training), batch, wanted)
-    told = model.explain(batch)["attention"].detach().numpy()
+    explained = model.explain(batch)
+    told = explained["attention"].detach().numpy()
+    assert explained["events"].tolist() == [len(row[0]) for row in weights]
     assert {len(row[0]) for row in weights} >= {4, 1}  # long and short histories
     for b, row in enumerate(weights):
         for k in range(2):
