@@ -130,6 +130,14 @@ void any_panel(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row
   }
 }
 
+int64_t threads() { return at::in_parallel_region() ? 1 : at::get_num_threads(); }
+
+// Rows of a part, at most about `most`, so that the parts are even and as many for each thread; whole tiles.
+int64_t even_part(int64_t rows, int64_t most) {
+  const int64_t wanted = (rows + most - 1) / most, parts = (wanted + threads() - 1) / threads() * threads();
+  return ((rows + parts - 1) / parts + kTile - 1) / kTile * kTile;
+}
+
 // Many rows of a: b goes into panels that lie in a row each, rows go by blocks.
 void tall(Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth, Added add) {
   const int64_t panels = (columns + kPanel - 1) / kPanel;
@@ -141,11 +149,11 @@ void tall(Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t c
       for (int64_t n = 0; n < width; ++n) to[k * kPanel + n] = b.data[k * b.row + (first + n) * b.column];
     }
   }
-  const int64_t blocks = (rows + kBlock - 1) / kBlock;
-  const int64_t grain = std::max<int64_t>(1, kWork / std::max<int64_t>(1, kBlock * columns * depth));
+  const int64_t height = even_part(rows, kBlock), blocks = (rows + height - 1) / height;
+  const int64_t grain = std::max<int64_t>(1, kWork / std::max<int64_t>(1, height * columns * depth));
   at::parallel_for(0, blocks, grain, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
-      const int64_t m = block * kBlock, count = std::min(kBlock, rows - m);
+      const int64_t m = block * height, count = std::min(height, rows - m);
       for (int64_t p = 0; p < panels; ++p) {
         const int64_t first = p * kPanel, width = std::min(kPanel, columns - first);
         any_panel({a.data + m * a.row, a.row, a.column}, packed.data() + first * depth, kPanel, c + m * c_row + first,
@@ -159,14 +167,17 @@ void tall(Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t c
 void deep(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t columns,
           int64_t depth, bool add) {
   const int64_t panels = (columns + kPanel - 1) / kPanel;
-  const int64_t grain = std::max<int64_t>(1, kWork / std::max<int64_t>(1, kPanel * rows * depth));
-  at::parallel_for(0, panels, grain, [&](int64_t begin, int64_t end) {
+  // Panels that cannot be dealt evenly are halved, thirded, ... along the rows.
+  const int64_t height = panels % threads() == 0 ? rows : even_part(rows, rows), blocks = (rows + height - 1) / height;
+  const int64_t grain = std::max<int64_t>(1, kWork / std::max<int64_t>(1, kPanel * height * depth));
+  at::parallel_for(0, panels * blocks, grain, [&](int64_t begin, int64_t end) {
     for (int64_t k = 0; k < depth; k += kDepth) {
       const int64_t count = std::min(kDepth, depth - k);
-      for (int64_t p = begin; p < end; ++p) {
-        const int64_t first = p * kPanel, width = std::min(kPanel, columns - first);
-        any_panel({a.data + k * a.column, a.row, a.column}, b + k * b_row + first, b_row, c + first, c_row, rows, width,
-                  count, {add || k > 0, nullptr});
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t first = i / blocks * kPanel, width = std::min(kPanel, columns - first);
+        const int64_t m = i % blocks * height;
+        any_panel({a.data + m * a.row + k * a.column, a.row, a.column}, b + k * b_row + first, b_row,
+                  c + m * c_row + first, c_row, std::min(height, rows - m), width, count, {add || k > 0, nullptr});
       }
     }
   });
