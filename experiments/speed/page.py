@@ -54,7 +54,8 @@ def versus(title: str, record: Any) -> list[str]:
 def note(results: list[dict[str, Any]]) -> str:
     """Says which rows the mean leaves out."""
     names = sorted(LEFT_OUT & {row["model"] for row in results})
-    return f" without {' and '.join(names)}" if names else ""
+    why = " (the peer's m2m attends across all rows of a batch, ours over the fields of each)" if "m2m" in names else ""
+    return f" without {' and '.join(names)}{why}" if names else ""
 
 
 def roofline(record: Any) -> list[str]:
