@@ -130,9 +130,11 @@ def beside(record: Record, part: str, references: tuple[str, ...]) -> str:
         f"{count(len(near)).capitalize()} of {count(len(ours))} are within {NEAR} of both `mf` and "
         f"`factorization_machine`, or above them" + (f"; not so {named(far)}. " if far else ". ")
     )
-    said += f"The best, `{best}`, is {told(record.test(part, best, 'mf'))} from `mf`: "
-    gap = record.test(part, best, "mf")["difference"]
-    said += f"{'at least' if gap >= ABOVE else 'less than'} the {ABOVE} that a best one should be above it."
+    test = record.test(part, best, "mf")
+    gap, clear = test["difference"], min(test["p_rows_holm"], test["p_seeds_holm"]) < 0.05
+    said += f"The best, `{best}`, is {told(test)} from `mf`, "
+    said += "" if clear else "which no corrected test tells from chance, "
+    said += f"{'no less' if gap >= ABOVE else 'less'} than our aim of {ABOVE}."
     if "svdpp" in runs:
         above = [run for run in ours if record.mean(part, run) > record.mean(part, "svdpp")]
         said += (
@@ -172,7 +174,10 @@ def scene_by_scene(record: Record) -> str:
     for against, what in (
         ("factorization_machine", "a factorisation over the same fields, the scene one of them"),
         ("deep_fm", "a factorisation and one network that all scenes share, the scene a field"),
-        ("svdpp", "matrix factorisation with what the user did before, in the third part"),
+        (
+            "svdpp",
+            "matrix factorisation with the same past, in the third part; the models also have all other columns",
+        ),
     ):
         part = "history" if against == "svdpp" else "interaction"
         if against not in record.runs(part):
@@ -204,7 +209,6 @@ def budgets(record: Record) -> str:
             if found:
                 settings = {**configs[run]["model"], **configs[run]["train"]}
                 names = [path.split(".")[1] for path in configs[run]["tune"]["space"]]
-                names += ["history"] if part == "history" and settings.get("history") else []
                 shown = ", ".join(f"{name} {settings[name]}" for name in names)
                 trials = f"{found['trials']} ({found['pruned']})"
                 cost = f"{found['cpu_seconds']:.0f}"
@@ -284,7 +288,8 @@ what the next part adds.
 `interaction` adds a factorisation machine (`fm`) or cross layers (`cross`) on the same embeddings to the logit.
 All columns of the data set, {seeds} splits, each with its own test rows: the split moves with the seed. The bootstrap
 draws the rows of each split again and takes the mean over splits; test rows of different splits overlap by chance,
-which no test here accounts for.
+which no test here accounts for. MB is the peak of the whole process, CPU s that of the machine and day: compare both
+within a part.
 
 {beside(record, "interaction", ("mf", "factorization_machine"))}
 
@@ -293,7 +298,8 @@ which no test here accounts for.
 `history` adds one more slot to the same models: the items that the user met before the row in the training rows, pooled
 as SVD++ pools them (Koren, KDD 2008), whatever their labels; the factorisation machine pairs it with every other field,
 and the towers read it. `svdpp` is `mf` with the same. Splits as in the part before; `mf` and `factorization_machine`
-are those of that part.
+are those of that part; `history` is 50 events throughout. Options were searched anew, in 12 trials for each model: a
+gap to the part before is not of `history` alone.
 
 {beside(record, "history", ("mf", "factorization_machine", "svdpp"))}
 

@@ -31,7 +31,7 @@ def explanation(model: Model, data: Dataset) -> dict[str, Any]:
             found = model.explain(batch)
             out: dict[str, Any] = {}
             names = _names(model, found)
-            # Attention over experts or fields is of no event.
+            # Only attention over events is shown: that of m2m is over experts.
             if {"attention", "events"} <= found.keys() and found["attention"].size(-1) > 0:
                 shown = [table.columns.scene_names[code] for code in table.columns.scene[table.rows[batch.row]]]
                 out["attention"] = _attention(model, batch, found, shown)

@@ -337,7 +337,11 @@ def _tested(outcome: Outcome) -> list[str]:
         "Differences are means over seeds, run less reference; p (rows) is of a paired bootstrap of the test rows, "
         "1000 resamples, p (seeds) of a paired t-test over the seeds; each is corrected by Holm over all runs and "
         "scenes.",
-        *(f"{part}: the split moves with the seed; in other parts all seeds have the same rows." for part in moving),
+        *(
+            [f"{', '.join(moving)}: the split moves with the seed; in other parts all seeds have the same rows."]
+            if moving
+            else []
+        ),
         "Training on one thread; peak memory is that of the whole process, libraries and data included.",
     ]
 

@@ -208,7 +208,7 @@ class Result:
 
     @property
     def predictions(self) -> Predictions | None:
-        """The rows behind the metrics; read from the run folder when first asked for. None if they were not kept."""
+        """The rows behind the metrics; read from the folder, or computed, when first asked for. None if not kept."""
         if isinstance(self._predictions, Path):
             self._predictions = Predictions.read(self._predictions) if self._predictions.exists() else None
         elif callable(self._predictions):
@@ -220,7 +220,8 @@ class Result:
         self._predictions = value
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_predictions": self.predictions}
+        # What is computed on demand holds a table.
+        return vars(self) | {"_predictions": self.predictions if callable(self._predictions) else self._predictions}
 
     def reason(self, metric: str, scene: str | None = None, part: str = "overall") -> str:
         """Why a metric has no value, in words; "" if nothing is recorded."""

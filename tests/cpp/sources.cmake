@@ -41,6 +41,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/dense_attention_head_test.cpp
   nn/dropout_test.cpp
   nn/encoder_test.cpp
+  nn/event_pool_test.cpp
   nn/feature_embedding_test.cpp
   nn/gating_test.cpp
   nn/gemm_test.cpp

@@ -8,6 +8,7 @@ import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,28 @@ def test_dict_round_trip_keeps_every_key_and_null():
     again = Result.from_dict(values).to_dict()
     assert again == values
     assert json.loads(json.dumps(again, allow_nan=False)) == values
+
+
+def test_predictions_are_made_when_somebody_asks_and_travel_with_a_copy():
+    import copy
+    import pickle
+
+    import polyscene as ps
+
+    data = ps.testing.tiny_data()
+    model = ps.models.MF(data.schema, history=3)
+    model.prepare(data.train)
+    result = ps.evaluate(model, data.test)
+    copies = [pickle.loads(pickle.dumps(result)), copy.deepcopy(result)]
+    rows = result.predictions
+    assert rows is result.predictions
+    np.testing.assert_allclose(rows.score, ps.evaluation.predict(model, data.test))
+    for each in copies:
+        np.testing.assert_array_equal(each.predictions.score, rows.score)
+        np.testing.assert_array_equal(each.predictions.scene, rows.scene)
+    unread = Result.from_dict(UNDEFINED)
+    unread._predictions = Path("nowhere") / "predictions.parquet"
+    assert copy.copy(unread)._predictions == unread._predictions  # a file is not read for a copy
 
 
 def test_undefined_metric_is_nan_with_its_reason():

@@ -73,7 +73,7 @@ std::vector<int64_t> permutation(int64_t n, const RandomStream& stream) {
   int64_t drawn[kAhead];
   const auto draw = [&](int64_t i) {
     if (i <= 0) return;
-    drawn[i % kAhead] = static_cast<int64_t>(stream.below(i + 1, i));
+    drawn[i % kAhead] = stream.below(i + 1, i);
     __builtin_prefetch(&out[drawn[i % kAhead]], 1);
   };
   for (int64_t i = n - 1; i > n - 1 - kAhead; --i) draw(i);

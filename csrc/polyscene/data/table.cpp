@@ -245,11 +245,13 @@ Batch Table::batch(const torch::Tensor& positions, bool grouped, int64_t history
   const auto* scene_map = encoding_->scene.data();
   const auto* source = rows_.defined() ? rows_.const_data_ptr<int64_t>() : nullptr;
   const bool lent = shared && schema_->unseen_scene == "shared";
+  for (int64_t i = 0; i < n; ++i) {  // before the threads: of several wrong ones the first is named
+    TORCH_CHECK_INDEX(position[i] >= 0 && position[i] < size_, "table.batch: positions must be in [0, ", size_,
+                      "), got ", position[i]);
+  }
   std::vector<int64_t> code(n);
   at::parallel_for(0, n, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      TORCH_CHECK_INDEX(position[i] >= 0 && position[i] < size_, "table.batch: positions must be in [0, ", size_,
-                        "), got ", position[i]);
       code[i] = scene_map[scene[source ? source[position[i]] : position[i]]];
       if (lent && shared->below(scenes, position[i]) == 0) code[i] = scenes - 1;
     }

@@ -47,11 +47,6 @@ Area area(const Rows& rows, const std::vector<uint32_t>& order, int64_t begin, i
   return {sum / (positives * negatives), positives, negatives};
 }
 
-void check_column(const char* name, const Tensor& column, int64_t rows) {
-  TORCH_CHECK_VALUE(column.defined() && column.dim() == 1 && column.numel() == rows, "metrics: ", name,
-                    " must have one entry per logit (", rows, "), got ", column.defined() ? column.numel() : 0);
-}
-
 }  // namespace
 
 Value auc(const Rows& rows) {

@@ -38,6 +38,11 @@ Rows::Rows(const Tensor& scores, const Tensor& labels, const Tensor& weight) {
   }
 }
 
+void check_column(const char* name, const Tensor& column, int64_t rows) {
+  TORCH_CHECK_VALUE(column.defined() && column.dim() == 1 && column.numel() == rows, "metrics: ", name,
+                    " must have one entry per logit (", rows, "), got ", column.defined() ? column.numel() : 0);
+}
+
 void Rows::point() {
   count = held_scores_.numel();
   score = held_scores_.const_data_ptr<double>();
@@ -46,6 +51,7 @@ void Rows::point() {
 }
 
 std::vector<Rows> Rows::split(const Tensor& positions, const std::vector<int64_t>& start) const {
+  TORCH_INTERNAL_ASSERT(positions.numel() == count);
   std::vector<Rows> out;
   for (size_t part = 0; part + 1 < start.size(); ++part) {
     const auto mine = positions.slice(0, start[part], start[part + 1]);

@@ -16,7 +16,7 @@ class Rows {
   /// weights.
   Rows(const torch::Tensor& scores, const torch::Tensor& labels, const torch::Tensor& weight);
 
-  /// Rows positions[start[i]:start[i + 1]] for each i; positions ascend within a part. What was found of all rows is
+  /// Rows positions[start[i]:start[i + 1]] for each i: all rows, ascending within a part. What was found of all rows is
   /// not looked for again.
   std::vector<Rows> split(const torch::Tensor& positions, const std::vector<int64_t>& start) const;
   /// Positions from the smallest score to the largest. Two threads must not be the first to ask.
@@ -40,6 +40,9 @@ class Rows {
   mutable torch::Tensor held_losses_;    // undefined until somebody asks
   mutable std::vector<uint32_t> order_;  // empty until somebody asks
 };
+
+/// Throws ValueError unless the column has one entry a row.
+void check_column(const char* name, const torch::Tensor& column, int64_t rows);
 
 inline Value undefined(const char* reason) { return {std::numeric_limits<double>::quiet_NaN(), reason}; }
 

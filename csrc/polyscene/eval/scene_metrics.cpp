@@ -126,12 +126,9 @@ Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tens
   TORCH_CHECK_VALUE(scene.defined() && scene.dim() == 1 && scene.numel() == rows.count,
                     "evaluate_scores: scene must have one entry per logit (", rows.count, "), got ",
                     scene.defined() ? scene.numel() : 0);
-  const auto column = [&](const char* name, const Tensor& given) {
-    TORCH_CHECK_VALUE(!given.defined() || (given.dim() == 1 && given.numel() == rows.count), "metrics: ", name,
-                      " must have one entry per logit (", rows.count, "), got ", given.defined() ? given.numel() : 0);
-    return given;
-  };
-  auto user = column("user", options.user), item = column("item", options.item);
+  auto user = options.user;
+  if (user.defined()) check_column("user", user, rows.count);
+  if (options.item.defined()) check_column("item", options.item, rows.count);
   if (user.defined()) user = user.masked_fill(user < data::kFirstId, -1);
 
   Evaluation out;
@@ -149,12 +146,12 @@ Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tens
   const auto parts = rows.split(order, start);
   run_all(scenes + 1, [&, &order = order, &start = start](int64_t i) {
     if (i == 0) {
-      found[i] = measure({rows, user, item}, out.metrics, options.threshold);
+      found[i] = measure({rows, user, options.item}, out.metrics, options.threshold);
       return;
     }
     const auto mine = order.slice(0, start[i - 1], start[i]);
     const auto of = [&](const Tensor& x) { return x.defined() ? x.index_select(0, mine) : x; };
-    found[i] = measure({parts[i - 1], of(user), of(item)}, out.metrics, options.threshold);
+    found[i] = measure({parts[i - 1], of(user), of(options.item)}, out.metrics, options.threshold);
   });
 
   const auto put = [&](std::map<std::string, double>& values, const std::string& path, const std::string& metric,

@@ -14,7 +14,7 @@ struct EventPoolOptions {
   double init_std = 1e-2;  ///< standard deviation of the initial rows
 };
 
-/// What a user's past events say of his taste, whatever their labels: the implicit part of SVD++ (Koren, KDD 2008).
+/// What a user's past events say of their taste, whatever their labels: the implicit part of SVD++ (Koren, KDD 2008).
 ///
 ///   h = |N|^(-1/2) sum_{j in N} y[item_j]                N: the newest `length` events of a row; h = 0 without any
 ///

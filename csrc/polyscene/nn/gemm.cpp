@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "polyscene/core/interleave.h"
+
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define POLYSCENE_GEMM 1
 #include <immintrin.h>
@@ -130,11 +132,10 @@ void any_panel(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row
   }
 }
 
-int64_t threads() { return at::in_parallel_region() ? 1 : at::get_num_threads(); }
-
 // Rows of a part, at most about `most`, so that the parts are even and as many for each thread; whole tiles.
 int64_t even_part(int64_t rows, int64_t most) {
-  const int64_t wanted = (rows + most - 1) / most, parts = (wanted + threads() - 1) / threads() * threads();
+  const int64_t wanted = (rows + most - 1) / most,
+                parts = (wanted + threads_here() - 1) / threads_here() * threads_here();
   return ((rows + parts - 1) / parts + kTile - 1) / kTile * kTile;
 }
 
@@ -168,7 +169,8 @@ void deep(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int
           int64_t depth, bool add) {
   const int64_t panels = (columns + kPanel - 1) / kPanel;
   // Panels that cannot be dealt evenly are halved, thirded, ... along the rows.
-  const int64_t height = panels % threads() == 0 ? rows : even_part(rows, rows), blocks = (rows + height - 1) / height;
+  const int64_t height = panels % threads_here() == 0 ? rows : even_part(rows, rows),
+                blocks = (rows + height - 1) / height;
   const int64_t grain = std::max<int64_t>(1, kWork / std::max<int64_t>(1, kPanel * height * depth));
   at::parallel_for(0, panels * blocks, grain, [&](int64_t begin, int64_t end) {
     for (int64_t k = 0; k < depth; k += kDepth) {

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 
+#include "polyscene/core/interleave.h"
 #include "polyscene/nn/int8_rows.h"
 #include "polyscene/nn/plain.h"
 #include "polyscene/nn/simd.h"
@@ -92,7 +93,7 @@ void add_rows(const scalar_t* grad, int64_t stride, const int64_t* slot, int64_t
   with_width(width, [&](auto columns) {
     // Fields in turn: large ones, that miss the cache, often stand side by side.
     const int64_t wanted = std::max<int64_t>(1, batch * count * columns / kGrain);
-    const int64_t threads = std::min<int64_t>({at::get_num_threads(), count, wanted});
+    const int64_t threads = std::min({threads_here(), count, wanted});
     at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
       for (int64_t thread = first; thread < last; ++thread) {
         for (int64_t b = 0; b < batch; ++b) {

@@ -96,7 +96,7 @@ struct AdamRow {
 }  // namespace
 
 Tensor coalesced(const Tensor& gradient) {
-  if (gradient.is_coalesced()) return gradient;
+  if (gradient.is_coalesced() || !gradient.device().is_cpu()) return gradient.coalesce();
   const auto rows = gradient._indices()[0].contiguous();
   const auto* row = rows.const_data_ptr<int64_t>();
   const bool ascending =

@@ -18,7 +18,7 @@ class SharedBottom(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" for biases and products of pairs of
             fields, or "cross" for cross layers.
         cross_layers: cross layers of interaction "cross".
@@ -51,7 +51,7 @@ class MMoE(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         experts: experts that all scenes share (K); 0: as many as scenes.
@@ -87,7 +87,7 @@ class PLE(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         levels: extraction levels.
@@ -126,7 +126,7 @@ class STAR(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         hidden: hidden widths of the star network.
@@ -162,7 +162,7 @@ class SARNet(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         shared: experts that all scenes share.
@@ -178,7 +178,7 @@ class SARNet(Model):
         reference: scales w start by Xavier and shifts b in U(0, 1), as in the public reference, not at 1 and 0.
 
     Raises:
-        ValueError: an option out of range, or ``fairness`` without a user and an item column.
+        ValueError: an option out of range, or ``fairness`` or ``history`` without a user and an item column.
 
     Example:
         >>> import polyscene as ps
@@ -210,7 +210,7 @@ class M3oE(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         star: width of the star layer.

@@ -21,7 +21,7 @@ class M2M(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         blocks: Transformer blocks over the fields of a row; 0: none.
@@ -63,7 +63,7 @@ class AdaSparse(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         hidden: hidden widths of the network.
@@ -105,7 +105,7 @@ class AdaptDHM(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         clusters: clusters that take the place of scenes (K).
@@ -143,7 +143,7 @@ class EPNet(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         gate: hidden width of the gate; 0: that of the input.
@@ -183,7 +183,7 @@ class PPNet(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         prior: categorical fields that make the prior, such as user, item and author; []: user and item.
@@ -223,7 +223,7 @@ class HAMUR(Model):
         init_std: standard deviation of the initial embeddings.
         embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
         scene_field: whether the scene is a field of its own in the input.
-        history: how many past events of the user join as one more slot, the newest; 0 for none.
+        history: how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0 for none.
         interaction: what is added to the logit on the same embeddings: "none", "fm" or "cross".
         cross_layers: cross layers of interaction "cross".
         backbone: hidden widths of the backbone of each scene.

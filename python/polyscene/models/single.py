@@ -69,8 +69,9 @@ class MF(Model):
     .. math:: \text{score} = \mu + b_u + b_i + (p_u + h_u) \cdot q_i
 
     :math:`h_u` is 0, or with ``history`` the implicit part of SVD++ (Koren, KDD 2008),
-    :math:`|N|^{-1/2} \sum_{j \in N} y_j` over the items of what the user did before the row, whatever the labels. In
-    evaluation mode predicted ratings are clipped to the range of the training ratings. Tasks: ctr, rating.
+    :math:`|N|^{-1/2} \sum_{j \in N} y_j` over the items of what the user did before the row (in data without a time: in
+    all other training rows), whatever the labels. In evaluation mode predicted ratings are clipped to the range of the
+    training ratings. Tasks: ctr, rating.
 
     Args:
         schema: fields, vocabularies and scenes of the data, with a user and an item column.

@@ -80,6 +80,20 @@ def test_computes_with_the_rounded_rows(name: str, data: Any) -> None:
     np.testing.assert_allclose(small.predict(data.test), like.predict(data.test), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["mf", "shared_bottom"])
+def test_rows_of_the_past_are_rounded_too(name: str, data: Any) -> None:
+    model = scramble(ps.models.create(name, data.schema, dim=8, history=4)).eval()
+    model.prepare(data.train)
+    small = ps.quantize(model)
+    assert small.state_dict()["past.item.weight"].dtype == torch.int8
+    batch = data.train.batch(torch.arange(40), history=4)
+    with torch.no_grad():
+        assert not torch.equal(small(batch), model(batch))
+        torch.testing.assert_close(small(batch), model(batch), rtol=0.05, atol=0.05)
+        bare = data.train.batch(torch.arange(40), history=0)
+        assert small(bare).dtype == torch.float32
+
+
 def test_an_index_outside_its_field_is_named(data):
     small = ps.quantize(ps.models.SharedBottom(data.schema))
     batch = ps.testing.batch(data, 10)

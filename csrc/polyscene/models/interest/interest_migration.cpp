@@ -28,6 +28,8 @@ InterestMigrationImpl::InterestMigrationImpl(std::shared_ptr<const data::Schema>
                     "InterestMigration: dim, hidden, max_length, interests and factors must be positive");
   TORCH_CHECK_VALUE(options.profile_history() >= 0, "InterestMigration: profile_history must be 0 or more events, got ",
                     options.profile_history());
+  TORCH_CHECK_VALUE(options.profile() || options.profile_history() == 0,
+                    "InterestMigration: profile_history needs profile");
   check_choice("attention", options.attention(), {"multi_head", "pair"});
   check_choice("transition", options.transition(), {"softmax", "bernoulli"});
   interests_ = s.num_interests() > 0 ? s.num_interests() : options.interests();

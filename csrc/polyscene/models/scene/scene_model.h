@@ -17,7 +17,7 @@ struct SceneOptions {
   TORCH_ARG(double, embedding_l2) = 0;
   /// Whether the scene is a field of its own in the input.
   TORCH_ARG(bool, scene_field) = false;
-  /// How many past events of the user join as one more slot, the newest; 0: none.
+  /// How many past events of the user, the newest, are pooled into one more field; 0: none.
   TORCH_ARG(int64_t, history) = 0;
   /// What is added to the logit on the same embeddings: none, fm or cross.
   TORCH_ARG(std::string, interaction) = "none";
@@ -31,7 +31,8 @@ struct SceneOptions {
     visit("init_std", self.init_std(), "standard deviation of the initial embeddings");
     visit("embedding_l2", self.embedding_l2(), "L2 on the embeddings that a batch looks up, per batch row");
     visit("scene_field", self.scene_field(), "whether the scene is a field of its own in the input");
-    visit("history", self.history(), "how many past events of the user join as one more slot, the newest; 0: none");
+    visit("history", self.history(),
+          "how many past events of the user, the newest, are pooled into one more field (as in SVD++); 0: none");
     visit("interaction", self.interaction(),
           "what is added to the logit on the same embeddings: none; fm: biases and products of pairs of fields; cross: "
           "cross layers");
@@ -45,7 +46,7 @@ struct SceneOptions {
 ///   x = [e_1; ...; e_F; numeric]                                                                  the input, [B, E]
 ///   e_F = |N|^(-1/2) sum_{j in N} y[item_j] with `history`              what the user did before (Koren, KDD 2008)
 ///   logit = body(x, scene) + interaction                                        after the paper of each model
-///   fm:     b + t_s + sum_f w_f + sum_{f < g} v_f . v_g                         (Rendle, ICDM 2010), v = e
+///   fm:     b + t_s + sum_c w_c + sum_{f < g} v_f . v_g                         (Rendle, ICDM 2010), v = e
 ///   cross:  w . x_L,  x_{l+1} = x_0 * (W_l x_l + b_l) + x_l                     (Wang et al., WWW 2021), x_0 = x
 ///   loss    = task loss + body's own terms + l2 / 2B sum_rows (|e|^2 + w^2 / 2)
 ///

@@ -13,7 +13,7 @@ struct MFOptions {
   TORCH_ARG(double, init_std) = 0.01;
   /// L2 penalty on the factors that a batch looks up; half of it on their biases.
   TORCH_ARG(double, embedding_l2) = 0.05;
-  /// How many past events of a user join his factors, the newest; 0: none.
+  /// How many past events of a user join the user's factors, the newest; 0: none.
   TORCH_ARG(int64_t, history) = 0;
 
  public:

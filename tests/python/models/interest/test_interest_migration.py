@@ -269,8 +269,9 @@ def test_export_form(variant: str, data: Any) -> None:
     check_export(model, data)
 
 
-def test_appended_events_move_the_recommendation(data: Any) -> None:
-    model = random_model("interest_migration", data, **OPTIONS).float()
+@pytest.mark.parametrize("variant", ["gru", "past"])
+def test_appended_events_move_the_recommendation(variant: str, data: Any) -> None:
+    model = random_model("interest_migration", data, **OPTIONS | VARIANTS[variant]).float()
     model.prepare(data.train)
     item = data.schema.categorical[1].ids[3]
     before = model.recommend(["u3"], k=5, scene="phone")

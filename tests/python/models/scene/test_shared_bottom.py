@@ -56,9 +56,7 @@ def test_history_needs_users_and_items() -> None:
 
 
 def test_histories_are_of_training_rows_before_the_row(data: Any) -> None:
-    """Labels of the past do not matter, nor does anything that is not training."""
-    model = ps.models.SharedBottom(data.schema, history=50)
-    model.prepare(data.train)
+    """Earlier training rows of the user, whatever their labels, and nothing else."""
     batch = data.test.batch(torch.arange(len(data.test)), history=50)
     rows = data.train.batch(torch.arange(len(data.train)))
     for b in range(0, len(batch), 7):
