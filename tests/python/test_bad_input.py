@@ -48,7 +48,7 @@ CONFIGS = {
     "a list": ("[]", "{path}: a config must be an object, got list"),
     "a name twice": ('{"model": {"dim": 1, "dim": 2}}', "{path}: 'model.dim' is given twice"),
     "unknown section": ({"modle": {}}, "{path}: unknown key 'modle'; known keys: dataset, model, transfer, train, evaluate, report, tune; did you mean 'model'?"),
-    "unknown option of the model": ({"model": {"name": "mf", "dims": 3}}, "{path}: unknown key 'model.dims'; known keys: name, dim, init_std, embedding_l2; did you mean 'dim'?"),
+    "unknown option of the model": ({"model": {"name": "mf", "dims": 3}}, "{path}: unknown key 'model.dims'; known keys: name, dim, init_std, embedding_l2, history; did you mean 'dim'?"),
     "unknown option of the training": ({"train": {"epoch": 3}}, "{path}: unknown key 'train.epoch'; known keys: optimizer, lr, *; did you mean 'epochs'?"),
     "unknown option of the simulator": ({"dataset": {"user": 3}}, "{path}: unknown key 'dataset.user'; known keys: name, *; did you mean 'users'?"),
     "unknown key of a table": ({"dataset": {"name": "table", "data": "a.csv", "catgorical": []}}, "{path}: unknown key 'dataset.catgorical'; *; did you mean 'categorical'?"),
@@ -224,7 +224,7 @@ def spoiled(given: Given, change: Callable[[bytes], bytes]) -> Path:
 CASES: dict[str, Case] = {
     # options of models and trainers
     "unknown model": (lambda g: ps.models.create("mff", g.data.schema), ValueError, f"models: unknown model 'mff'; known models: {MODELS}*; did you mean 'mf'?"),
-    "unknown option": (lambda g: ps.models.MF(g.data.schema, dims=3), ValueError, "MF: unknown option 'dims'; known options: dim, init_std, embedding_l2; did you mean 'dim'?"),
+    "unknown option": (lambda g: ps.models.MF(g.data.schema, dims=3), ValueError, "MF: unknown option 'dims'; known options: dim, init_std, embedding_l2, history; did you mean 'dim'?"),
     "option of another type": (lambda g: ps.models.MF(g.data.schema, dim="four"), ValueError, "MF: option 'dim' must be int, got 'four' (str)"),
     "option without a value": (lambda g: ps.models.MF(g.data.schema, dim=None), TypeError, "mf: option 'dim' must be a bool, int, float, str or a list of int, float or str, got None; leave it out for its default"),
     "option of a strange type": (lambda g: ps.models.MF(g.data.schema, dim={}), TypeError, "mf: option 'dim' must be a bool, int, float, str or a list of int, float or str, got {} (dict)"),
