@@ -1,6 +1,7 @@
 list(APPEND POLYSCENE_TEST_SOURCES
   catch_test.cpp
   core/errors_test.cpp
+  core/memory_test.cpp
   core/options_json_test.cpp
   core/options_test.cpp
   core/random_test.cpp
@@ -60,6 +61,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/scene_groups_test.cpp
   nn/scene_linear_test.cpp
   nn/scene_mlp_test.cpp
+  nn/softmax_test.cpp
   nn/temporal_attention_test.cpp
   nn/transformer_encoder_test.cpp
   train/optimizer_test.cpp

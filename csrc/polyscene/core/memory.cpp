@@ -1,17 +1,55 @@
 #include "polyscene/core/memory.h"
 
+#include <cstdint>
 #include <cstdlib>
+#include <fstream>
+#include <string>
 
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace polyscene {
+namespace {
+
+constexpr size_t kLargePage = size_t{2} << 20;
+constexpr int kCollapse = 25;  // MADV_COLLAPSE, Linux 6.1: makes large pages of small ones that are in use
+
+}  // namespace
 
 void keep_freed_memory() {
 #if defined(__GLIBC__)
-  static const bool done = mallopt(M_MMAP_THRESHOLD, 32 << 20) && mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  static const bool done =
+      mallopt(M_MMAP_THRESHOLD, 32 << 20) && mallopt(M_TRIM_THRESHOLD, 1 << 30) && mallopt(M_TOP_PAD, 32 << 20);
   (void)done;
+#endif
+}
+
+void use_large_pages(const void* data, size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  const auto begin = (reinterpret_cast<uintptr_t>(data) + kLargePage - 1) / kLargePage * kLargePage;
+  const auto end = (reinterpret_cast<uintptr_t>(data) + bytes) / kLargePage * kLargePage;
+  if (begin >= end) return;
+  if (::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE) != 0) return;
+  (void)::madvise(reinterpret_cast<void*>(begin), end - begin, kCollapse);
+#else
+  (void)data, (void)bytes;
+#endif
+}
+
+void use_large_pages_on_heap() {
+#if defined(__linux__)
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (!line.ends_with("[heap]")) continue;
+    const auto dash = line.find('-');
+    const auto begin = std::stoull(line.substr(0, dash), nullptr, 16),
+               end = std::stoull(line.substr(dash + 1), nullptr, 16);
+    use_large_pages(reinterpret_cast<const void*>(begin), end - begin);
+  }
 #endif
 }
 

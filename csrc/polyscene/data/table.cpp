@@ -14,7 +14,9 @@ namespace polyscene::data {
 namespace {
 
 constexpr int64_t kGrain = 1024;
-constexpr size_t kAhead = 8;  // source rows that are on their way while one is read
+constexpr int64_t kAhead = 8;        // source rows that are on their way while one is read
+constexpr int64_t kLine = 16;        // numbers in a line of the cache
+constexpr size_t kCached = 1 << 13;  // numbers that the nearest caches hold
 
 std::vector<int32_t> map_codes(const Strings& source, const Strings& vocabulary) {
   const auto index = vocabulary.index();
@@ -158,7 +160,7 @@ void Table::gather_numbers(const std::vector<int64_t>& rows, Batch& out) const {
     const bool clip = field.outliers == "clip", flag = field.width() == 2;
     at::parallel_for(0, n, kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        if (i + static_cast<int64_t>(kAhead) < end) __builtin_prefetch(raw + rows[i + kAhead] * columns + column);
+        if (i + kAhead < end) __builtin_prefetch(raw + rows[i + kAhead] * columns + column);
         const double given = raw[rows[i] * columns + column];
         const bool missing = std::isnan(given);
         double value = missing ? field.fill : given;
@@ -181,12 +183,22 @@ void Table::gather_categorical(const std::vector<int64_t>& rows, Batch& out) con
   const auto* codes = columns_->codes.const_data_ptr<int32_t>();
   const auto* column = encoding_->column.data();
   std::vector<const int32_t*> maps;
+  std::vector<int64_t> large;  // fields whose maps the cache does not hold
   for (int64_t f = 0; f < fields; ++f) {
     maps.push_back(encoding_->direct[f] ? nullptr : encoding_->categorical[f].data());
+    if (maps[f] && encoding_->categorical[f].size() > kCached) large.push_back(f);
   }
   at::parallel_for(0, n, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      if (i + static_cast<int64_t>(kAhead) < end) __builtin_prefetch(codes + rows[i + kAhead] * width);
+      if (i + 2 * kAhead < end) {
+        const auto* next = codes + rows[i + 2 * kAhead] * width;
+        for (int64_t at = 0; at < width; at += kLine) __builtin_prefetch(next + at);
+        __builtin_prefetch(next + width - 1);
+      }
+      if (i + kAhead < end) {
+        const auto* next = codes + rows[i + kAhead] * width;
+        for (const auto f : large) __builtin_prefetch(maps[f] + std::max(next[column[f]], 0));
+      }
       const auto* from = codes + rows[i] * width;
       for (int64_t f = 0; f < fields; ++f) {
         const auto code = from[column[f]];

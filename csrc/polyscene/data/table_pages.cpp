@@ -1,6 +1,7 @@
 #include "polyscene/data/table_pages.h"
 
 #include "polyscene/core/mapped_memory.h"
+#include "polyscene/core/memory.h"
 
 namespace polyscene::data {
 namespace {
@@ -18,6 +19,17 @@ void advise_bytes(const char* begin, int64_t bytes, bool wanted) {
 bool Table::mapped() const { return is_mapped(columns_->scene); }
 
 bool Table::streams() const { return size_ > kStreamedRows && mapped(); }
+
+void use_large_pages(const Table& table) {
+  const auto& columns = *table.columns();
+  for (const auto& column :
+       {columns.codes, columns.numbers, columns.scene, columns.label, columns.weight, columns.time, table.rows()}) {
+    if (column.defined() && !is_mapped(column)) polyscene::use_large_pages(column.const_data_ptr(), column.nbytes());
+  }
+  for (const auto& map : table.encoding().categorical) {
+    polyscene::use_large_pages(map.data(), map.size() * sizeof(map[0]));
+  }
+}
 
 TablePages::TablePages(const Table& table) : table_(table), rows_mapped_(is_mapped(table.rows())) {
   const auto& columns = *table.columns();

@@ -6,6 +6,10 @@
 
 namespace polyscene::data {
 
+/// Asks for large pages for the columns that a shuffled epoch reads at random; those that look into a file stay as
+/// they are.
+void use_large_pages(const Table& table);
+
 /// The parts of the files that the rows of a table lie in: which of them are wanted in memory, and which no longer.
 /// Does nothing for columns that lie in memory themselves. The table must outlive it.
 class TablePages {

@@ -6,6 +6,8 @@
 namespace polyscene::eval {
 namespace {
 
+constexpr int64_t kWarm = 8;  // batches after which the heap has about the size that it keeps
+
 // Evaluation mode for as long as it lives.
 class EvaluationMode {
  public:
@@ -28,11 +30,13 @@ torch::Tensor predict_logits(models::Model& model, const data::Table& table, int
   const torch::NoGradGuard no_grad;
   const EvaluationMode evaluation(model);
   torch::Tensor out;
+  int64_t scored = 0;
   data::Batches batches(table, batch_size, /*shuffle=*/false, 0, 0, model.history_length());
   while (const auto batch = batches.next()) {
     const auto logits = model.forward(*batch);
     if (!out.defined()) out = torch::empty({table.size()}, logits.options());
     out.index_copy_(0, batch->row, logits);
+    if (++scored == kWarm) use_large_pages_on_heap();
   }
   if (!out.defined()) return torch::empty({0});
   const auto bad = out.isnan().nonzero();

@@ -45,6 +45,8 @@ constexpr int64_t kTile = 12;       // rows that a kernel holds in registers
 constexpr int64_t kPanel = 32;      // columns, two registers
 constexpr int64_t kBlock = 240;     // rows of a that stay in the cache while the panels of b pass by
 constexpr int64_t kDepth = 256;     // of K at a time, where K is the long side
+constexpr int64_t kNext = 16;       // rows ahead that are on their way in narrow products
+constexpr int64_t kFew = 4;         // columns for which a panel would be mostly empty
 constexpr int64_t kWork = 1 << 16;  // multiplications a task below which threads cost more than they save
 
 // a[m, k] at data + m row + k column.
@@ -53,6 +55,8 @@ struct Operand {
   int64_t row, column;
 };
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 doubts its own _mm512_reduce_add_ps
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
 
@@ -62,10 +66,17 @@ struct Added {
   const float* bias;
 };
 
+// What to fetch into the cache meanwhile: at each k the lines of these floats, a_step and b_row further each time.
+struct Ahead {
+  const float* a = nullptr;
+  int64_t a_step = 0;
+  const float* b = nullptr;
+};
+
 // c[R, 16 V] = a[R, depth] b[depth, 16 V] + added; of the last 16 columns only those of the mask exist.
-template <int R, int V>
+template <int R, int V, bool fetch_a, bool fetch_b>
 inline __attribute__((always_inline)) void tile(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row,
-                                                int64_t depth, __mmask16 last, Added add) {
+                                                int64_t depth, __mmask16 last, Added add, Ahead ahead) {
   __m512 sum[R][V];
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
@@ -76,6 +87,15 @@ inline __attribute__((always_inline)) void tile(Operand a, const float* b, int64
   const float *first = a.data, *second = a.data + 4 * a.row, *third = a.data + 8 * a.row;
   const int64_t one = a.row, three = 3 * a.row;
   for (int64_t k = 0; k < depth; ++k) {
+    if constexpr (fetch_a) {
+      __builtin_prefetch(ahead.a);
+      ahead.a += ahead.a_step;
+    }
+    if constexpr (fetch_b) {
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) __builtin_prefetch(ahead.b + 16 * v);
+      ahead.b += b_row;
+    }
     __m512 w[V];
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
@@ -109,33 +129,101 @@ inline __attribute__((always_inline)) void tile(Operand a, const float* b, int64
   }
 }
 
+// What passes by for the first time, and is therefore fetched ahead: pieces of a, or of b.
+struct Fresh {
+  bool a, b;
+  int64_t a_next, a_step, b_next;  // floats from what a tile reads to what is read next, and from there on at each k
+};
+
 // rows x columns of c, columns at most kPanel.
 template <int V>
 void panel(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t depth,
-           __mmask16 last, Added add) {
+           __mmask16 last, Added add, Fresh fresh) {
   int64_t m = 0;
-  const auto at = [&](int64_t row) { return Operand{a.data + row * a.row, a.row, a.column}; };
-  for (; m + kTile <= rows; m += kTile) tile<kTile, V>(at(m), b, b_row, c + m * c_row, c_row, depth, last, add);
-  for (; m + 4 <= rows; m += 4) tile<4, V>(at(m), b, b_row, c + m * c_row, c_row, depth, last, add);
-  for (; m < rows; ++m) tile<1, V>(at(m), b, b_row, c + m * c_row, c_row, depth, last, add);
+  const auto next = [&]<int R>(std::integral_constant<int, R>) {
+    const Operand from{a.data + m * a.row, a.row, a.column};
+    float* to = c + m * c_row;
+    const Ahead ahead{from.data + fresh.a_next, fresh.a_step, b + fresh.b_next};
+    const bool fresh_b = fresh.b && m == 0;
+    if (fresh.a && fresh_b) {
+      tile<R, V, true, true>(from, b, b_row, to, c_row, depth, last, add, ahead);
+    } else if (fresh.a) {
+      tile<R, V, true, false>(from, b, b_row, to, c_row, depth, last, add, ahead);
+    } else if (fresh_b) {
+      tile<R, V, false, true>(from, b, b_row, to, c_row, depth, last, add, ahead);
+    } else {
+      tile<R, V, false, false>(from, b, b_row, to, c_row, depth, last, add, ahead);
+    }
+    m += R;
+  };
+  while (m + kTile <= rows) next(std::integral_constant<int, kTile>());
+  while (m + 4 <= rows) next(std::integral_constant<int, 4>());
+  if (m + 3 == rows) return next(std::integral_constant<int, 3>());
+  if (m + 2 == rows) return next(std::integral_constant<int, 2>());
+  if (m < rows) next(std::integral_constant<int, 1>());
+}
+
+// c[R, C] = a[R, depth] b[C, depth]' + added, where both lie in rows: few columns, so the lanes go along the depth.
+template <int R, int C>
+inline __attribute__((always_inline)) void narrow_tile(Operand a, const float* b, int64_t b_row, float* c,
+                                                       int64_t c_row, int64_t depth, Added add) {
+  __m512 sum[R][C];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < C; ++n) sum[r][n] = _mm512_setzero_ps();
+  }
+  for (int64_t k = 0; k < depth; k += 16) {
+    const auto mask = depth - k < 16 ? static_cast<__mmask16>((1u << (depth - k)) - 1) : static_cast<__mmask16>(0xffff);
+    __m512 w[C];
+#pragma GCC unroll 4
+    for (int n = 0; n < C; ++n) w[n] = _mm512_maskz_loadu_ps(mask, b + n * b_row + k);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      __builtin_prefetch(a.data + (r + kNext) * a.row + k);
+      const auto x = _mm512_maskz_loadu_ps(mask, a.data + r * a.row + k);
+#pragma GCC unroll 4
+      for (int n = 0; n < C; ++n) sum[r][n] = _mm512_fmadd_ps(x, w[n], sum[r][n]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < C; ++n) {
+      float total = _mm512_reduce_add_ps(sum[r][n]);
+      if (add.result) total += c[r * c_row + n];
+      if (add.bias) total += add.bias[n];
+      c[r * c_row + n] = total;
+    }
+  }
+}
+
+template <int C>
+void narrow_panel(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t depth,
+                  Added add) {
+  int64_t m = 0;
+  const auto at = [&](int64_t row) { return Operand{a.data + row * a.row, a.row, 1}; };
+  for (; m + 4 <= rows; m += 4) narrow_tile<4, C>(at(m), b, b_row, c + m * c_row, c_row, depth, add);
+  for (; m < rows; ++m) narrow_tile<1, C>(at(m), b, b_row, c + m * c_row, c_row, depth, add);
 }
 
 #pragma GCC pop_options
+#pragma GCC diagnostic pop
 
 void any_panel(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t columns,
-               int64_t depth, Added add) {
+               int64_t depth, Added add, Fresh fresh) {
   const auto last = static_cast<__mmask16>((1u << ((columns - 1) % 16 + 1)) - 1);
   if (columns > 16) {
-    panel<2>(a, b, b_row, c, c_row, rows, depth, last, add);
+    panel<2>(a, b, b_row, c, c_row, rows, depth, last, add, fresh);
   } else {
-    panel<1>(a, b, b_row, c, c_row, rows, depth, last, add);
+    panel<1>(a, b, b_row, c, c_row, rows, depth, last, add, fresh);
   }
 }
 
 // Rows of a part, at most about `most`, so that the parts are even and as many for each thread; whole tiles.
 int64_t even_part(int64_t rows, int64_t most) {
-  const int64_t wanted = (rows + most - 1) / most,
-                parts = (wanted + threads_here() - 1) / threads_here() * threads_here();
+  const int64_t threads = threads_here(), wanted = (rows + most - 1) / most,
+                parts = (wanted + threads - 1) / threads * threads;
   return ((rows + parts - 1) / parts + kTile - 1) / kTile * kTile;
 }
 
@@ -151,6 +239,7 @@ void tall(Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t c
     }
   }
   const int64_t height = even_part(rows, kBlock), blocks = (rows + height - 1) / height;
+  const bool whole = a.row == depth && a.column == 1;  // the next tile's lines follow one another
   const int64_t grain = std::max<int64_t>(1, kWork / std::max<int64_t>(1, height * columns * depth));
   at::parallel_for(0, blocks, grain, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
@@ -158,9 +247,27 @@ void tall(Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t c
       for (int64_t p = 0; p < panels; ++p) {
         const int64_t first = p * kPanel, width = std::min(kPanel, columns - first);
         any_panel({a.data + m * a.row, a.row, a.column}, packed.data() + first * depth, kPanel, c + m * c_row + first,
-                  c_row, count, width, depth, {add.result, add.bias ? add.bias + first : nullptr});
+                  c_row, count, width, depth, {add.result, add.bias ? add.bias + first : nullptr},
+                  {p == 0 && whole, false, kTile * a.row, 16, 0});
       }
     }
+  });
+}
+
+// At most four columns, as of gates and outputs: b is turned so that its columns lie in rows.
+void narrow(Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth, Added add) {
+  std::vector<float> turned(columns * depth);
+  for (int64_t n = 0; n < columns; ++n) {
+    for (int64_t k = 0; k < depth; ++k) turned[n * depth + k] = b.data[k * b.row + n * b.column];
+  }
+  const int64_t grain = std::max<int64_t>(4, kWork / (4 * columns * depth) * 4);
+  at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
+    const Operand mine{a.data + begin * a.row, a.row, 1};
+    float* to = c + begin * c_row;
+    if (columns == 1) return narrow_panel<1>(mine, turned.data(), depth, to, c_row, end - begin, depth, add);
+    if (columns == 2) return narrow_panel<2>(mine, turned.data(), depth, to, c_row, end - begin, depth, add);
+    if (columns == 3) return narrow_panel<3>(mine, turned.data(), depth, to, c_row, end - begin, depth, add);
+    narrow_panel<4>(mine, turned.data(), depth, to, c_row, end - begin, depth, add);
   });
 }
 
@@ -178,8 +285,10 @@ void deep(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int
       for (int64_t i = begin; i < end; ++i) {
         const int64_t first = i / blocks * kPanel, width = std::min(kPanel, columns - first);
         const int64_t m = i % blocks * height;
+        const Fresh fresh{i == begin, true, kDepth * a.column, a.column, kDepth * b_row};
         any_panel({a.data + m * a.row + k * a.column, a.row, a.column}, b + k * b_row + first, b_row,
-                  c + m * c_row + first, c_row, std::min(height, rows - m), width, count, {add || k > 0, nullptr});
+                  c + m * c_row + first, c_row, std::min(height, rows - m), width, count, {add || k > 0, nullptr},
+                  fresh);
       }
     }
   });
@@ -193,27 +302,31 @@ bool has_kernels() {
   return out;
 }
 
-bool by_kernels(const Tensor& out, const Tensor& a, const Tensor& b, bool add, const Tensor& bias) {
-  const int64_t rows = a.size(0), depth = a.size(1), columns = b.size(1);
-  if (!has_kernels() || !fits(out) || !fits(a) || !fits(b)) return false;
-  if (out.stride(1) != 1 && columns > 1) return false;
+bool by_kernels(const Part& out, const Part& a, const Part& b, bool add, const Part& bias) {
+  const int64_t rows = a.rows, depth = a.columns, columns = b.columns;
+  if (!has_kernels() || !fits(*out.whole) || !fits(*a.whole) || !fits(*b.whole)) return false;
+  if (out.column != 1 && columns > 1) return false;
   if (rows == 0 || columns == 0 || depth == 0) return false;
-  if (bias.defined() && !(fits(bias) && bias.is_contiguous())) return false;
-  const Operand left{a.const_data_ptr<float>(), a.stride(0), a.stride(1)};
-  const Operand right{b.const_data_ptr<float>(), b.stride(0), b.stride(1)};
-  float* to = out.data_ptr<float>();
-  if (!bias.defined() && left.column != 1 && right.column == 1) {
-    deep(left, right.data, right.row, to, out.stride(0), rows, columns, depth, add);
+  if (bias.whole && !(fits(*bias.whole) && (bias.column == 1 || columns == 1))) return false;
+  const Operand left{a.whole->const_data_ptr<float>() + a.offset, a.row, a.column};
+  const Operand right{b.whole->const_data_ptr<float>() + b.offset, b.row, b.column};
+  float* to = out.whole->data_ptr<float>() + out.offset;
+  if (!bias.whole && left.column != 1 && right.column == 1) {
+    deep(left, right.data, right.row, to, out.row, rows, columns, depth, add);
+    return true;
+  }
+  const Added added{add, bias.whole ? bias.whole->const_data_ptr<float>() + bias.offset : nullptr};
+  if (columns <= kFew && left.column == 1) {
+    narrow(left, right, to, out.row, rows, columns, depth, added);
   } else {
-    tall(left, right, to, out.stride(0), rows, columns, depth,
-         {add, bias.defined() ? bias.const_data_ptr<float>() : nullptr});
+    tall(left, right, to, out.row, rows, columns, depth, added);
   }
   return true;
 }
 
 #else
 
-bool by_kernels(const Tensor&, const Tensor&, const Tensor&, bool, const Tensor&) { return false; }
+bool by_kernels(const Part&, const Part&, const Part&, bool, const Part&) { return false; }
 
 #endif
 
@@ -227,8 +340,15 @@ void product(const Tensor& out, const Tensor& a, const Tensor& b, bool add, cons
   TORCH_CHECK_VALUE(!bias.defined() || (!add && bias.dim() == 1 && bias.size(0) == out.size(1)),
                     "product: bias must be [N] and cannot be added to a result that is added to, got ",
                     bias.defined() ? bias.sizes() : at::IntArrayRef());
-  if (in_bfloat16 && out.scalar_type() == torch::kFloat32) return by_bfloat16(out, a, b, add, bias);
-  if (!by_kernels(out, a, b, add, bias)) by_aten(out, a, b, add, bias);
+  const auto part = [](const Tensor& x) { return Part{&x, 0, x.size(0), x.size(1), x.stride(0), x.stride(1)}; };
+  product(part(out), part(a), part(b), add,
+          bias.defined() ? Part{&bias, 0, 1, bias.size(0), 0, bias.stride(0)} : Part{});
+}
+
+void product(const Part& out, const Part& a, const Part& b, bool add, const Part& bias) {
+  const bool rounded = in_bfloat16 && out.whole->scalar_type() == torch::kFloat32;
+  if (!rounded && by_kernels(out, a, b, add, bias)) return;
+  (rounded ? by_bfloat16 : by_aten)(out.view(), a.view(), b.view(), add, bias.whole ? bias.view()[0] : Tensor());
 }
 
 Bfloat16Guard::Bfloat16Guard(bool on) : before_(in_bfloat16) { in_bfloat16 = on; }

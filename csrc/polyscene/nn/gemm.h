@@ -14,6 +14,23 @@ namespace polyscene::nn {
 void product(const torch::Tensor& out, const torch::Tensor& a, const torch::Tensor& b, bool add = false,
              const torch::Tensor& bias = {});
 
+/// A matrix that lies in a tensor, which must live as long: what a view of it would be, without the cost of making one.
+struct Part {
+  const torch::Tensor* whole;
+  int64_t offset;  ///< from the first element of `whole`
+  int64_t rows, columns;
+  int64_t row, column;  ///< from an element to the one below it, and to the one beside it
+
+  Part t() const { return {whole, offset, columns, rows, column, row}; }
+  torch::Tensor view() const {
+    return whole->as_strided({rows, columns}, {row, column}, whole->storage_offset() + offset);
+  }
+};
+
+/// The same on parts, for many small products; the shapes must fit. `bias` [1, N] lies in a row; its `whole` is null
+/// where there is none.
+void product(const Part& out, const Part& a, const Part& b, bool add = false, const Part& bias = {});
+
 /// While it lives, `product` on this thread rounds float32 operands to bfloat16 and multiplies those with ATen's
 /// kernels: about three decimal digits of each factor remain, sums are kept in float32 until the result is rounded
 /// likewise.

@@ -86,25 +86,49 @@ void gather_rows(const scalar_t* weight, const index_t* index, const FieldRows& 
   }
 }
 
+// Fields first, first + step, ... of add_rows.
+template <typename scalar_t, typename Width>
+POLYSCENE_INLINE void add_fields(const scalar_t* grad, int64_t stride, const int64_t* slot, int64_t batch,
+                                 int64_t count, int64_t first, int64_t step, scalar_t* sums, Width width) {
+  for (int64_t b = 0; b < batch; ++b) {
+    for (int64_t f = first; f < count; f += step) {
+      scalar_t* sum = sums + slot[b * count + f] * width;
+      const scalar_t* from = grad + b * stride + f * width;
+      for (int64_t d = 0; d < width; ++d) sum[d] += from[d];
+    }
+  }
+}
+
+// The usual width and any other, for each generation of processors.
+#define POLYSCENE_ADD_FIELDS(T)                                                                                 \
+  POLYSCENE_SIMD void add_16(const T* grad, int64_t stride, const int64_t* slot, int64_t batch, int64_t count,  \
+                             int64_t first, int64_t step, T* sums) {                                            \
+    add_fields(grad, stride, slot, batch, count, first, step, sums, std::integral_constant<int64_t, 16>());     \
+  }                                                                                                             \
+  POLYSCENE_SIMD void add_any(const T* grad, int64_t stride, const int64_t* slot, int64_t batch, int64_t count, \
+                              int64_t first, int64_t step, T* sums, int64_t width) {                            \
+    add_fields(grad, stride, slot, batch, count, first, step, sums, width);                                     \
+  }
+
+POLYSCENE_ADD_FIELDS(float)
+POLYSCENE_ADD_FIELDS(double)
+#undef POLYSCENE_ADD_FIELDS
+
 // sums[slot[b, f]] += grad[b, f] in batch order. Fields own disjoint rows, so threads that take fields never meet.
 template <typename scalar_t>
 void add_rows(const scalar_t* grad, int64_t stride, const int64_t* slot, int64_t batch, int64_t count, int64_t width,
               scalar_t* sums) {
-  with_width(width, [&](auto columns) {
-    // Fields in turn: large ones, that miss the cache, often stand side by side.
-    const int64_t wanted = std::max<int64_t>(1, batch * count * columns / kGrain);
-    const int64_t threads = std::min({threads_here(), count, wanted});
-    at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
-      for (int64_t thread = first; thread < last; ++thread) {
-        for (int64_t b = 0; b < batch; ++b) {
-          for (int64_t f = thread; f < count; f += threads) {
-            scalar_t* sum = sums + slot[b * count + f] * columns;
-            const scalar_t* from = grad + b * stride + f * columns;
-            for (int64_t d = 0; d < columns; ++d) sum[d] += from[d];
-          }
-        }
+  // Fields in turn: large ones, that miss the cache, often stand side by side.
+  const int64_t wanted = std::max<int64_t>(1, batch * count * width / kGrain);
+  const int64_t threads = std::min({threads_here(), count, wanted});
+  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t thread = begin; thread < end; ++thread) {
+      if (width == 16) {
+        add_16(grad, stride, slot, batch, count, thread, threads, sums);
+      } else {
+        add_any(grad, stride, slot, batch, count, thread, threads, sums, width);
       }
-    });
+    }
   });
 }
 

@@ -63,6 +63,18 @@ POLYSCENE_INLINE void backward_rows(const T* dy, const T* y, const T* z, const T
   }
 }
 
+// Without a norm: dz = dy act'(y), and grad += dz.
+template <Act act, typename T>
+POLYSCENE_INLINE void bias_back(const T* dy, const T* y, T* grad, T* dz, int64_t rows, int64_t columns) {
+  for (int64_t b = 0; b < rows; ++b, dy += columns, y += columns, dz += columns) {
+#pragma GCC ivdep
+    for (int64_t c = 0; c < columns; ++c) {
+      dz[c] = dy[c] * slope(y[c], act);
+      grad[c] += dz[c];
+    }
+  }
+}
+
 // One clone for each processor generation; the activation is chosen outside of the loops.
 #define POLYSCENE_NORM_KERNELS(T)                                                                                     \
   POLYSCENE_SIMD void moments_of(const T* x, const T* origin, T* sum, T* squares, int64_t rows, int64_t columns) {    \
@@ -97,6 +109,13 @@ POLYSCENE_INLINE void backward_rows(const T* dy, const T* y, const T* z, const T
     if (act == Act::kSigmoid)                                                                                         \
       return backward_rows<Act::kSigmoid>(dy, y, z, mean, inverse, scale, grad, moved, dz, rows, columns);            \
     backward_rows<Act::kIdentity>(dy, y, z, mean, inverse, scale, grad, moved, dz, rows, columns);                    \
+  }                                                                                                                   \
+  POLYSCENE_SIMD void bias_back_of(Act act, const T* dy, const T* y, T* grad, T* dz, int64_t rows, int64_t columns) { \
+    if (act == Act::kRelu) return bias_back<Act::kRelu>(dy, y, grad, dz, rows, columns);                              \
+    if (act == Act::kLeaky) return bias_back<Act::kLeaky>(dy, y, grad, dz, rows, columns);                            \
+    if (act == Act::kTanh) return bias_back<Act::kTanh>(dy, y, grad, dz, rows, columns);                              \
+    if (act == Act::kSigmoid) return bias_back<Act::kSigmoid>(dy, y, grad, dz, rows, columns);                        \
+    bias_back<Act::kIdentity>(dy, y, grad, dz, rows, columns);                                                        \
   }
 
 POLYSCENE_NORM_KERNELS(float)
@@ -147,25 +166,15 @@ std::pair<Tensor, Tensor> statistics(const Tensor& z, const SceneNorm& norm, boo
 
 class NormActivation : public torch::autograd::Function<NormActivation> {
  public:
-  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& z, const std::optional<Tensor>& given_bias,
-                        const std::optional<Tensor>& given_scale, const std::optional<Tensor>& given_shift,
-                        const SceneNorm* norm, Act act, bool training, const std::vector<int64_t>& offsets) {
-    const auto bias = given_bias.value_or(Tensor()), scale = given_scale.value_or(Tensor()),
-               shift = given_shift.value_or(Tensor());
-    const auto scenes = static_cast<int64_t>(offsets.size()) - 1, columns = z.size(1);
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& z, const Tensor& scale,
+                        const Tensor& shift, const SceneNorm* norm, Act act, bool training,
+                        const std::vector<int64_t>& offsets) {
+    const auto columns = z.size(1);
     auto y = torch::empty_like(z);
     Tensor mean, inverse;
     AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "norm_activation", [&] {
-      Tensor times, plus;
-      if (scale.defined()) {
-        std::tie(mean, inverse) = statistics<scalar_t>(z, *norm, training, offsets);
-        times = (scale * inverse).contiguous();
-        plus = (shift - mean * times).contiguous();
-      } else {
-        mean = torch::zeros({scenes, columns}, z.options());
-        inverse = times = torch::ones({scenes, columns}, z.options());
-        plus = bias.defined() ? bias.contiguous() : mean;
-      }
+      std::tie(mean, inverse) = statistics<scalar_t>(z, *norm, training, offsets);
+      const auto times = (scale * inverse).contiguous(), plus = (shift - mean * times).contiguous();
       const auto* from = z.const_data_ptr<scalar_t>();
       auto* to = y.data_ptr<scalar_t>();
       run(tasks_of(offsets), [&](int64_t, const Task& task) {
@@ -177,8 +186,7 @@ class NormActivation : public torch::autograd::Function<NormActivation> {
     ctx->save_for_backward({z, y, mean, inverse, scale});
     ctx->saved_data["offsets"] = offsets;
     ctx->saved_data["act"] = static_cast<int64_t>(act);
-    ctx->saved_data["training"] = training && scale.defined();
-    ctx->saved_data["bias"] = bias.defined();
+    ctx->saved_data["training"] = training;
     return y;
   }
 
@@ -221,7 +229,7 @@ class NormActivation : public torch::autograd::Function<NormActivation> {
         if (training && count >= 2) share[s] = 1.0 / static_cast<double>(count);
       }
       const auto mean_grad = grad * share, mean_moved = moved * share;
-      const auto times = (scale.defined() ? scale * inverse : inverse).contiguous();
+      const auto times = (scale * inverse).contiguous();
       run(tasks, [&](int64_t, const Task& task) {
         const auto at = task.begin * columns, of = task.scene * columns;
         backward_of(act, g + at, out + at, in + at, centre + of, spread + of, times.const_data_ptr<scalar_t>() + of,
@@ -229,9 +237,63 @@ class NormActivation : public torch::autograd::Function<NormActivation> {
                     dz.data_ptr<scalar_t>() + at, task.end - task.begin, columns);
       });
     });
-    const auto none = Tensor();
-    if (scale.defined()) return {dz, none, moved, grad, none, none, none, none};
-    return {dz, ctx->saved_data["bias"].toBool() ? grad : none, none, none, none, none, none, none};
+    return {dz, moved, grad, Tensor(), Tensor(), Tensor(), Tensor()};
+  }
+};
+
+// act(z + bias), without a norm: z is not needed any more afterwards.
+class BiasActivation : public torch::autograd::Function<BiasActivation> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& z, const std::optional<Tensor>& given_bias,
+                        Act act, const std::vector<int64_t>& offsets) {
+    const auto columns = z.size(1);
+    const auto scenes = static_cast<int64_t>(offsets.size()) - 1;
+    const auto ones = torch::ones({scenes, columns}, z.options());
+    const auto bias = given_bias ? given_bias->contiguous() : torch::zeros({scenes, columns}, z.options());
+    auto y = torch::empty_like(z);
+    AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "bias_activation", [&] {
+      const auto* from = z.const_data_ptr<scalar_t>();
+      auto* to = y.data_ptr<scalar_t>();
+      run(tasks_of(offsets), [&](int64_t, const Task& task) {
+        const auto at = task.begin * columns, of = task.scene * columns;
+        forward_of(act, from + at, ones.const_data_ptr<scalar_t>() + of, bias.const_data_ptr<scalar_t>() + of, to + at,
+                   task.end - task.begin, columns);
+      });
+    });
+    ctx->save_for_backward({y});
+    ctx->saved_data["offsets"] = offsets;
+    ctx->saved_data["act"] = static_cast<int64_t>(act);
+    ctx->saved_data["bias"] = given_bias.has_value();
+    return y;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list grads) {
+    TORCH_CHECK_NOT_IMPLEMENTED(!at::GradMode::is_enabled(),
+                                "norm_activation: derivatives of higher order need a forward under PlainGuard");
+    const auto y = ctx->get_saved_variables()[0];
+    const auto offsets = ctx->saved_data["offsets"].toIntVector();
+    const auto act = static_cast<Act>(ctx->saved_data["act"].toInt());
+    const auto columns = y.size(1);
+    const auto dy = grads[0].contiguous();
+    const auto tasks = tasks_of(offsets);
+    auto grad = torch::zeros({static_cast<int64_t>(offsets.size()) - 1, columns}, y.options());
+    auto dz = torch::empty_like(y);
+    AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "bias_activation_backward", [&] {
+      const auto *g = dy.const_data_ptr<scalar_t>(), *out = y.const_data_ptr<scalar_t>();
+      auto* to = dz.data_ptr<scalar_t>();
+      std::vector<scalar_t> sums(columns * tasks.size(), 0);
+      run(tasks, [&](int64_t t, const Task& task) {
+        const auto at = task.begin * columns;
+        bias_back_of(act, g + at, out + at, sums.data() + t * columns, to + at, task.end - task.begin, columns);
+      });
+      for (size_t t = 0; t < tasks.size(); ++t) {
+        const auto* mine = sums.data() + columns * t;
+        auto* to_grad = grad.data_ptr<scalar_t>() + tasks[t].scene * columns;
+        for (int64_t c = 0; c < columns; ++c) to_grad[c] += mine[c];
+      }
+    });
+    return {dz, ctx->saved_data["bias"].toBool() ? grad : Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -266,8 +328,8 @@ Tensor norm_activation(const Tensor& z, const Tensor& bias, const SceneNorm& nor
   }
   const auto act = find_act(activation);
   if (act && plain({z, bias, norm.scale, norm.shift, norm.running_mean, norm.running_var})) {
-    return NormActivation::apply(z.contiguous(), given(bias), given(norm.scale), given(norm.shift), &norm, *act,
-                                 training, groups.offsets);
+    if (!norm.scale.defined()) return BiasActivation::apply(z.contiguous(), given(bias), *act, groups.offsets);
+    return NormActivation::apply(z.contiguous(), norm.scale, norm.shift, &norm, *act, training, groups.offsets);
   }
   return by_operators(z, bias, norm, activation, training, groups);
 }

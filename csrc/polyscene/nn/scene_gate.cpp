@@ -4,6 +4,7 @@
 
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/scene_linear.h"
+#include "polyscene/nn/softmax.h"
 
 namespace polyscene::nn {
 
@@ -27,11 +28,13 @@ void SceneGateImpl::reset() {
 
 torch::Tensor SceneGateImpl::forward(const torch::Tensor& x, const SceneGroups& groups) {
   check_width("SceneGate", "x", x, input_size);
-  auto z = scene_linear(x.unsqueeze(1), weight, {}, groups).flatten(1);  // [B, K]
-  if (normed) {
-    z = norm_activation(z, {}, {scale, shift, running_mean, running_var}, "identity", is_training(), groups);
-  }
-  return z.softmax(1);
+  return after_first(scene_linear(x.unsqueeze(1), weight, {}, groups).flatten(1), groups);
+}
+
+torch::Tensor SceneGateImpl::after_first(const torch::Tensor& z, const SceneGroups& groups) {
+  if (!normed) return softmax_rows(z);
+  return softmax_rows(
+      norm_activation(z, {}, {scale, shift, running_mean, running_var}, "identity", is_training(), groups));
 }
 
 }  // namespace polyscene::nn

@@ -15,6 +15,9 @@ class SceneGateImpl : public torch::nn::Cloneable<SceneGateImpl> {
   SceneGateImpl(int64_t input_size, int64_t choices, int64_t scenes = 1, bool normed = false);
   void reset() override;
   torch::Tensor forward(const torch::Tensor& x, const SceneGroups& groups);
+  /// `forward` in two steps, for layers that share an x: W, and what follows z = W_s x, [B, K].
+  SceneLayer first(const SceneGroups& groups) const { return {weight, {}, &groups}; }
+  torch::Tensor after_first(const torch::Tensor& z, const SceneGroups& groups);
 
   int64_t input_size;
   int64_t choices;

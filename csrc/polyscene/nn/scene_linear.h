@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <utility>
+
 #include "polyscene/nn/scene_groups.h"
 
 namespace polyscene::nn {
@@ -15,6 +17,20 @@ namespace polyscene::nn {
 /// experts read the same x, ask for one expert of E O outputs. Throws ValueError for shapes that do not fit.
 torch::Tensor scene_linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                            const SceneGroups& groups);
+
+/// A layer of `scene_linear` over a shared x.
+struct SceneLayer {
+  torch::Tensor weight;       ///< [S, E, O, I]
+  torch::Tensor bias;         ///< [S, E, O] or undefined
+  const SceneGroups* groups;  ///< of S scenes; must live until the call returns
+};
+
+/// Two layers that read the same x, such as experts and their gate: their gradients of x add up as they are made,
+/// where autograd would write both and then read them again for the sum.
+///
+/// Shapes: x [B, I], each weight with one expert; results [B, O] each.
+std::pair<torch::Tensor, torch::Tensor> scene_linear(const torch::Tensor& x, const SceneLayer& first,
+                                                     const SceneLayer& second);
 
 /// The same for one layer that all rows share: x weight^T + bias.
 ///

@@ -6,7 +6,6 @@
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/layer_norm_activation.h"
-#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::nn {
 
@@ -60,12 +59,16 @@ torch::Tensor SceneMLPImpl::hidden(int64_t layer, const torch::Tensor& h, const 
   check_width("SceneMLP", "x", h, weight[layer].size(3));
   TORCH_CHECK_VALUE(groups.scenes() == scenes, "SceneMLP: groups must be of ", scenes, " scenes, got ",
                     groups.scenes());
+  return finish_hidden(layer, linear(layer, h, options.norm() == "layer" ? bias[layer] : torch::Tensor(), groups),
+                       groups);
+}
+
+// What follows the product of a hidden layer, z [B, E, O].
+torch::Tensor SceneMLPImpl::finish_hidden(int64_t layer, const torch::Tensor& z, const SceneGroups& groups) {
   torch::Tensor out;
   if (options.norm() == "layer") {
-    const auto z = linear(layer, h, bias[layer], groups);
     out = layer_norm_activation(z, scale[layer], shift[layer], options.activation(), groups);
   } else {
-    const auto z = linear(layer, h, {}, groups);  // [B, E, O]
     SceneNorm norm;
     if (options.norm() == "batch") {
       norm = {scale[layer].view({scenes, -1}), shift[layer].view({scenes, -1}), running_mean[layer].view({scenes, -1}),
@@ -79,6 +82,21 @@ torch::Tensor SceneMLPImpl::hidden(int64_t layer, const torch::Tensor& h, const 
 
 torch::Tensor SceneMLPImpl::finish(const torch::Tensor& h, const SceneGroups& groups) {
   return linear(layers(), h, bias.back(), groups);
+}
+
+SceneLayer SceneMLPImpl::first(const SceneGroups& groups) const {
+  const auto& w = weight.front();
+  const bool added = layers() == 0 || options.norm() == "layer";
+  return {w.reshape({scenes, 1, -1, w.size(3)}), added ? bias.front().reshape({scenes, 1, -1}) : torch::Tensor(),
+          &groups};
+}
+
+torch::Tensor SceneMLPImpl::after_first(const torch::Tensor& z, const SceneGroups& groups) {
+  auto h = z.view({z.size(0), experts, -1});
+  if (layers() == 0) return h;
+  h = finish_hidden(0, h, groups);
+  for (int64_t layer = 1; layer < layers(); ++layer) h = hidden(layer, h, groups);
+  return options.output() > 0 ? finish(h, groups) : h;
 }
 
 torch::Tensor SceneMLPImpl::forward(const torch::Tensor& x, const SceneGroups& groups) {

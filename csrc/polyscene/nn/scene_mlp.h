@@ -5,6 +5,7 @@
 #include "polyscene/nn/mlp.h"
 #include "polyscene/nn/norm_activation.h"
 #include "polyscene/nn/scene_groups.h"
+#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::nn {
 
@@ -25,6 +26,10 @@ class SceneMLPImpl : public torch::nn::Cloneable<SceneMLPImpl> {
   void reset() override;
   /// The layers on x, [B, E, output_size()].
   torch::Tensor forward(const torch::Tensor& x, const SceneGroups& groups);
+  /// `forward` in two steps, for layers that share an x [B, I]: the product of the first layer, to be made by
+  /// `scene_linear`, and what follows it; z [B, E O].
+  SceneLayer first(const SceneGroups& groups) const;
+  torch::Tensor after_first(const torch::Tensor& z, const SceneGroups& groups);
   /// One hidden layer, dropout included, on h [B, E, I] or, for the first layer, [B, I]; [B, E, O].
   torch::Tensor hidden(int64_t layer, const torch::Tensor& h, const SceneGroups& groups);
   /// The output layer on h [B, E, I] or, where there is no hidden layer, [B, I]; [B, E, output].
@@ -42,6 +47,7 @@ class SceneMLPImpl : public torch::nn::Cloneable<SceneMLPImpl> {
   std::vector<torch::Tensor> running_mean, running_var;  ///< of batch norm, [S, E, O]
 
  private:
+  torch::Tensor finish_hidden(int64_t layer, const torch::Tensor& z, const SceneGroups& groups);
   torch::Tensor linear(int64_t layer, const torch::Tensor& h, const torch::Tensor& added, const SceneGroups& groups);
 };
 TORCH_MODULE(SceneMLP);

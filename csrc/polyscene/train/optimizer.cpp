@@ -5,6 +5,7 @@
 #include <set>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/core/memory.h"
 
 namespace polyscene::train {
 namespace {
@@ -63,6 +64,10 @@ Optimizer::Optimizer(OptimizerOptions options, const NamedTensors& dense, const 
         slot.moments[kSum] = rows ? torch::zeros({values.size(0)}, values.options()) : torch::zeros_like(values);
       } else if (options_.momentum > 0) {
         slot.moments[kMomentum] = torch::zeros_like(values);
+      }
+      if (rows) {
+        use_large_pages(parameter.const_data_ptr(), parameter.nbytes());
+        for (const auto& [key, moment] : slot.moments) use_large_pages(moment.const_data_ptr(), moment.nbytes());
       }
       slots_.push_back(std::move(slot));
     }

@@ -3,7 +3,10 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/variable.h>
 
-#if defined(__SSE2__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define POLYSCENE_ADAM 1
+#include <immintrin.h>
+#elif defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
@@ -22,10 +25,10 @@ constexpr int64_t kPiece = 4096;  // floats that a thread takes at a time
 constexpr int64_t kAhead = 8;     // rows that are on their way while one is updated
 
 // update(row, g, w, width) for each row of the gradient; rows do not repeat, so threads never meet. `beside` are
-// tensors of the table's shape that the update reads too.
+// tensors of the table's shape that the update reads too, `counts` has one number a row.
 template <typename scalar_t, typename Body>
 void for_rows(const RowGradient& gradient, const Tensor& weight, std::initializer_list<const scalar_t*> beside,
-              Body&& update) {
+              const int32_t* counts, Body&& update) {
   if (gradient.values.numel() == 0) return;
   const int64_t count = gradient.rows.numel(), width = weight.numel() / weight.size(0);
   const auto* rows = gradient.rows.const_data_ptr<int64_t>();
@@ -36,6 +39,7 @@ void for_rows(const RowGradient& gradient, const Tensor& weight, std::initialize
       if (u + kAhead < end) {
         __builtin_prefetch(weights + rows[u + kAhead] * width, 1);
         for (const auto* table : beside) __builtin_prefetch(table + rows[u + kAhead] * width, 1);
+        if (counts) __builtin_prefetch(counts + rows[u + kAhead], 1);
       }
       update(rows[u], values + u * width, weights + rows[u] * width, width);
     }
@@ -71,13 +75,53 @@ void square_roots(const scalar_t* x, scalar_t* out, int64_t count) {
   for (; i < count; ++i) out[i] = std::sqrt(x[i]);
 }
 
+#ifdef POLYSCENE_ADAM
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
+
+// AdamRow::step by sixteen columns at a time.
+inline void wide_adam(const float* g, float* w, float* m, float* v, int64_t width, float rate, float spread, float keep,
+                      float new1, float new2, float small, float decay) {
+  for (int64_t d = 0; d < width; d += 16) {
+    const auto mask = width - d < 16 ? static_cast<__mmask16>((1u << (width - d)) - 1) : static_cast<__mmask16>(0xffff);
+    const auto weight = _mm512_maskz_loadu_ps(mask, w + d), mean = _mm512_maskz_loadu_ps(mask, m + d);
+    const auto slope = _mm512_fmadd_ps(_mm512_set1_ps(decay), weight, _mm512_maskz_loadu_ps(mask, g + d));
+    const auto first = _mm512_fmadd_ps(_mm512_set1_ps(new1), _mm512_sub_ps(slope, mean), mean);
+    const auto second = _mm512_fmadd_ps(_mm512_set1_ps(keep), _mm512_maskz_loadu_ps(mask, v + d),
+                                        _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(new2), slope), slope));
+    const auto size =
+        _mm512_fmadd_ps(_mm512_maskz_sqrt_ps(mask, second), _mm512_set1_ps(spread), _mm512_set1_ps(small));
+    const auto moved = _mm512_div_ps(_mm512_mul_ps(_mm512_set1_ps(rate), first), size);
+    _mm512_mask_storeu_ps(m + d, mask, first);
+    _mm512_mask_storeu_ps(v + d, mask, second);
+    _mm512_mask_storeu_ps(w + d, mask, _mm512_sub_ps(weight, moved));
+  }
+}
+
+#pragma GCC pop_options
+
+bool has_wide() {
+  static const bool out = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  return out;
+}
+#else
+bool has_wide() { return false; }
+#endif
+
 // One row of Adam; see `RowAdam`.
 template <typename scalar_t>
 struct AdamRow {
   scalar_t rate, spread, keep, new1, new2, small, decay;
+  bool wide = has_wide();
 
   void step(const scalar_t* __restrict g, scalar_t* __restrict w, scalar_t* __restrict m, scalar_t* __restrict v,
             int64_t width) const {
+#ifdef POLYSCENE_ADAM
+    if constexpr (std::is_same_v<scalar_t, float>) {
+      if (wide) return wide_adam(g, w, m, v, width, rate, spread, keep, new1, new2, small, decay);
+    }
+#endif
     constexpr int64_t kColumns = 64;
     scalar_t roots[kColumns];
     for (int64_t begin = 0; begin < width; begin += kColumns) {
@@ -127,7 +171,7 @@ void RowAdam::operator()(const RowGradient& gradient, const RowStep& step, const
     adam.new2 = static_cast<scalar_t>(1 - beta2_);
     adam.small = static_cast<scalar_t>(eps_);
     adam.decay = static_cast<scalar_t>(step.weight_decay);
-    for_rows<scalar_t>(gradient, weight, {means, squares},
+    for_rows<scalar_t>(gradient, weight, {means, squares}, counts,
                        [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
                          const int64_t t = counts ? ++counts[row] : global_step;
                          auto mine = adam;
@@ -144,7 +188,7 @@ void row_sgd(const RowGradient& gradient, const RowStep& step, double momentum, 
     auto* buffers = buffer.defined() ? buffer.data_ptr<scalar_t>() : nullptr;
     const auto rate = static_cast<scalar_t>(step.lr), decay = static_cast<scalar_t>(step.weight_decay);
     const auto keep = static_cast<scalar_t>(momentum);
-    for_rows<scalar_t>(gradient, weight, {}, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
+    for_rows<scalar_t>(gradient, weight, {}, nullptr, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
       if (!buffers) {
         for (int64_t d = 0; d < width; ++d) w[d] -= rate * (g[d] + decay * w[d]);
         return;
@@ -163,7 +207,7 @@ void row_adagrad(const RowGradient& gradient, const RowStep& step, double eps, c
   AT_DISPATCH_FLOATING_TYPES(weight.scalar_type(), "row_adagrad", [&] {
     auto* sums = accumulator.data_ptr<scalar_t>();
     const auto decay = static_cast<scalar_t>(step.weight_decay);
-    for_rows<scalar_t>(gradient, weight, {}, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
+    for_rows<scalar_t>(gradient, weight, {}, nullptr, [&](int64_t row, const scalar_t* g, scalar_t* w, int64_t width) {
       scalar_t squares = 0;
       for (int64_t d = 0; d < width; ++d) squares += (g[d] + decay * w[d]) * (g[d] + decay * w[d]);
       sums[row] += squares / static_cast<scalar_t>(width);

@@ -14,6 +14,7 @@
 #include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/data/batches.h"
+#include "polyscene/data/table_pages.h"
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/models/int8_tables.h"
 #include "polyscene/nn/gemm.h"
@@ -25,6 +26,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr double kReportSeconds = 0.2;
 constexpr int64_t kMostThreads = 1024;
+constexpr int64_t kWarm = 8;  // steps after which the heap has about the size that it keeps
 
 // The process that loaded the library: after a fork the thread pools of torch are gone.
 const pid_t kProcess = getpid();
@@ -148,6 +150,7 @@ class Loop {
                   options_.optimizer.lr, " or clip_norm may help");
       loss.backward();
       optimizer.step();
+      if (step == kWarm) use_large_pages_on_heap();
       sum += value * static_cast<double>(batch->size());
       rows += batch->size();
       if (seconds_since(reported_) < kReportSeconds) continue;
@@ -269,6 +272,7 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
   }
   if (!resume) state.best = clone_state(model);
 
+  data::use_large_pages(train);
   const TrainingMode training(model, make_optimizer(model, {}).lazy());
   try {
     for (; state.phase < static_cast<int64_t>(phases.size()) && !state.result.interrupted; ++state.phase) {

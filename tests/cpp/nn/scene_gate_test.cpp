@@ -32,7 +32,7 @@ TEST_CASE("SceneGate: raw loops equal operators, rows add up to 1") {
   check_numerically(compute, leaves, 1e-5);
   CHECK_THAT(compute().sum(1).detach(), IsNear(torch::ones({12}, torch::kFloat64), 1e-12));
   check_threads(compute, leaves);
-  check_double_backward(compute, x, normed ? "norm_activation" : "scene_linear");
+  check_double_backward(compute, x, "softmax_rows");
 }
 
 TEST_CASE("SceneGate: statistics move for scenes of two rows and more") {

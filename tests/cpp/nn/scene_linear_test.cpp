@@ -51,6 +51,47 @@ TEST_CASE("scene_linear: the bits do not depend on threads") {
   check_threads([&] { return scene_linear(x, weight, bias, groups); }, {x, weight, bias});
 }
 
+TEST_CASE("scene_linear: two layers over one x equal each alone, with the sum of their gradients") {
+  const bool first_biased = GENERATE(true, false), second_biased = GENERATE(true, false);
+  const auto groups = uneven_groups();
+  const auto all = SceneGroups::all(12);
+  const auto x = random_leaf({12, 4}), weight1 = random_leaf({5, 1, 3, 4}), weight2 = random_leaf({1, 1, 6, 4});
+  const auto bias1 = first_biased ? random_leaf({5, 1, 3}) : torch::Tensor();
+  const auto bias2 = second_biased ? random_leaf({1, 1, 6}) : torch::Tensor();
+  std::vector<torch::Tensor> leaves = {x, weight1, weight2};
+  for (const auto& bias : {bias1, bias2}) {
+    if (bias.defined()) leaves.push_back(bias);
+  }
+  const auto together = [&] {
+    const auto [a, b] = scene_linear(x, {weight1, bias1, &groups}, {weight2, bias2, &all});
+    return torch::cat({a, b.sin()}, 1);
+  };
+  const auto apart = [&] {
+    const auto rows = x.unsqueeze(1);
+    return torch::cat({scene_linear(rows, weight1, bias1, groups).squeeze(1),
+                       scene_linear(rows, weight2, bias2, all).squeeze(1).sin()},
+                      1);
+  };
+  const auto got = call(together, leaves), expected = call(apart, leaves);
+  CHECK_THAT(got.out, IsNear(expected.out, 1e-12));
+  for (size_t i = 0; i < leaves.size(); ++i) CHECK_THAT(got.grads[i], IsNear(expected.grads[i], 1e-12));
+  check_against_operators(together, leaves);
+  // A layer that the loss does not read leaves no trace in the gradient of x.
+  for (const int64_t kept : {0, 1}) {
+    const auto one = [&] {
+      const auto both = scene_linear(x, {weight1, bias1, &groups}, {weight2, bias2, &all});
+      return kept == 0 ? both.first : both.second;
+    };
+    const auto alone = [&] {
+      return kept == 0 ? scene_linear(x.unsqueeze(1), weight1, bias1, groups).squeeze(1)
+                       : scene_linear(x.unsqueeze(1), weight2, bias2, all).squeeze(1);
+    };
+    CHECK_THAT(call(one, {x}).grads[0], IsNear(call(alone, {x}).grads[0], 1e-12));
+  }
+  CHECK_THROWS_WITH(scene_linear(x.unsqueeze(1), {weight1, bias1, &groups}, {weight2, bias2, &all}),
+                    StartsWith("scene_linear: an x that two layers share must be [B, I], got [12, 1, 4]"));
+}
+
 TEST_CASE("scene_linear: no rows at all") {
   const auto x = random_leaf({0, 1, 3});
   const auto weight = random_leaf({2, 1, 4, 3});

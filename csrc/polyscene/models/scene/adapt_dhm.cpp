@@ -6,6 +6,7 @@
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/norm_activation.h"
 #include "polyscene/nn/scene_linear.h"
+#include "polyscene/nn/softmax.h"
 
 namespace polyscene::models {
 namespace {
@@ -49,8 +50,8 @@ torch::Tensor AdaptDHMImpl::similarity(const torch::Tensor& x) {
   const auto rows = unit(x.detach());  // [B, E]
   if (is_training() && rows.size(0) > 0) {
     for (int64_t step = 0; step < options.steps(); ++step) {
-      const auto r = (nn::dense(rows, centres) / options.temperature()).softmax(1);  // [B, K]
-      const auto mean = r.t().mm(rows) / r.sum(0).clamp_min(1e-30).unsqueeze(1);     // [K, E]
+      const auto r = nn::softmax_rows(nn::dense(rows, centres) / options.temperature());  // [B, K]
+      const auto mean = r.t().mm(rows) / r.sum(0).clamp_min(1e-30).unsqueeze(1);          // [K, E]
       centres.copy_(unit(options.beta() * centres + (1 - options.beta()) * mean));
     }
   }

@@ -4,6 +4,7 @@
 
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/mixture.h"
+#include "polyscene/nn/softmax.h"
 
 namespace polyscene::models {
 namespace {
@@ -64,7 +65,7 @@ torch::Tensor M2MImpl::attend(const torch::Tensor& experts, const torch::Tensor&
   for (int64_t layer = 0; layer < options.attention_layers(); ++layer) {
     h = attention[layer]->as<nn::MetaLinear>()->forward(h, scenes, pairs, layer == 0 ? task_vector : torch::Tensor());
   }
-  return h.mv(attention_vector).view({-1, count}).softmax(1);  // [B, K]
+  return nn::softmax_rows(h.mv(attention_vector).view({-1, count}));  // [B, K]
 }
 
 SceneModel::Answer M2MImpl::body(const Rows& rows, bool explaining) {

@@ -18,8 +18,9 @@ MMoEImpl::MMoEImpl(std::shared_ptr<const data::Schema> schema, MMoEOptions optio
 }
 
 SceneModel::Answer MMoEImpl::body(const Rows& rows, bool explaining) {
-  const auto weight = gates->forward(rows.x, rows.groups);                 // [B, K]
-  const auto z = nn::mixture(weight, experts->forward(rows.x, rows.all));  // [B, H]
+  const auto [choice, values] = nn::scene_linear(rows.x, gates->first(rows.groups), experts->first(rows.all));
+  const auto weight = gates->after_first(choice, rows.groups);                 // [B, K]
+  const auto z = nn::mixture(weight, experts->after_first(values, rows.all));  // [B, H]
   Answer out{towers->forward(z, rows.groups).flatten(), {}};
   if (explaining) out.parts = {{"gates", weight}};
   return out;

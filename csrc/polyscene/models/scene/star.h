@@ -74,6 +74,7 @@ class STARImpl : public SceneModel {
  private:
   void add_layer(const std::string& name, int64_t input, int64_t output, bool normed);
   torch::Tensor partitioned(const Rows& rows);                                                 // [B, E]
+  torch::Tensor beside(const Rows& rows);                                                      // [B, 1, 1]
   torch::Tensor through(size_t index, const torch::Tensor& h, const nn::SceneGroups& groups);  // [B, O]
 };
 TORCH_MODULE(STAR);

@@ -4,6 +4,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/nn/scene_linear.h"
+#include "polyscene/nn/softmax.h"
 
 namespace polyscene::models {
 namespace {
@@ -53,7 +54,7 @@ torch::Tensor DCNv2Impl::cross(int64_t layer, const torch::Tensor& x, std::vecto
   if (options.rank() == 0) return nn::dense(x, cross_weight[layer], cross_bias[layer]);
   auto low = nn::dense(x, cross_down[layer]);  // [B, K r]
   if (options.experts() > 1) {
-    const auto gate = nn::dense(x, cross_gate[layer]).softmax(1);                                 // [B, K]
+    const auto gate = nn::softmax_rows(nn::dense(x, cross_gate[layer]));                          // [B, K]
     const auto inner = low.tanh().view({-1, options.experts(), options.rank()}).transpose(0, 1);  // [K, B, r]
     const auto core = inner.bmm(cross_core[layer].transpose(1, 2)).tanh().transpose(0, 1);        // [B, K, r]
     low = (core * gate.unsqueeze(2)).flatten(1);
