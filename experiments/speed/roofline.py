@@ -1,6 +1,6 @@
 """How near training comes to what the machine can do: time that a step must take, beside the time that it takes.
 
-Measured first, on one thread: the rate of matrix products (float32, the shapes of the model), copying of large arrays,
+Measured in turn with the models, on one thread: the rate of matrix products (float32, the shapes of the model), copying of large arrays,
 and reading and updating random rows of the model's own table. A step of 4,096 rows must then
 
 - multiply: for every dense weight one product forward and two backward;
@@ -12,7 +12,7 @@ and reading and updating random rows of the model's own table. A step of 4,096 r
 What must be done divided by the rates, added up, is the roof; its share of the measured time is printed, and what the
 rest goes to is best seen with `perf`. Caches hold part of the activations, so the roof of those passes is not strict.
 
-    python experiments/speed/roofline.py [--rows 2000000] [--models shared_bottom mmoe star] [--json FILE]
+    python experiments/speed/roofline.py [--rows 2000000] [--rounds 3] [--models shared_bottom mmoe star] [--json FILE]
 """
 
 from __future__ import annotations
@@ -120,19 +120,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--models", nargs="*", default=["shared_bottom", "mmoe", "star"])
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="also write the figures there")
     given = parser.parse_args()
     torch.set_num_threads(1)
     data = generated(given.rows)
-    rates = machine(sum(field.rows for field in data.schema.categorical), 16)
+    table = sum(field.rows for field in data.schema.categorical)
+    measured, steps, models = [], {name: [] for name in given.models}, {}
+    for _ in range(given.rounds):
+        for name in given.models:
+            measured.append(machine(table, 16))
+            ps.seed_everything(0)
+            models[name] = ps.models.create(name, data.schema)
+            history = ps.Trainer(**FAST, epochs=given.epochs, threads=1).fit(models[name], data.train)
+            steps[name].append(BATCH / statistics.median(row["rows_per_s"] for row in history[1:]))
+    rates = {name: statistics.median(each[name] for each in measured) for name in measured[0]}
     print(", ".join(f"{name} {rate / 1e9:.1f} G/s" for name, rate in rates.items()))
     results = []
-    for name in given.models:
-        ps.seed_everything(0)
-        model = ps.models.create(name, data.schema)
-        history = ps.Trainer(**FAST, epochs=given.epochs, threads=1).fit(model, data.train)
-        step = BATCH / statistics.median(row["rows_per_s"] for row in history[1:])
+    for name, model in models.items():
+        step = statistics.median(steps[name])
         parts = roof(model, data, rates)
         share = sum(parts.values()) / step
         results.append({"model": name, "step": step, "roof": parts, "share": share})

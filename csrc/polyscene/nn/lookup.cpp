@@ -86,68 +86,22 @@ void gather_rows(const scalar_t* weight, const index_t* index, const FieldRows& 
   }
 }
 
-// Fields first, first + step, ... of add_rows.
-template <typename scalar_t, typename Width>
-POLYSCENE_INLINE void add_fields(const scalar_t* grad, int64_t stride, const int64_t* slot, int64_t batch,
-                                 int64_t count, int64_t first, int64_t step, scalar_t* sums, Width width) {
-  for (int64_t b = 0; b < batch; ++b) {
-    for (int64_t f = first; f < count; f += step) {
-      scalar_t* sum = sums + slot[b * count + f] * width;
-      const scalar_t* from = grad + b * stride + f * width;
-      for (int64_t d = 0; d < width; ++d) sum[d] += from[d];
-    }
-  }
+constexpr int64_t kSlots = 64;  // batch rows that a thread adds for all of its fields before it goes on
+
+// Rows of one field that a batch looked up: a bit each, and in front of each word of bits how many there are. By
+// counting bits a row's place among them is found without a sort or a hash table.
+struct FieldBits {
+  uint64_t* bits;
+  int32_t* before;
+};
+
+template <typename index_t>
+POLYSCENE_INLINE void set_bits(const index_t* index, int64_t batch, int64_t count, uint64_t* bits) {
+  for (int64_t b = 0; b < batch; ++b) bits[index[b * count] >> 6] |= uint64_t{1} << (index[b * count] & 63);
 }
 
-// The usual width and any other, for each generation of processors.
-#define POLYSCENE_ADD_FIELDS(T)                                                                                 \
-  POLYSCENE_SIMD void add_16(const T* grad, int64_t stride, const int64_t* slot, int64_t batch, int64_t count,  \
-                             int64_t first, int64_t step, T* sums) {                                            \
-    add_fields(grad, stride, slot, batch, count, first, step, sums, std::integral_constant<int64_t, 16>());     \
-  }                                                                                                             \
-  POLYSCENE_SIMD void add_any(const T* grad, int64_t stride, const int64_t* slot, int64_t batch, int64_t count, \
-                              int64_t first, int64_t step, T* sums, int64_t width) {                            \
-    add_fields(grad, stride, slot, batch, count, first, step, sums, width);                                     \
-  }
-
-POLYSCENE_ADD_FIELDS(float)
-POLYSCENE_ADD_FIELDS(double)
-#undef POLYSCENE_ADD_FIELDS
-
-// sums[slot[b, f]] += grad[b, f] in batch order. Fields own disjoint rows, so threads that take fields never meet.
-template <typename scalar_t>
-void add_rows(const scalar_t* grad, int64_t stride, const int64_t* slot, int64_t batch, int64_t count, int64_t width,
-              scalar_t* sums) {
-  // Fields in turn: large ones, that miss the cache, often stand side by side.
-  const int64_t wanted = std::max<int64_t>(1, batch * count * width / kGrain);
-  const int64_t threads = std::min({threads_here(), count, wanted});
-  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t thread = begin; thread < end; ++thread) {
-      if (width == 16) {
-        add_16(grad, stride, slot, batch, count, thread, threads, sums);
-      } else {
-        add_any(grad, stride, slot, batch, count, thread, threads, sums, width);
-      }
-    }
-  });
-}
-
-// Rows of the fused table that a batch looked up, [B F].
-std::vector<int64_t> looked_up(const Tensor& index, const std::vector<int64_t>& offsets) {
-  const int64_t batch = index.size(0), count = index.size(1);
-  std::vector<int64_t> out(batch * count);
-  with_index(index, [&](const auto* rows) {
-    at::parallel_for(0, batch, kGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b) {
-        for (int64_t f = 0; f < count; ++f) out[b * count + f] = offsets[f] + rows[b * count + f];
-      }
-    });
-  });
-  return out;
-}
-
-// Counts the set bits in front of each word; all of them in the end.
-POLYSCENE_SIMD int64_t count_before(const uint64_t* bits, int64_t words, int32_t* before) {
+// Fills `before`; the number of all.
+POLYSCENE_INLINE int64_t count_bits(const uint64_t* bits, int64_t words, int32_t* before) {
   int64_t sum = 0;
   for (int64_t word = 0; word < words; ++word) {
     before[word] = static_cast<int32_t>(sum);
@@ -156,46 +110,128 @@ POLYSCENE_SIMD int64_t count_before(const uint64_t* bits, int64_t words, int32_t
   return sum;
 }
 
-// Replaces each row by its place among the rows whose bits are set.
-POLYSCENE_SIMD void to_places(const uint64_t* bits, const int32_t* before, int64_t* rows, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) {
-    const uint64_t below = (uint64_t{1} << (rows[i] & 63)) - 1;
-    rows[i] = before[rows[i] >> 6] + std::popcount(bits[rows[i] >> 6] & below);
+// sums[place of index[b]] += grad[b] for at most kSlots rows of one field; without bits a row's place is the row
+// itself.
+template <typename scalar_t, typename index_t, typename Width>
+POLYSCENE_INLINE void add_field(const scalar_t* grad, int64_t stride, const index_t* index, int64_t rows, int64_t count,
+                                FieldBits field, scalar_t* sums, Width width) {
+  int64_t places[kSlots];
+  for (int64_t b = 0; b < rows; ++b) {
+    const int64_t row = index[b * count];
+    const uint64_t below = (uint64_t{1} << (row & 63)) - 1;
+    places[b] = field.bits ? field.before[row >> 6] + std::popcount(field.bits[row >> 6] & below) : row;
+  }
+  for (int64_t b = 0; b < rows; ++b) {
+    const scalar_t* from = grad + b * stride;
+    scalar_t* sum = sums + places[b] * width;
+    for (int64_t d = 0; d < width; ++d) sum[d] += from[d];
+  }
+}
+
+// The usual width and any other, for each generation of processors.
+#define POLYSCENE_FIELD_KERNELS(T, I)                                                                         \
+  POLYSCENE_SIMD int64_t mark(const I* index, int64_t batch, int64_t count, FieldBits field, int64_t words) { \
+    set_bits(index, batch, count, field.bits);                                                                \
+    return count_bits(field.bits, words, field.before);                                                       \
+  }                                                                                                           \
+  POLYSCENE_FIELD_SUMS(float, I)                                                                              \
+  POLYSCENE_FIELD_SUMS(double, I)
+#define POLYSCENE_FIELD_SUMS(T, I)                                                                        \
+  POLYSCENE_SIMD void add_16(const T* grad, int64_t stride, const I* index, int64_t rows, int64_t count,  \
+                             FieldBits field, T* sums) {                                                  \
+    add_field(grad, stride, index, rows, count, field, sums, std::integral_constant<int64_t, 16>());      \
+  }                                                                                                       \
+  POLYSCENE_SIMD void add_any(const T* grad, int64_t stride, const I* index, int64_t rows, int64_t count, \
+                              FieldBits field, T* sums, int64_t width) {                                  \
+    add_field(grad, stride, index, rows, count, field, sums, width);                                      \
+  }
+
+POLYSCENE_FIELD_KERNELS(float, int32_t)
+POLYSCENE_FIELD_KERNELS(double, int64_t)
+#undef POLYSCENE_FIELD_KERNELS
+#undef POLYSCENE_FIELD_SUMS
+
+// body(first, step): fields first, first + step, ... for each thread. Dealt in turn, because large ones, that miss the
+// cache, often stand side by side; fields own disjoint rows of the table, so threads never meet.
+template <typename Body>
+void for_fields(int64_t count, int64_t floats, Body&& body) {
+  const int64_t threads = std::min({threads_here(), count, std::max<int64_t>(1, floats / kGrain)});
+  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t thread = begin; thread < end; ++thread) body(thread, threads);
+  });
+}
+
+// sums_of(f)[place of index[b, f]] += grad[b, f] in batch order, for fields first, first + step, ...
+template <typename scalar_t, typename index_t, typename Bits, typename Sums>
+void add_rows(const scalar_t* grad, int64_t stride, const index_t* index, int64_t batch, int64_t count, int64_t width,
+              int64_t first, int64_t step, const Bits& bits_of, const Sums& sums_of) {
+  for (int64_t begin = 0; begin < batch; begin += kSlots) {
+    const int64_t rows = std::min(kSlots, batch - begin);
+    for (int64_t f = first; f < count; f += step) {
+      const scalar_t* from = grad + begin * stride + f * width;
+      const index_t* at = index + begin * count + f;
+      if (width == 16) {
+        add_16(from, stride, at, rows, count, bits_of(f), sums_of(f));
+      } else {
+        add_any(from, stride, at, rows, count, bits_of(f), sums_of(f), width);
+      }
+    }
   }
 }
 
 Tensor dense_gradient(const Tensor& grad, const Tensor& index, const std::vector<int64_t>& offsets, int64_t total,
                       int64_t width) {
-  const auto rows = looked_up(index, offsets);
+  const int64_t batch = index.size(0), count = index.size(1);
   auto out = torch::zeros({total, width}, grad.options());
   AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "lookup_backward", [&] {
-    add_rows(grad.const_data_ptr<scalar_t>(), grad.stride(0), rows.data(), index.size(0), index.size(1), width,
-             out.data_ptr<scalar_t>());
+    const auto* from = grad.const_data_ptr<scalar_t>();
+    auto* to = out.data_ptr<scalar_t>();
+    with_index(index, [&](const auto* rows) {
+      for_fields(count, batch * count * width, [&](int64_t first, int64_t step) {
+        add_rows(
+            from, grad.stride(0), rows, batch, count, width, first, step, [](int64_t) { return FieldBits{}; },
+            [&](int64_t f) { return to + offsets[f] * width; });
+      });
+    });
   });
   return out;
 }
 
-// A bitmap of the looked-up rows gives them sorted, and by counting bits the place of each: no sort, no hash table.
 Tensor sparse_gradient(const Tensor& grad, const Tensor& index, const std::vector<int64_t>& offsets, int64_t total,
                        int64_t width) {
-  auto rows = looked_up(index, offsets);
-  std::vector<uint64_t> bits((total + 63) / 64, 0);
-  std::vector<int32_t> before(bits.size());
-  for (const auto row : rows) bits[row >> 6] |= uint64_t{1} << (row & 63);
-  const auto distinct = count_before(bits.data(), static_cast<int64_t>(bits.size()), before.data());
-  const auto rows_out = torch::empty({1, distinct}, torch::kInt64);
-  auto* row_out = rows_out.data_ptr<int64_t>();
-  for (size_t word = 0; word < bits.size(); ++word) {
-    for (uint64_t left = bits[word]; left != 0; left &= left - 1) {
-      *row_out++ = static_cast<int64_t>(word) * 64 + std::countr_zero(left);
-    }
-  }
-  at::parallel_for(0, static_cast<int64_t>(rows.size()), kGrain,
-                   [&](int64_t begin, int64_t end) { to_places(bits.data(), before.data(), rows.data(), begin, end); });
-  const auto values = torch::zeros({distinct, width}, grad.options());
-  AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "lookup_backward", [&] {
-    add_rows(grad.const_data_ptr<scalar_t>(), grad.stride(0), rows.data(), index.size(0), index.size(1), width,
-             values.data_ptr<scalar_t>());
+  const int64_t batch = index.size(0), count = index.size(1), floats = batch * count * width;
+  std::vector<int64_t> word(count + 1, 0), first(count + 1, 0);  // of each field's bits, and of its distinct rows
+  for (int64_t f = 0; f < count; ++f) word[f + 1] = word[f] + (offsets[f + 1] - offsets[f] + 63) / 64;
+  std::vector<uint64_t> bits(word[count], 0);
+  std::vector<int32_t> before(word[count]);
+  const auto bits_of = [&](int64_t f) { return FieldBits{bits.data() + word[f], before.data() + word[f]}; };
+  Tensor rows_out, values;
+  with_index(index, [&](const auto* rows) {
+    for_fields(count, floats, [&](int64_t thread, int64_t threads) {
+      for (int64_t f = thread; f < count; f += threads) {
+        first[f + 1] = mark(rows + f, batch, count, bits_of(f), word[f + 1] - word[f]);
+      }
+    });
+    for (int64_t f = 0; f < count; ++f) first[f + 1] += first[f];
+    rows_out = torch::empty({1, first[count]}, torch::kInt64);
+    values = torch::empty({first[count], width}, grad.options());
+    AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "lookup_backward", [&] {
+      const auto* from = grad.const_data_ptr<scalar_t>();
+      auto* to = values.data_ptr<scalar_t>();
+      for_fields(count, floats, [&](int64_t thread, int64_t threads) {
+        for (int64_t f = thread; f < count; f += threads) {
+          auto* row_out = rows_out.data_ptr<int64_t>() + first[f];
+          for (int64_t w = word[f]; w < word[f + 1]; ++w) {
+            for (uint64_t left = bits[w]; left != 0; left &= left - 1) {
+              *row_out++ = offsets[f] + (w - word[f]) * 64 + std::countr_zero(left);
+            }
+          }
+          std::fill(to + first[f] * width, to + first[f + 1] * width, scalar_t(0));
+        }
+        add_rows(from, grad.stride(0), rows, batch, count, width, thread, threads, bits_of,
+                 [&](int64_t f) { return to + first[f] * width; });
+      });
+    });
   });
   return at::_sparse_coo_tensor_unsafe(rows_out, values, {total, width}, grad.options().layout(torch::kSparse),
                                        /*is_coalesced=*/true);

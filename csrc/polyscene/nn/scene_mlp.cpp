@@ -92,7 +92,7 @@ SceneLayer SceneMLPImpl::first(const SceneGroups& groups) const {
 }
 
 torch::Tensor SceneMLPImpl::after_first(const torch::Tensor& z, const SceneGroups& groups) {
-  auto h = z.view({z.size(0), experts, -1});
+  auto h = z.view({z.size(0), experts, weight.front().size(2)});
   if (layers() == 0) return h;
   h = finish_hidden(0, h, groups);
   for (int64_t layer = 1; layer < layers(); ++layer) h = hidden(layer, h, groups);
