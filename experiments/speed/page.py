@@ -77,7 +77,12 @@ def roofline(record: Any) -> list[str]:
         cells = " | ".join(f"{1e3 * row['roof'][part]:.2f}" for part in parts)
         roof = 1e3 * sum(row["roof"].values())
         lines.append(f"| {row['model']} | {1e3 * row['step']:.2f} | {roof:.2f} | {row['share']:.0%} | {cells} |")
-    return [*lines, ""]
+    rest = (
+        "What eats the rest, by `perf`: assembling the batch (rows in random order, where the roof counts them as if "
+        "they lay side by side), placing gradients of table rows, the general work of autograd for each operation, and "
+        "operands that the cache no longer holds. A model with narrow layers, as `mmoe`, feels them most."
+    )
+    return [*lines, "", rest, ""]
 
 
 def settings(record: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """How near training comes to what the machine can do: time that a step must take, beside the time that it takes.
 
-Measured in turn with the models, on one thread: the rate of matrix products (float32, the shapes of the model), copying of large arrays,
-and reading and updating random rows of the model's own table. A step of 4,096 rows must then
+Measured in turn with the models, on one thread: the rate of matrix products (float32, the shapes of the model), copying
+of large arrays, and reading and updating random rows of the model's own table. A step of 4,096 rows must then
 
 - multiply: for every dense weight one product forward and two backward;
 - look up the table rows of each batch row, and write as much of gradients;

@@ -9,10 +9,13 @@ namespace polyscene {
 /// whole process; it keeps at most 1 GiB. Without effect where the C library is not glibc.
 void keep_freed_memory();
 
-/// Asks for large pages (2 MiB) for memory that will be read at random, such as a table's rows, and for what the C
-/// library has on its heap: with small ones every access waits for its address first. What lies there stays as it is.
-/// Without effect where the system has no such pages or gives none; less than 2 MiB are left alone.
+/// Asks for large pages (2 MiB) for memory that will be read at random, such as a table's rows: with small ones every
+/// access waits for its address first. What lies there stays as it is. Without effect where the system has no such
+/// pages or gives none; less than 2 MiB are left alone.
 void use_large_pages(const void* data, size_t bytes);
-void use_large_pages_on_heap();
+
+/// The same for what the C library has on its heap, where the tensors of a step lie: `now` makes large pages of those
+/// in use as well, which takes some tenths of a second for each 100 MiB; otherwise what is used next gets them.
+void use_large_pages_on_heap(bool now);
 
 }  // namespace polyscene

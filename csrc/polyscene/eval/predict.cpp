@@ -36,7 +36,7 @@ torch::Tensor predict_logits(models::Model& model, const data::Table& table, int
     const auto logits = model.forward(*batch);
     if (!out.defined()) out = torch::empty({table.size()}, logits.options());
     out.index_copy_(0, batch->row, logits);
-    if (++scored == kWarm) use_large_pages_on_heap();
+    if (++scored == kWarm) use_large_pages_on_heap(/*now=*/false);
   }
   if (!out.defined()) return torch::empty({0});
   const auto bad = out.isnan().nonzero();

@@ -26,7 +26,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr double kReportSeconds = 0.2;
 constexpr int64_t kMostThreads = 1024;
-constexpr int64_t kWarm = 8;  // steps after which the heap has about the size that it keeps
+constexpr int64_t kWarm = 8;     // steps after which the heap has about the size that it keeps
+constexpr int64_t kLong = 4096;  // steps after which training is long enough for large pages to be worth making
 
 // The process that loaded the library: after a fork the thread pools of torch are gone.
 const pid_t kProcess = getpid();
@@ -150,7 +151,7 @@ class Loop {
                   options_.optimizer.lr, " or clip_norm may help");
       loss.backward();
       optimizer.step();
-      if (step == kWarm) use_large_pages_on_heap();
+      if (++steps_ == kWarm || steps_ == kLong) use_large_pages_on_heap(/*now=*/steps_ == kLong);
       sum += value * static_cast<double>(batch->size());
       rows += batch->size();
       if (seconds_since(reported_) < kReportSeconds) continue;
@@ -174,6 +175,7 @@ class Loop {
   const Callbacks& callbacks_;
   Clock::time_point reported_ = Clock::now();  // over all epochs: one may be shorter than a report takes
   torch::Tensor weight_;
+  int64_t steps_ = 0;  // over all epochs
 };
 
 }  // namespace
