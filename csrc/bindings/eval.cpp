@@ -97,6 +97,7 @@ py::dict scores_to_dict(const Tensor& scores, const Tensor& label, const Tensor&
   out["scenes"] = found.scenes;
   out["undefined"] = found.undefined;
   out["rows"] = found.rows;
+  out["positives"] = found.positives;
   return out;
 }
 

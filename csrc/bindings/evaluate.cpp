@@ -22,6 +22,7 @@ py::dict evaluation_dict(const eval::Evaluation& evaluation) {
   out["scenes"] = evaluation.scenes;
   out["undefined"] = evaluation.undefined;
   out["rows"] = evaluation.rows;
+  out["positives"] = evaluation.positives;
   return out;
 }
 

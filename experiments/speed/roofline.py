@@ -85,7 +85,7 @@ def dense_work(model: Any) -> list[tuple[int, int, bool]]:
         widths = [set_to.expert[0], *set_to.tower]
     elif model.name == "star":
         widths = [size, *set_to.hidden]
-        layers += [(size + set_to.dim, set_to.auxiliary[0], False), (set_to.auxiliary[0], 1, False)]
+        layers += [(size, set_to.auxiliary[0], False), (set_to.auxiliary[0], 1, False)]
     else:
         raise ValueError(f"roofline: no count of the work of {model.name}; shared_bottom, mmoe and star have one")
     layers += [(i, o, model.name != "star") for i, o in itertools.pairwise(widths)]

@@ -96,19 +96,12 @@ def evaluate(
     if isinstance(metrics, str):
         raise TypeError(f"evaluate: metrics must be a list of names, got {metrics!r}; write metrics=[{metrics!r}]")
     table = table_for(model, table)
-    label = table.labels()
-    if label is None:
-        raise ValueError("evaluate: the table has no label column")
     with model._running() as native:
         measured = _C.eval.evaluate(native, table, list(metrics or ()), threshold)
     logits = measured.pop("logits")
     counts = {scene: {"rows": rows} for scene, rows in measured["rows"].items()}
-    if model.schema.task == "ctr":
-        codes = table.columns.scene[table.rows].numpy()
-        positive = np.bincount(codes[label.numpy() > 0.5], minlength=len(table.columns.scene_names))
-        for scene, count in zip(table.columns.scene_names, positive.tolist(), strict=True):
-            if scene in counts:
-                counts[scene]["positives"] = count
+    for scene, count in measured["positives"].items():
+        counts[scene]["positives"] = count
     out = Result(
         overall=measured["overall"],
         macro=measured["macro"],

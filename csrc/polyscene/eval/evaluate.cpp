@@ -1,5 +1,7 @@
 #include "polyscene/eval/evaluate.h"
 
+#include <algorithm>
+
 #include "polyscene/eval/predict.h"
 
 namespace polyscene::eval {
@@ -36,10 +38,13 @@ std::pair<Evaluation, torch::Tensor> evaluate(models::Model& model, const data::
     names.push_back(columns.scene_names[scene]);
   }
   ScoreOptions options;
-  options.user = codes_of(table, table.schema().user);
+  const auto asked = [&](const char* name) {
+    return metrics.empty() || std::find(metrics.begin(), metrics.end(), name) != metrics.end();
+  };
+  if (asked("gauc")) options.user = codes_of(table, table.schema().user);
   // Rows of a vocabulary start with the two that are nobody.
   if (options.user.defined()) options.user = options.user + data::kFirstId;
-  options.item = codes_of(table, table.schema().item);
+  if (asked("coverage")) options.item = codes_of(table, table.schema().item);
   options.weight = of_rows(columns.weight, table.rows());
   options.metrics = metrics;
   options.threshold = threshold;

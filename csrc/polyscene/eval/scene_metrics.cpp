@@ -159,7 +159,12 @@ Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tens
     values[metric] = value.value;
     if (!value.defined()) out.undefined[path + "." + metric] = value.reason;
   };
-  for (int64_t s = 0; s < scenes; ++s) out.rows[scene_names[s]] = start[s + 1] - start[s];
+  for (int64_t s = 0; s < scenes; ++s) {
+    out.rows[scene_names[s]] = start[s + 1] - start[s];
+    if (options.task != "ctr") continue;
+    const auto* labels = parts[s].label;
+    out.positives[scene_names[s]] = std::count_if(labels, labels + parts[s].count, [](double y) { return y > 0.5; });
+  }
   for (size_t m = 0; m < out.metrics.size(); ++m) {
     const auto& metric = out.metrics[m];
     put(out.overall, "overall", metric, found[0][m]);

@@ -17,6 +17,7 @@ struct Evaluation {
   std::map<std::string, std::map<std::string, double>> scenes;  ///< scene -> metric -> value
   std::map<std::string, std::string> undefined;  ///< "overall.auc", "macro.auc", "scenes.a.auc" -> reason
   std::map<std::string, int64_t> rows;           ///< scene -> number of rows
+  std::map<std::string, int64_t> positives;      ///< scene -> number of rows with label 1; ctr only
 };
 
 /// What `evaluate_scores` measures and how.

@@ -46,6 +46,7 @@ constexpr int64_t kPanel = 32;      // columns, two registers
 constexpr int64_t kBlock = 240;     // rows of a that stay in the cache while the panels of b pass by
 constexpr int64_t kDepth = 256;     // of K at a time, where K is the long side
 constexpr int64_t kNext = 16;       // rows ahead that are on their way in narrow products
+constexpr int64_t kRest = 2;        // columns beyond whole registers that go alone
 constexpr int64_t kFew = 4;         // columns for which a panel would be mostly empty
 constexpr int64_t kWork = 1 << 16;  // multiplications a task below which threads cost more than they save
 
@@ -227,47 +228,65 @@ int64_t even_part(int64_t rows, int64_t most) {
   return ((rows + parts - 1) / parts + kTile - 1) / kTile * kTile;
 }
 
-// Many rows of a: b goes into panels that lie in a row each, rows go by blocks.
+// Columns first .. first + columns of b, turned so that they lie in rows.
+std::vector<float> turned(Operand b, int64_t first, int64_t columns, int64_t depth) {
+  std::vector<float> out(columns * depth);
+  for (int64_t n = 0; n < columns; ++n) {
+    for (int64_t k = 0; k < depth; ++k) out[n * depth + k] = b.data[k * b.row + (first + n) * b.column];
+  }
+  return out;
+}
+
+// At most kFew columns of c, from b turned; a lies in rows.
+void few_columns(Operand a, const float* b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth,
+                 Added add) {
+  if (columns == 1) return narrow_panel<1>(a, b, depth, c, c_row, rows, depth, add);
+  if (columns == 2) return narrow_panel<2>(a, b, depth, c, c_row, rows, depth, add);
+  if (columns == 3) return narrow_panel<3>(a, b, depth, c, c_row, rows, depth, add);
+  narrow_panel<4>(a, b, depth, c, c_row, rows, depth, add);
+}
+
+// Many rows of a: b goes into panels that lie in a row each, rows go by blocks. One or two columns beyond whole
+// registers, as a numeric feature makes them, go alone: a panel would be computed for them that is mostly empty.
 void tall(Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth, Added add) {
-  const int64_t panels = (columns + kPanel - 1) / kPanel;
+  const int64_t beyond = columns % 16, rest = a.column == 1 && columns > 16 && beyond <= kRest ? beyond : 0;
+  const int64_t whole = columns - rest, panels = (whole + kPanel - 1) / kPanel;
   std::vector<float> packed(panels * depth * kPanel);
   for (int64_t p = 0; p < panels; ++p) {
-    const int64_t first = p * kPanel, width = std::min(kPanel, columns - first);
+    const int64_t first = p * kPanel, width = std::min(kPanel, whole - first);
     float* to = packed.data() + first * depth;
     for (int64_t k = 0; k < depth; ++k) {
       for (int64_t n = 0; n < width; ++n) to[k * kPanel + n] = b.data[k * b.row + (first + n) * b.column];
     }
   }
+  const auto last = turned(b, whole, rest, depth);
+  const auto from_column = [&](int64_t first) { return Added{add.result, add.bias ? add.bias + first : nullptr}; };
   const int64_t height = even_part(rows, kBlock), blocks = (rows + height - 1) / height;
-  const bool whole = a.row == depth && a.column == 1;  // the next tile's lines follow one another
+  const bool follows = a.row == depth && a.column == 1;  // the next tile's lines follow one another
   const int64_t grain = std::max<int64_t>(1, kWork / std::max<int64_t>(1, height * columns * depth));
   at::parallel_for(0, blocks, grain, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t m = block * height, count = std::min(height, rows - m);
+      const Operand mine{a.data + m * a.row, a.row, a.column};
       for (int64_t p = 0; p < panels; ++p) {
-        const int64_t first = p * kPanel, width = std::min(kPanel, columns - first);
-        any_panel({a.data + m * a.row, a.row, a.column}, packed.data() + first * depth, kPanel, c + m * c_row + first,
-                  c_row, count, width, depth, {add.result, add.bias ? add.bias + first : nullptr},
-                  {p == 0 && whole, false, kTile * a.row, 16, 0});
+        const int64_t first = p * kPanel, width = std::min(kPanel, whole - first);
+        any_panel(mine, packed.data() + first * depth, kPanel, c + m * c_row + first, c_row, count, width, depth,
+                  from_column(first), {p == 0 && follows, false, kTile * a.row, 16, 0});
+      }
+      if (rest > 0) {
+        few_columns(mine, last.data(), c + m * c_row + whole, c_row, count, rest, depth, from_column(whole));
       }
     }
   });
 }
 
-// At most four columns, as of gates and outputs: b is turned so that its columns lie in rows.
+// At most kFew columns, as of gates and outputs.
 void narrow(Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth, Added add) {
-  std::vector<float> turned(columns * depth);
-  for (int64_t n = 0; n < columns; ++n) {
-    for (int64_t k = 0; k < depth; ++k) turned[n * depth + k] = b.data[k * b.row + n * b.column];
-  }
+  const auto all = turned(b, 0, columns, depth);
   const int64_t grain = std::max<int64_t>(4, kWork / (4 * columns * depth) * 4);
   at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
-    const Operand mine{a.data + begin * a.row, a.row, 1};
-    float* to = c + begin * c_row;
-    if (columns == 1) return narrow_panel<1>(mine, turned.data(), depth, to, c_row, end - begin, depth, add);
-    if (columns == 2) return narrow_panel<2>(mine, turned.data(), depth, to, c_row, end - begin, depth, add);
-    if (columns == 3) return narrow_panel<3>(mine, turned.data(), depth, to, c_row, end - begin, depth, add);
-    narrow_panel<4>(mine, turned.data(), depth, to, c_row, end - begin, depth, add);
+    few_columns({a.data + begin * a.row, a.row, 1}, all.data(), c + begin * c_row, c_row, end - begin, columns, depth,
+                add);
   });
 }
 

@@ -1,5 +1,7 @@
 #include "polyscene/nn/scene_linear.h"
 
+#include <algorithm>
+
 #include "polyscene/nn/gemm.h"
 #include "polyscene/nn/plain.h"
 
@@ -7,6 +9,8 @@ namespace polyscene::nn {
 namespace {
 
 using torch::Tensor;
+
+constexpr int64_t kBiasRows = 16384;  // rows that are summed at once
 
 // Calls body(scene, expert, first row, end) for each product that has rows.
 template <typename Body>
@@ -59,8 +63,12 @@ std::pair<Tensor, Tensor> backward_products(const Tensor& grad, const Tensor& x,
     if (dx.defined()) product(rows_of(dx, e, begin, end), g, matrix_of(weight, s, e), add);
     if (want_weight) product(matrix_of(dw, s, e), g.t(), rows_of(x, e, begin, end));
     if (want_bias) {
+      // By pieces of a fixed size, added in order: for one column ATen's own order depends on the threads.
       auto to = db[s][e];
-      at::sum_out(to, g.view(), 0);
+      const auto rows = g.view();
+      for (int64_t row = 0; row < g.rows; row += kBiasRows) {
+        to.add_(rows.narrow(0, row, std::min(kBiasRows, g.rows - row)).sum(0));
+      }
     }
   });
   return {dw, db};
@@ -103,6 +111,7 @@ class SceneLinearPair : public torch::autograd::Function<SceneLinearPair> {
                                                 const Tensor& weight2, const std::optional<Tensor>& bias2,
                                                 const std::vector<int64_t>& offsets1,
                                                 const std::vector<int64_t>& offsets2) {
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({x, weight1, weight2});
     ctx->saved_data["offsets1"] = offsets1;
     ctx->saved_data["offsets2"] = offsets2;
@@ -121,7 +130,7 @@ class SceneLinearPair : public torch::autograd::Function<SceneLinearPair> {
     const size_t weight2 = bias1 ? 3 : 2;
     // A layer that the loss does not depend on has no gradient.
     Tensor dx;
-    if (ctx->needs_input_grad(0)) dx = grads[0].defined() ? torch::empty_like(x) : torch::zeros_like(x);
+    if (ctx->needs_input_grad(0)) dx = torch::empty_like(x);
     std::pair<Tensor, Tensor> first, second;
     if (grads[0].defined()) {
       first = backward_products(grads[0].contiguous(), x, saved[1], ctx->needs_input_grad(1),
@@ -131,7 +140,7 @@ class SceneLinearPair : public torch::autograd::Function<SceneLinearPair> {
     if (grads[1].defined()) {
       second = backward_products(grads[1].contiguous(), x, saved[2], ctx->needs_input_grad(weight2),
                                  bias2 && ctx->needs_input_grad(weight2 + 1), ctx->saved_data["offsets2"].toIntVector(),
-                                 dx, /*add=*/true);
+                                 dx, /*add=*/grads[0].defined());
     }
     return {dx, first.first, first.second, second.first, second.second, Tensor(), Tensor()};
   }

@@ -63,7 +63,6 @@ torch::Tensor SceneMLPImpl::hidden(int64_t layer, const torch::Tensor& h, const 
                        groups);
 }
 
-// What follows the product of a hidden layer, z [B, E, O].
 torch::Tensor SceneMLPImpl::finish_hidden(int64_t layer, const torch::Tensor& z, const SceneGroups& groups) {
   torch::Tensor out;
   if (options.norm() == "layer") {
@@ -89,6 +88,24 @@ SceneLayer SceneMLPImpl::first(const SceneGroups& groups) const {
   const bool added = layers() == 0 || options.norm() == "layer";
   return {w.reshape({scenes, 1, -1, w.size(3)}), added ? bias.front().reshape({scenes, 1, -1}) : torch::Tensor(),
           &groups};
+}
+
+torch::Tensor SceneMLPImpl::first_with_scene(const torch::Tensor& x, const torch::Tensor& vectors, bool behind,
+                                             const SceneGroups& groups) {
+  TORCH_CHECK_VALUE(scenes == 1 && experts == 1,
+                    "SceneMLP: first_with_scene needs layers that all scenes share and one ", "expert, got ", scenes,
+                    " and ", experts);
+  TORCH_CHECK_VALUE(x.dim() == 2 && vectors.dim() == 2 && vectors.size(0) == groups.scenes() &&
+                        x.size(1) + vectors.size(1) == input_size,
+                    "SceneMLP: x must be [B, I] and vectors [", groups.scenes(), ", D] with I + D = ", input_size,
+                    ", got ", x.sizes(), " and ", vectors.sizes());
+  const auto layer = first(groups);
+  const auto width = vectors.size(1);
+  const auto own = layer.weight.narrow(3, behind ? x.size(1) : 0, width);   // [1, 1, O, D]
+  const auto rest = layer.weight.narrow(3, behind ? 0 : width, x.size(1));  // [1, 1, O, I]
+  auto added = vectors.matmul(own[0][0].t()).unsqueeze(1);                  // [S, 1, O]
+  if (layer.bias.defined()) added = added + layer.bias;
+  return scene_linear(x.unsqueeze(1), rest.expand({groups.scenes(), -1, -1, -1}), added, groups).flatten(1);
 }
 
 torch::Tensor SceneMLPImpl::after_first(const torch::Tensor& z, const SceneGroups& groups) {

@@ -26,7 +26,7 @@ POLYSCENE_INLINE void softmax(const T* z, T* y, int64_t rows, int64_t columns) {
       for (int64_t k = 1; k < columns; ++k) most = from[b * columns + k] > most ? from[b * columns + k] : most;
       for (int64_t k = 0; k < columns; ++k) to[b * columns + k] = from[b * columns + k] - most;
     }
-    for (int64_t i = 0; i < numbers; ++i) to[i] = vector_exp(to[i]);
+    for (int64_t i = 0; i < numbers; ++i) to[i] = to[i] < T(-87) ? T(0) : vector_exp(to[i]);
     for (int64_t b = 0; b < count; ++b) {
       T sum = 0;
       for (int64_t k = 0; k < columns; ++k) sum += to[b * columns + k];

@@ -76,7 +76,12 @@ TEST_CASE("scene_linear: two layers over one x equal each alone, with the sum of
   CHECK_THAT(got.out, IsNear(expected.out, 1e-12));
   for (size_t i = 0; i < leaves.size(); ++i) CHECK_THAT(got.grads[i], IsNear(expected.grads[i], 1e-12));
   check_against_operators(together, leaves);
-  // A layer that the loss does not read leaves no trace in the gradient of x.
+  // A layer that the loss does not read has no gradient, and leaves no trace in that of x.
+  const auto unread = torch::autograd::grad(
+      {scene_linear(x, {weight1, bias1, &groups}, {weight2, bias2, &all}).first.sum()}, {x, weight1, weight2}, {},
+      /*retain_graph=*/std::nullopt, /*create_graph=*/false, /*allow_unused=*/true);
+  CHECK(unread[1].defined());
+  CHECK_FALSE(unread[2].defined());
   for (const int64_t kept : {0, 1}) {
     const auto one = [&] {
       const auto both = scene_linear(x, {weight1, bias1, &groups}, {weight2, bias2, &all});
@@ -90,6 +95,12 @@ TEST_CASE("scene_linear: two layers over one x equal each alone, with the sum of
   }
   CHECK_THROWS_WITH(scene_linear(x.unsqueeze(1), {weight1, bias1, &groups}, {weight2, bias2, &all}),
                     StartsWith("scene_linear: an x that two layers share must be [B, I], got [12, 1, 4]"));
+}
+
+TEST_CASE("scene_linear: a bias of one output has the same gradient whatever the threads do") {
+  const auto x = torch::randn({100000, 1, 2}), weight = torch::randn({1, 1, 1, 2}).requires_grad_();
+  const auto bias = torch::randn({1, 1, 1}).requires_grad_();
+  check_threads([&] { return scene_linear(x, weight, bias, SceneGroups::all(100000)); }, {weight, bias});
 }
 
 TEST_CASE("scene_linear: no rows at all") {

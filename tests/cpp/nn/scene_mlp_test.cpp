@@ -126,3 +126,34 @@ TEST_CASE("SceneMLP: wrong sizes are refused") {
   CHECK_THROWS_WITH(module->forward(torch::randn({12, 3}, torch::kFloat64), SceneGroups::all(12)),
                     StartsWith("SceneMLP: groups must be of 5 scenes, got 1"));
 }
+
+TEST_CASE("SceneMLP: first_with_scene equals the layer on x and the scene's vector side by side") {
+  torch::manual_seed(5);
+  const bool behind = GENERATE(false, true);
+  const auto norm = GENERATE(as<std::string>{}, "none", "batch", "layer");
+  const std::vector<int64_t> hidden = GENERATE(std::vector<int64_t>{}, std::vector<int64_t>{4, 3});
+  SceneMLP net(5, MLPOptions().hidden(hidden).output(2).norm(norm));
+  net->to(torch::kFloat64);
+  const auto groups = uneven_groups();
+  const auto all = SceneGroups::all(12);
+  const auto x = random_leaf({12, 3}), vectors = random_leaf({5, 2});
+  std::vector<torch::Tensor> leaves = {x, vectors};
+  for (const auto& parameter : net->parameters()) leaves.push_back(parameter);
+  const auto got =
+      call([&] { return net->after_first(net->first_with_scene(x, vectors, behind, groups), all); }, leaves);
+  const auto expected = call(
+      [&] {
+        std::vector<torch::Tensor> rows;
+        for (int64_t s = 0; s < 5; ++s) rows.push_back(vectors[s].expand({groups.rows(s), 2}));
+        const auto beside = torch::cat(rows);
+        return net->forward(torch::cat(behind ? std::vector{x, beside} : std::vector{beside, x}, 1), all);
+      },
+      leaves);
+  CHECK_THAT(got.out, IsNear(expected.out, 1e-9));
+  for (size_t i = 0; i < leaves.size(); ++i) CHECK_THAT(got.grads[i], IsNear(expected.grads[i], 1e-9));
+  CHECK_THROWS_WITH(net->first_with_scene(x, vectors.narrow(0, 0, 4), behind, groups),
+                    StartsWith("SceneMLP: x must be [B, I] and vectors [5, D] with I + D = 5, got [12, 3] and [4, 2]"));
+  CHECK_THROWS_WITH(
+      SceneMLP(5, MLPOptions().hidden({2}), 2)->first_with_scene(x, vectors, behind, groups),
+      StartsWith("SceneMLP: first_with_scene needs layers that all scenes share and one expert, got 2 and 1"));
+}

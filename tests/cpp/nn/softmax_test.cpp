@@ -20,6 +20,8 @@ TEST_CASE("softmax_rows: large numbers do not overflow, NaN stays in its row") {
   const auto out = softmax_rows(z);
   CHECK(torch::allclose(out[0], torch::tensor({0.5f, 0.5f, 0.f}), 0, 1e-6));
   CHECK(torch::allclose(out[1], z[1].softmax(0), 0, 1e-6));
+  const auto masked = torch::tensor({{0.f, -INFINITY}});
+  CHECK(torch::equal(softmax_rows(masked), torch::tensor({{1.f, 0.f}})));
   CHECK(out[2].isnan().all().item<bool>());
   CHECK(torch::allclose(out[3], torch::full({3}, 1.f / 3), 0, 1e-6));
   CHECK(torch::equal(softmax_rows(z.narrow(1, 0, 1).narrow(0, 0, 2)), torch::ones({2, 1})));
@@ -30,6 +32,8 @@ TEST_CASE("softmax_rows: large numbers do not overflow, NaN stays in its row") {
 TEST_CASE("softmax_rows: the bits do not depend on threads, second derivatives and wrong shapes are refused") {
   const auto z = random_leaf({5000, 3});
   check_threads([&] { return softmax_rows(z); }, {z});
+  const auto single = torch::randn({5000, 3}).requires_grad_();
+  check_threads([&] { return softmax_rows(single); }, {single});
   const auto x = random_leaf({4, 3});
   check_double_backward([&] { return softmax_rows(x); }, x, "softmax_rows");
   CHECK_THROWS_WITH(softmax_rows(x[0]), StartsWith("softmax_rows: z must be [B, K], got [3]"));

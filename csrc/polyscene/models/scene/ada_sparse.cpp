@@ -71,10 +71,15 @@ SceneModel::Answer AdaSparseImpl::body(const Rows& rows, bool explaining) {
     const auto pruned = nn::prune(h, nn::dense(h, steep * pruner_state[layer]), added, rows.groups,
                                   binary ? 1 : options.beta(), options.epsilon(), binary);
     kept.push_back(pruned.kept);
-    h = layer > 0 ? pruned.out : torch::cat({scene_vectors.index_select(0, rows.batch.scene), pruned.out}, 1);
-    if (layer < backbone->layers()) h = backbone->hidden(layer, h, rows.all).flatten(1);
+    const bool last = layer == backbone->layers();
+    if (layer == 0) {  // the backbone reads [t_s; h]
+      h = backbone->first_with_scene(pruned.out, scene_vectors, /*behind=*/false, rows.groups);
+      if (!last) h = backbone->finish_hidden(0, h.unsqueeze(1), rows.all).flatten(1);
+    } else {
+      h = last ? backbone->finish(pruned.out, rows.all) : backbone->hidden(layer, pruned.out, rows.all).flatten(1);
+    }
   }
-  Answer out{backbone->finish(h, rows.all).flatten(), {}};
+  Answer out{h.flatten(), {}};
   const auto all = torch::stack(kept, 1);  // [B, layers]
   if (options.sparsity() > 0) out.penalty = penalty(all, rows.groups);
   if (explaining) out.parts = {{"pruned", 1 - all}};

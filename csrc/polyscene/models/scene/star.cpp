@@ -82,17 +82,11 @@ torch::Tensor STARImpl::through(size_t index, const torch::Tensor& h, const nn::
   return index + 1 < layers.size() ? nn::drop(out, options.dropout(), is_training()) : out;
 }
 
-// The auxiliary network on [x, scene embedding]. What its first layer makes of the embedding is one number a scene and
-// output: it enters as a bias, and the two are not laid side by side for each row.
+// The auxiliary network on [x, scene embedding].
 torch::Tensor STARImpl::beside(const Rows& rows) {
   if (!auxiliary_scene.defined()) return auxiliary->forward(rows.x, rows.all);
-  const auto first = auxiliary->first(rows.all);
-  const auto parts = first.weight.split_with_sizes({rows.x.size(1), auxiliary_scene.size(1)}, 3);  // [1, 1, O, .] each
-  auto shift = auxiliary_scene.matmul(parts[1][0][0].t()).unsqueeze(1);                            // [S, 1, O]
-  if (first.bias.defined()) shift = shift + first.bias;
-  const auto weight = parts[0].expand({scenes(), -1, -1, -1});
-  const auto z = nn::scene_linear(rows.x.unsqueeze(1), weight, shift, rows.groups);
-  return auxiliary->after_first(z.flatten(1), rows.all);
+  const auto z = auxiliary->first_with_scene(rows.x, auxiliary_scene, /*behind=*/true, rows.groups);
+  return auxiliary->after_first(z, rows.all);
 }
 
 SceneModel::Answer STARImpl::body(const Rows& rows, bool explaining) {
