@@ -93,7 +93,7 @@ SceneLayer SceneMLPImpl::first(const SceneGroups& groups) const {
 torch::Tensor SceneMLPImpl::first_with_scene(const torch::Tensor& x, const torch::Tensor& vectors, bool behind,
                                              const SceneGroups& groups) {
   TORCH_CHECK_VALUE(scenes == 1 && experts == 1,
-                    "SceneMLP: first_with_scene needs layers that all scenes share and one ", "expert, got ", scenes,
+                    "SceneMLP: first_with_scene needs layers that all scenes share and one expert, got ", scenes,
                     " and ", experts);
   TORCH_CHECK_VALUE(x.dim() == 2 && vectors.dim() == 2 && vectors.size(0) == groups.scenes() &&
                         x.size(1) + vectors.size(1) == input_size,

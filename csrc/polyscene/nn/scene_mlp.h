@@ -29,13 +29,13 @@ class SceneMLPImpl : public torch::nn::Cloneable<SceneMLPImpl> {
   /// `forward` in two steps, for layers that share an x [B, I]: the product of the first layer, to be made by
   /// `scene_linear`, and what follows it; z [B, E O].
   SceneLayer first(const SceneGroups& groups) const;
+  torch::Tensor after_first(const torch::Tensor& z, const SceneGroups& groups);
   /// The product of the first layer on rows that carry a vector of their scene beside x, [v_s, x] or, with `behind`,
   /// [x, v_s]: what the layer makes of v_s is the same for all rows of a scene and enters as a bias, so that the two
   /// are not laid side by side. For one scene's worth of layers that all share, and one expert; vectors [S, D] of the
   /// scenes of `groups`, x [B, I - D]; z [B, O]. Throws ValueError for shapes that do not fit.
   torch::Tensor first_with_scene(const torch::Tensor& x, const torch::Tensor& vectors, bool behind,
                                  const SceneGroups& groups);
-  torch::Tensor after_first(const torch::Tensor& z, const SceneGroups& groups);
   /// One hidden layer, dropout included, on h [B, E, I] or, for the first layer, [B, I]; [B, E, O].
   torch::Tensor hidden(int64_t layer, const torch::Tensor& h, const SceneGroups& groups);
   /// What follows the product of a hidden layer, z [B, E, O]: bias or norm, activation, dropout.
