@@ -5,6 +5,7 @@
 
 #include "bindings/bindings.h"
 #include "polyscene/data/batches.h"
+#include "polyscene/data/negatives.h"
 
 namespace polyscene::bindings {
 
@@ -251,6 +252,9 @@ void bind_batch(py::module_& m) {
       .def_property_readonly("user", optional(&Batch::user), "int64 [B] or None.")
       .def_property_readonly("item", optional(&Batch::item), "int64 [B] or None.")
       .def_property_readonly("time", optional(&Batch::time), "int64 [B] or None.")
+      .def_property(
+          "negative", optional(&Batch::negative), [](Batch& self, torch::Tensor value) { self.negative = value; },
+          "int64 [B, N], items that the user did not meet in the scene, or None.")
       .def_readonly("row", &Batch::row, "int64 [B], positions in the table.")
       .def_property_readonly(
           "interest",
@@ -285,6 +289,28 @@ void bind_table(py::module_& m) {
   };
   // Declared before what takes it, so that signatures name it.
   py::class_<Table, std::shared_ptr<Table>> table(m, "Table", "Rows of a source, seen through a schema.");
+  py::class_<Interactions::Scene>(m, "ScenePairs", "Pairs of one scene, by user and by item.")
+      .def_readonly("user_offsets", &Interactions::Scene::user_offsets, "int64 [U + 1].")
+      .def_readonly("items", &Interactions::Scene::items, "int32 [n], ascending within a user.")
+      .def_readonly("item_offsets", &Interactions::Scene::item_offsets, "int64 [I + 1].")
+      .def_readonly("users", &Interactions::Scene::users, "int32 [n], ascending within an item.")
+      .def_readonly("candidates", &Interactions::Scene::candidates, "int64, items with a pair, ascending.")
+      .def_readonly("visitors", &Interactions::Scene::visitors, "int64, users with a pair, ascending.")
+      .def("__len__", &Interactions::Scene::pairs);
+  py::class_<Interactions, std::shared_ptr<Interactions>>(m, "Interactions",
+                                                          "Who met which items in each scene, every pair once.")
+      .def_static("of", torch::wrap_pybind_function_no_gil([](const Table& rows) {
+                    return std::const_pointer_cast<Interactions>(Interactions::of(rows));
+                  }),
+                  py::arg("table"))
+      .def("scene", torch::wrap_pybind_function([](const Interactions& self, int64_t scene) {
+             TORCH_CHECK_INDEX(scene >= 0 && scene < self.scenes(), "Interactions: scene must be in [0, ",
+                               self.scenes(), "), got ", scene);
+             return self.scene(scene);
+           }),
+           py::arg("scene"))
+      .def("pooled", torch::wrap_pybind_function_no_gil(&Interactions::pooled), "All scenes together.")
+      .def("__len__", &Interactions::pairs);
   py::class_<History, std::shared_ptr<History>>(m, "History",
                                                 "Behaviour of users in the training rows, and the catalogue of items.")
       .def_static(
@@ -305,6 +331,10 @@ void bind_table(py::module_& m) {
             return std::const_pointer_cast<History>(self.append(user, events));
           },
           py::arg("user"), py::arg("events"))
+      .def("interactions", torch::wrap_pybind_function_no_gil([](const History& self) {
+             return std::const_pointer_cast<Interactions>(self.interactions());
+           }),
+           "The training rows as pairs, every pair once.")
       .def_readonly("offsets", &History::offsets)
       .def_readonly("item_count", &History::item_count)
       .def_property_readonly("keeps_events", &History::keeps_events)
@@ -335,6 +365,10 @@ void bind_table(py::module_& m) {
       .def_property(
           "history", [](const Table& self) { return std::const_pointer_cast<History>(self.history()); },
           [](Table& self, std::shared_ptr<History> history) { self.set_history(history); })
+      .def_property(
+          "also_seen", [](const Table& self) { return std::const_pointer_cast<Interactions>(self.also_seen()); },
+          [](Table& self, std::shared_ptr<Interactions> also_seen) { self.set_also_seen(also_seen); },
+          "What rankings leave out besides the training rows.")
       .def("scenes", &Table::scenes)
       .def("labels", optional(&Table::labels))
       .def("users", optional(&Table::users))
@@ -348,10 +382,18 @@ void bind_table(py::module_& m) {
           py::arg("positions"))
       .def(
           "batch",
-          [](const Table& self, const torch::Tensor& positions, bool grouped, int64_t history) {
-            return self.batch(positions, grouped, history);
+          [](const Table& self, const torch::Tensor& positions, bool grouped, int64_t history, int64_t negatives,
+             const std::string& sampler, uint64_t seed) {
+            auto out = self.batch(positions, grouped, history);
+            if (negatives == 0) return out;
+            TORCH_CHECK_VALUE(self.history(),
+                              "table.batch: negatives need the training rows, which this table does not know");
+            const Negatives source(self.history()->interactions(), {negatives, sampler});
+            out.negative = source.draw(out, RandomStream(seed, "negatives"));
+            return out;
           },
           py::arg("positions"), py::arg("grouped") = false, py::arg("history") = kDefaultHistory,
+          py::arg("negatives") = 0, py::arg("sampler") = "uniform", py::arg("seed") = 0,
           py::call_guard<py::gil_scoped_release>())
       .def("digest", torch::wrap_pybind_function_no_gil(&Table::digest))
       .def("__len__", &Table::size);

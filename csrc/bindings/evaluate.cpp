@@ -5,6 +5,7 @@
 #include "bindings/bindings.h"
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/eval/predict.h"
+#include "polyscene/eval/ranking.h"
 #include "polyscene/eval/recommend.h"
 
 namespace polyscene::bindings {
@@ -44,6 +45,34 @@ void bind_evaluate(py::module_& parent) {
   m.def("evaluate", wrap_pybind_function(evaluate), py::arg("model"), py::arg("table"),
         py::arg("metrics") = std::vector<std::string>(), py::arg("threshold") = 0.5,
         "Metrics overall, as the mean over scenes, and for each scene.");
+  const auto evaluate_ranking = [](models::Model& model, const data::Table& table,
+                                   const std::vector<std::string>& metrics, const std::vector<int64_t>& k,
+                                   int64_t candidates, uint64_t seed) {
+    eval::RankingEvaluation measured;
+    {
+      const py::gil_scoped_release no_gil;
+      measured = eval::evaluate_ranking(model, table, {metrics, k, candidates, seed});
+    }
+    auto out = evaluation_dict(measured.summary);
+    out["users"] = measured.users;
+    out["repeated"] = measured.repeated;
+    const auto& queries = measured.queries;
+    py::dict columns;
+    columns["scene"] = queries.scene;
+    columns["user"] = queries.user;
+    columns["row"] = queries.row;
+    columns["positives"] = queries.positives;
+    columns["unreachable"] = queries.unreachable;
+    columns["known_here"] = queries.known_here;
+    columns["known_elsewhere"] = queries.known_elsewhere;
+    columns["values"] = queries.values;
+    out["queries"] = columns;
+    return out;
+  };
+  m.def("evaluate_ranking", wrap_pybind_function(evaluate_ranking), py::arg("model"), py::arg("table"),
+        py::arg("metrics") = std::vector<std::string>(), py::arg("k") = std::vector<int64_t>{10},
+        py::arg("candidates") = 0, py::arg("seed") = 0, "Metrics of rankings, and the values of each user.");
+  m.def("ranking_metrics", &eval::ranking_metrics, "Metrics of rankings; each is asked for with @k.");
   m.def("predict_logits", torch::wrap_pybind_function_no_gil(&eval::predict_logits), py::arg("model"), py::arg("table"),
         py::arg("batch_size") = eval::kEvaluationBatch, "Logits of every row in table order, [n].");
   const auto recommend = [](models::Model& model, const torch::Tensor& user, std::optional<torch::Tensor> user_fields,

@@ -26,15 +26,19 @@ namespace {
 void bind_phase(py::module_& m) {
   const Phase defaults;
   py::class_<Phase>(m, "Phase", "One stage of training.")
-      .def(py::init<std::string, std::vector<std::string>, std::vector<std::string>, double, int64_t>(),
+      .def(py::init<std::string, std::vector<std::string>, std::vector<std::string>, double, int64_t, int64_t,
+                    int64_t>(),
            py::arg("name") = defaults.name, py::kw_only(), py::arg("scenes") = defaults.scenes,
            py::arg("frozen") = defaults.frozen, py::arg("lr_scale") = defaults.lr_scale,
-           py::arg("epochs") = defaults.epochs)
+           py::arg("epochs") = defaults.epochs, py::arg("patience") = defaults.patience,
+           py::arg("batch_size") = defaults.batch_size)
       .def_readonly("name", &Phase::name)
       .def_readonly("scenes", &Phase::scenes, "Scenes whose rows train; empty: all.")
       .def_readonly("frozen", &Phase::frozen, "Prefixes of parameter names that do not move.")
       .def_readonly("lr_scale", &Phase::lr_scale, "Times the trainer's learning rate.")
-      .def_readonly("epochs", &Phase::epochs, "0: the trainer's.");
+      .def_readonly("epochs", &Phase::epochs, "0: the trainer's.")
+      .def_readonly("patience", &Phase::patience, "-1: the trainer's.")
+      .def_readonly("batch_size", &Phase::batch_size, "0: the trainer's.");
 }
 
 void bind_model(py::module_& m) {
@@ -49,6 +53,13 @@ void bind_model(py::module_& m) {
       .def("fit_closed_form", wrap_pybind_function_no_gil(&Model::fit_closed_form), py::arg("train"))
       .def("phases", wrap_pybind_function(&Model::phases), "The stages of training.")
       .def("begin_epoch", wrap_pybind_function_no_gil(&Model::begin_epoch), py::arg("epoch"))
+      .def("encode", wrap_pybind_function_no_gil(&Model::encode), "Computes what all users share, once.")
+      .def("score_items", wrap_pybind_function_no_gil(&Model::score_items), py::arg("users"), py::arg("scene"),
+           py::arg("items"), "Scores of items for users in a scene, [U, C].")
+      .def_property_readonly(
+          "negatives", [](const Model& self) { return self.sampling().negatives; },
+          "Items that a training row wants to see beside its own.")
+      .def_property_readonly("sampler", [](const Model& self) { return self.sampling().from; })
       .def("transition_matrix", wrap_pybind_function_no_gil(&Model::transition_matrix), py::arg("source"),
            py::arg("target"), "Mean predicted p(y' | y = i) over the training events between two scenes, [K, K].")
       .def("table_parameters", wrap_pybind_function(&Model::table_parameters), "Names of the lookup tables.")

@@ -157,6 +157,22 @@ class Model(Module):
         """Called by the trainer before epoch ``epoch``, counted from 0."""
         self._impl.begin_epoch(epoch)
 
+    def encode(self) -> None:
+        """Computes what all users share (propagation over a graph), once, before :meth:`score_items`."""
+        self._check()
+        self._impl.encode()
+
+    def score_items(self, users: torch.Tensor, scene: int, items: torch.Tensor) -> torch.Tensor:
+        """Returns the scores of items for users in a scene, [U, C]: what rankings sort.
+
+        Args:
+            users: rows of the user vocabulary, int64 [U].
+            scene: index of the scene.
+            items: rows of the item vocabulary, int64 [C].
+        """
+        self._check()
+        return self._impl.score_items(users, scene, items)
+
     @property
     def history_length(self) -> int:
         """How many past events each row of a batch must carry, 0 for none."""

@@ -14,7 +14,7 @@ import torch
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.data._errors import listed
-from polyscene.results import Predictions, Result, needs_pandas
+from polyscene.results import PerUser, Predictions, Result, needs_pandas
 
 Table = _C.data.Table
 
@@ -64,6 +64,7 @@ def evaluate(
     k: Sequence[int] = (10,),
     candidates: str | int = "all",
     threshold: float = 0.5,
+    seed: int = 0,
 ) -> Result:
     """Measures a model on a table: overall, as the mean over scenes, and for each scene.
 
@@ -72,8 +73,11 @@ def evaluate(
         table: a table, or a path or frame that is encoded with the model's schema.
         metrics: names; None for all of the task.
         k: cut-offs of ranking metrics; rating and ctr metrics have none.
-        candidates: of ranking metrics: "all" items or a number of sampled ones.
+        candidates: what a wanted item is ranked among: "all" items of its scene, or a number of sampled ones that the
+            user never met, each wanted item for itself. Sampled rankings flatter and can turn the order of models
+            around (Krichene and Rendle, KDD 2020): they are for comparison with papers.
         threshold: probability from which a row counts as positive, in (0, 1).
+        seed: of sampled candidates.
 
     Returns:
         A result: ``.overall``, ``.macro``, ``.scenes[name]``; a metric without a value is nan, its reason stands in
@@ -96,6 +100,8 @@ def evaluate(
     if isinstance(metrics, str):
         raise TypeError(f"evaluate: metrics must be a list of names, got {metrics!r}; write metrics=[{metrics!r}]")
     table = table_for(model, table)
+    if model.schema.task == "ranking":
+        return _evaluate_ranking(model, table, list(metrics or ()), k, candidates, seed)
     with model._running() as native:
         measured = _C.eval.evaluate(native, table, list(metrics or ()), threshold)
     logits = measured.pop("logits")
@@ -115,6 +121,50 @@ def evaluate(
     )
     out.predictions = partial(predict_arrays, model.schema, table, logits)  # when somebody asks
     return out
+
+
+def _evaluate_ranking(
+    model: Model, table: Any, metrics: list[str], k: Sequence[int], candidates: str | int, seed: int
+) -> Result:
+    if isinstance(k, int) and not isinstance(k, bool):
+        k = (k,)
+    if candidates == "all":
+        candidates = 0
+    elif isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 1:
+        raise ValueError(f"evaluate: candidates must be 'all' or a positive whole number, got {candidates!r}")
+    with model._running() as native:
+        measured = _C.eval.evaluate_ranking(native, table, metrics, list(k), candidates, seed)
+    queries = measured["queries"]
+    counts = {
+        scene: {"rows": rows, "users": measured["users"].get(scene, 0)} for scene, rows in measured["rows"].items()
+    }
+    out = Result(
+        overall=measured["overall"],
+        macro=measured["macro"],
+        scenes={scene: measured["scenes"][scene] for scene in measured["scene_names"]},
+        counts=counts,
+        undefined=measured["undefined"],
+        task=model.schema.task,
+        model=model.name,
+        name=model.name,
+    )
+    out.extra = {"candidates": candidates or "all", "repeated": measured["repeated"]}
+    out.per_user = per_user(model.schema, table, queries)
+    return out
+
+
+def per_user(schema: Any, table: Any, queries: Mapping[str, Any]) -> PerUser:
+    """The queries of a ranking with names in the place of codes."""
+    scenes = np.asarray([*schema.scenes, "shared"], dtype=object)[queries["scene"].numpy()]
+    column = table.columns.categorical.index(schema.user)
+    names = np.asarray([*table.columns.ids[column].list(), None], dtype=object)
+    facts = ("row", "positives", "unreachable", "known_here", "known_elsewhere")
+    return PerUser(
+        scene=scenes,
+        user=names[queries["user"].numpy()],
+        facts={name: queries[name].numpy() for name in facts},
+        values={name: values.numpy() for name, values in queries["values"].items()},
+    )
 
 
 def _check_model(owner: str, model: Any) -> None:

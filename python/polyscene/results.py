@@ -29,7 +29,10 @@ _ORDER = (
     "ndcg",
     "mrr",
     "map",
+    "head_recall",
+    "tail_recall",
     "coverage",
+    "pop_rank",
     "rmse",
     "mae",
 )
@@ -153,6 +156,97 @@ class Predictions:
         parquet.write_table(pa.table(columns), path)
 
 
+@dataclass
+class PerUser:
+    """What each user's ranking in a scene is worth: what paired tests and slices need. Q users in scenes.
+
+    With sampled candidates each wanted item is a line of its own.
+
+    Attributes:
+        scene: scene names, [Q].
+        user: user ids, [Q].
+        facts: "row" (first row of the table), "positives" (wanted items), "unreachable" (of them without training rows
+            in the scene), "known_here" and "known_elsewhere" (the user's training items in the scene and in others),
+            int64 [Q] each.
+        values: metric -> float64 [Q].
+    """
+
+    scene: np.ndarray
+    user: np.ndarray
+    facts: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.scene)
+
+    def write(self, path: str | Path) -> None:
+        """Writes ``per_user.parquet``."""
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        columns: dict[str, Any] = {"scene": pa.array(self.scene.tolist(), pa.string())}
+        columns |= {"user": pa.array(self.user.tolist(), pa.string())}
+        parquet.write_table(pa.table(columns | self.facts | self.values), path)
+
+    @classmethod
+    def read(cls, path: str | Path) -> PerUser:
+        """Reads ``per_user.parquet`` of a run folder.
+
+        Raises:
+            ValueError: a column is missing.
+        """
+        import pyarrow.parquet as parquet
+
+        table = parquet.read_table(path)
+        missing = [name for name in ("scene", "user", *_FACTS) if name not in table.column_names]
+        if missing:
+            raise ValueError(f"{path}: wanted the columns scene, user, {', '.join(_FACTS)}; missing: {missing[0]}")
+        columns = {name: table.column(name).to_numpy() for name in table.column_names}
+        scene, user = columns.pop("scene"), columns.pop("user")
+        facts = {name: columns.pop(name) for name in _FACTS}
+        return cls(scene, user, facts, columns)
+
+    def slices(self) -> dict[str, np.ndarray]:
+        """Groups of users by what training knew of them, as masks [Q].
+
+        "cold" users have no training item in the scene, "few" 1 to 5, "some" 6 to 20, "many" more; "overlapping" users
+        have training items in another scene too, "non_overlapping" ones have none there.
+        """
+        here, elsewhere = self.facts["known_here"], self.facts["known_elsewhere"]
+        return {
+            "cold": here == 0,
+            "few": (here > 0) & (here <= 5),
+            "some": (here > 5) & (here <= 20),
+            "many": here > 20,
+            "overlapping": (here > 0) & (elsewhere > 0),
+            "non_overlapping": (here > 0) & (elsewhere == 0),
+        }
+
+    def means(self, metric: str) -> dict[str, dict[str, float]]:
+        """Mean of a metric over each slice: slice -> scene -> value; "overall" pools scenes, "users" counts.
+
+        Raises:
+            ValueError: an unknown metric.
+        """
+        if metric not in self.values:
+            raise ValueError(f"PerUser: unknown metric {metric!r}; known: {', '.join(self.values)}")
+        out: dict[str, dict[str, float]] = {}
+        for name, mask in self.slices().items():
+            line = {"overall": _mean(self.values[metric][mask])}
+            for scene in dict.fromkeys(self.scene):
+                line[scene] = _mean(self.values[metric][mask & (self.scene == scene)])
+            out[name] = line | {"users": float(mask.sum())}
+        return out
+
+
+_FACTS = ("row", "positives", "unreachable", "known_here", "known_elsewhere")
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else math.nan
+
+
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {k: math.nan if v is None else float(v) for k, v in values.items() if k not in COUNTS}
 
@@ -200,6 +294,7 @@ class Result:
     name: str = ""
     split_digest: str | None = None
     _predictions: Predictions | Path | Callable[[], Predictions] | None = field(default=None, repr=False, compare=False)
+    _per_user: PerUser | Path | None = field(default=None, repr=False, compare=False)
 
     @property
     def metrics(self) -> list[str]:
@@ -218,6 +313,17 @@ class Result:
     @predictions.setter
     def predictions(self, value: Predictions | Callable[[], Predictions] | None) -> None:
         self._predictions = value
+
+    @property
+    def per_user(self) -> PerUser | None:
+        """What each user's ranking is worth; read from the folder when first asked for. None for other tasks."""
+        if isinstance(self._per_user, Path):
+            self._per_user = PerUser.read(self._per_user) if self._per_user.exists() else None
+        return self._per_user
+
+    @per_user.setter
+    def per_user(self, value: PerUser | None) -> None:
+        self._per_user = value
 
     def __getstate__(self) -> dict[str, Any]:
         # What is computed on demand holds a table.
@@ -304,6 +410,7 @@ class Result:
         environment = read_json(folder / "environment.json") or {}
         result = cls.from_dict(metrics, name=folder.resolve().name, split_digest=environment.get("split_digest"))
         result._predictions = folder / "predictions.parquet"
+        result._per_user = folder / "per_user.parquet"
         return result
 
     def frame(self) -> pandas.DataFrame:

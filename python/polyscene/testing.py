@@ -26,7 +26,8 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
     """Makes a small data set of 40 users and 30 items in 3 scenes, whose labels a model can learn.
 
     Args:
-        task: "ctr" (labels 0/1) or "rating" (labels 1 to 5).
+        task: "ctr" (labels 0/1), "rating" (labels 1 to 5) or "ranking" (users and items alone: what somebody liked;
+            12 of 30 items are in two scenes, the others in one).
         seed: what is drawn; the same seed gives the same data.
         rows: rows in all; 70 % train, 15 % valid, 15 % test.
         bare: users, items and scenes alone: no numeric column, other fields, lists, interests, time or behaviour.
@@ -39,9 +40,11 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
         >>> len(data.train), data.schema.scenes
         (420, ['phone', 'tablet', 'television'])
     """
-    if task not in ("ctr", "rating"):
-        raise ValueError(f"tiny_data: task must be 'ctr' or 'rating', got {task!r}")
+    if task not in ("ctr", "rating", "ranking"):
+        raise ValueError(f"tiny_data: task must be 'ctr', 'rating' or 'ranking', got {task!r}")
     draw = np.random.default_rng(seed)
+    if task == "ranking":
+        return _tiny_ranking(draw, rows)
     user, item = draw.integers(0, _USERS, rows), draw.integers(0, _ITEMS, rows)
     scene = draw.choice(len(_SCENES), rows, p=[0.6, 0.3, 0.1])
     age, minutes = draw.uniform(15, 70, _USERS), draw.exponential(20, rows)
@@ -85,7 +88,44 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
     return TinyData(columns, schema, tables)
 
 
-def batch(data: Any, rows: int, seed: int = 0, *, history: int | None = None) -> Any:
+def _tiny_ranking(draw: np.random.Generator, rows: int) -> TinyData:
+    """Users like items of a genre in every scene; scenes hold items 0 to 13, 8 to 21 and 16 to 29."""
+    starts, width = (0, 8, 16), 14
+    taste = draw.integers(0, _GENRES, _USERS)
+    genre = np.arange(_ITEMS) % _GENRES
+    pairs = []
+    for scene, start in enumerate(starts):
+        inside = np.arange(start, start + width)
+        for user in range(_USERS):
+            liked = np.where(genre[inside] == taste[user], 8.0, 1.0) / (1 + np.arange(width) / 4)
+            count = int(draw.integers(4, 8)) if (user + scene) % 4 else 0  # a quarter of users is cold in a scene
+            pairs += [(user, item, scene) for item in draw.choice(inside, count, False, liked / liked.sum())]
+    user, item, scene = np.asarray(pairs)[draw.permutation(len(pairs))[:rows]].T
+    columns = _C.data.Columns(
+        categorical=["user_id", "item_id"],
+        codes=torch.from_numpy(np.stack([user, item], 1).astype(np.int32)),
+        ids=[_C.data.Strings([f"{letter}{k}" for k in range(n)]) for letter, n in (("u", _USERS), ("i", _ITEMS))],
+        numeric=[],
+        numbers=torch.zeros(len(user), 0),
+        lists=[],
+        list_codes=[],
+        list_ids=[],
+        scene=torch.from_numpy(scene.astype(np.int32)),
+        scene_names=list(_SCENES),
+    )
+    first, second = int(0.7 * len(user)), int(0.85 * len(user))
+    parts = {"train": (0, first), "valid": (first, second), "test": (second, len(user))}
+    chosen = {part: torch.arange(*ends) for part, ends in parts.items()}
+    schema = _C.data.fit_schema(columns, chosen["train"], task="ranking", user="user_id", item="item_id", min_count=1)
+    tables = {role: _C.data.Table(columns, schema, part, role) for role, part in chosen.items()}
+    history = _C.data.History.fit(tables["train"])
+    for table in tables.values():
+        table.history = history
+    tables["test"].also_seen = _C.data.Interactions.of(tables["valid"])
+    return TinyData(columns, schema, tables)
+
+
+def batch(data: Any, rows: int, seed: int = 0, *, history: int | None = None, negatives: int | None = None) -> Any:
     """Draws a batch of training rows, in no order and not grouped by scene.
 
     Args:
@@ -93,6 +133,7 @@ def batch(data: Any, rows: int, seed: int = 0, *, history: int | None = None) ->
         rows: rows of the batch, drawn without replacement while there are enough.
         seed: which rows.
         history: how many past events each row carries; None for the default of tables.
+        negatives: how many items each row carries that its user did not meet; None for 1 in rankings, else 0.
 
     Example:
         >>> len(batch(tiny_data(), 8))
@@ -101,7 +142,10 @@ def batch(data: Any, rows: int, seed: int = 0, *, history: int | None = None) ->
     size = len(data.train)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.cat([torch.randperm(size, generator=generator) for _ in range(-(-rows // size) or 1)])
-    return data.train.batch(drawn[:rows], **({} if history is None else {"history": history}))
+    if negatives is None:
+        negatives = int(data.schema.task == "ranking")
+    further = {} if history is None else {"history": history}
+    return data.train.batch(drawn[:rows], negatives=negatives, seed=seed, **further)
 
 
 def _int32(values: np.ndarray) -> torch.Tensor:

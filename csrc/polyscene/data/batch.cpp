@@ -73,6 +73,7 @@ Batch Batch::take(const torch::Tensor& given) const {
   out.weight = pick(weight, index);
   out.user = pick(user, index);
   out.item = pick(item, index);
+  out.negative = pick(negative, index);
   out.row = pick(row, index);
   out.time = pick(time, index);
   out.interest = interest.take(index);
@@ -84,7 +85,7 @@ Batch Batch::take(const torch::Tensor& given) const {
 Batch Batch::to(torch::Device device) const {
   Batch out = *this;
   for (auto* tensor : {&out.categorical, &out.numeric, &out.scene, &out.label, &out.weight, &out.user, &out.item,
-                       &out.row, &out.time}) {
+                       &out.negative, &out.row, &out.time}) {
     *tensor = moved(*tensor, device);
   }
   for (auto& [name, list] : out.sequence) list = list.to(device);

@@ -34,6 +34,7 @@ struct Batch {
   torch::Tensor weight;                    ///< float32 [B]; undefined when the source has none
   torch::Tensor user;                      ///< int64 [B], rows of the user vocabulary; undefined without a user column
   torch::Tensor item;                      ///< int64 [B], rows of the item vocabulary; undefined without an item column
+  torch::Tensor negative;                  ///< int64 [B, N], items the user did not meet; undefined unless drawn
   torch::Tensor row;                       ///< int64 [B], positions in the table
   torch::Tensor time;                      ///< int64 [B]; undefined without a time column
   Ragged interest;                         ///< int32 interests of each row; undefined without an interest column

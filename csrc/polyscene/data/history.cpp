@@ -1,9 +1,11 @@
 #include "polyscene/data/history.h"
 
 #include <algorithm>
+#include <mutex>
 #include <numeric>
 
 #include "polyscene/data/catalogue.h"
+#include "polyscene/data/interactions.h"
 #include "polyscene/data/table.h"
 
 namespace polyscene::data {
@@ -112,6 +114,18 @@ Events History::before(const torch::Tensor& user, const torch::Tensor& time, con
   return out;
 }
 
+std::shared_ptr<const Interactions> History::interactions() const {
+  static std::mutex guard;
+  const std::lock_guard lock(guard);
+  if (interactions_) return interactions_;
+  TORCH_CHECK_VALUE(keeps_events(),
+                    "history: the data was opened without the behaviour of users; open_data(path, history=True) keeps "
+                    "it");
+  const auto user = torch::arange(offsets.numel() - 1).repeat_interleave(offsets.diff());
+  interactions_ = std::make_shared<Interactions>(*schema, user, item, scene);
+  return interactions_;
+}
+
 std::shared_ptr<const History> History::append(const torch::Tensor& user, const Events& events) const {
   const auto n = user.numel();
   TORCH_CHECK_VALUE(
@@ -124,6 +138,7 @@ std::shared_ptr<const History> History::append(const torch::Tensor& user, const 
                       "history.append: users must be rows of the user vocabulary, in [0, ", users, ")");
   }
   auto out = std::make_shared<History>(*this);
+  out->interactions_.reset();
   if (!keeps_events()) {
     out->item = torch::empty({0}, torch::kInt32);
     out->scene = out->time = out->row = torch::empty({0}, torch::kInt64);

@@ -9,6 +9,7 @@
 
 namespace polyscene::data {
 
+class Interactions;
 class Table;
 
 /// The behaviour of users in the training rows, and the catalogue of items: what models that follow a user need, and
@@ -38,6 +39,9 @@ class History {
   /// of each user and item, and no behaviour: its memory does not grow with the rows.
   static std::shared_ptr<const History> fit(const Table& train, bool events = true);
   bool keeps_events() const { return item.defined(); }
+  /// The events as pairs of user and item, every pair once; counted when first asked for, from any thread.
+  /// Throws ValueError when no events are kept.
+  std::shared_ptr<const Interactions> interactions() const;
 
   /// The events of each user strictly before `time` (all of them when the data has no time), the newest `length` at
   /// most, never the source row `row` itself. user int64 [B], time int64 [B] or undefined, row int64 [B] (rows of the
@@ -50,6 +54,9 @@ class History {
   std::map<std::string, torch::Tensor> tensors() const;
   static std::shared_ptr<const History> from(std::shared_ptr<const Schema> schema,
                                              const std::map<std::string, torch::Tensor>& tensors);
+
+ private:
+  mutable std::shared_ptr<const Interactions> interactions_;
 };
 
 }  // namespace polyscene::data

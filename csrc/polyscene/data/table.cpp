@@ -339,6 +339,7 @@ Table Table::take(const torch::Tensor& positions) const {
   const auto index = to_positions("table.take: positions", positions);
   Table out(columns_, schema_, rows_.defined() ? rows_.index_select(0, index) : index, role_);
   out.history_ = history_;
+  out.also_seen_ = also_seen_;
   return out;
 }
 

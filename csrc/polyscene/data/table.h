@@ -7,6 +7,7 @@
 #include "polyscene/core/random.h"
 #include "polyscene/data/batch.h"
 #include "polyscene/data/history.h"
+#include "polyscene/data/interactions.h"
 #include "polyscene/data/schema.h"
 
 namespace polyscene::data {
@@ -47,6 +48,9 @@ class Table {
   /// Behaviour that batches carry; the training table's rows never see themselves or what came later.
   void set_history(std::shared_ptr<const History> history) { history_ = std::move(history); }
   std::shared_ptr<const History> history() const { return history_; }
+  /// What rankings leave out besides the training rows: for test rows, those of validation.
+  void set_also_seen(std::shared_ptr<const Interactions> also_seen) { also_seen_ = std::move(also_seen); }
+  std::shared_ptr<const Interactions> also_seen() const { return also_seen_; }
   /// Whether batches can carry events: from a column of theirs or from the history.
   bool has_events() const;
 
@@ -78,6 +82,7 @@ class Table {
   std::shared_ptr<const Schema> schema_;
   std::shared_ptr<const Encoding> encoding_;
   std::shared_ptr<const History> history_;
+  std::shared_ptr<const Interactions> also_seen_;
   torch::Tensor rows_;
   std::string role_;
   int64_t size_ = 0;

@@ -8,19 +8,6 @@ namespace {
 
 constexpr int64_t kWarm = 8;  // batches after which the heap has about the size that it keeps
 
-// Evaluation mode for as long as it lives.
-class EvaluationMode {
- public:
-  explicit EvaluationMode(models::Model& model) : model_(model), training_(model.is_training()) { model_.eval(); }
-  ~EvaluationMode() { model_.train(training_); }
-  EvaluationMode(const EvaluationMode&) = delete;
-  EvaluationMode& operator=(const EvaluationMode&) = delete;
-
- private:
-  models::Model& model_;
-  bool training_;
-};
-
 }  // namespace
 
 torch::Tensor predict_logits(models::Model& model, const data::Table& table, int64_t batch_size) {
@@ -28,7 +15,7 @@ torch::Tensor predict_logits(models::Model& model, const data::Table& table, int
                     ": the table was encoded with another schema; read it with schema=model.schema");
   keep_freed_memory();
   const torch::NoGradGuard no_grad;
-  const EvaluationMode evaluation(model);
+  const models::EvaluationMode evaluation(model);
   torch::Tensor out;
   int64_t scored = 0;
   data::Batches batches(table, batch_size, /*shuffle=*/false, 0, 0, model.history_length());

@@ -50,7 +50,33 @@ torch::Tensor Model::score(const data::Batch& candidates, const data::Events& ev
   return forward(batch);
 }
 
+void Model::begin_phase(const Phase&) {}
+
 void Model::begin_epoch(int64_t) {}
+
+void Model::encode() {}
+
+torch::Tensor Model::score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
+  TORCH_CHECK_VALUE(schema().num_fields() == 2 && schema().numeric_width() == 0 && schema().lists.empty(), name(),
+                    ": reads more of a row than its user, item and scene, so that it cannot score pairs of them; "
+                    "recommend() fills the other columns in");
+  const auto count = users.numel(), n = items.numel();
+  data::Batch pairs;
+  pairs.user = users.repeat_interleave(n);
+  pairs.item = items.repeat({count});
+  pairs.scene = torch::full({count * n}, scene, torch::kInt64);
+  pairs.categorical = torch::empty({count * n, 2}, torch::kInt32);
+  pairs.categorical.select(1, schema().user).copy_(pairs.user);
+  pairs.categorical.select(1, schema().item).copy_(pairs.item);
+  pairs.numeric = torch::empty({count * n, 0});
+  pairs.row = torch::arange(count * n);
+  pairs.schema_digest = schema().digest();
+  if (history_length() > 0 && history_) {
+    const auto owner = torch::arange(count).repeat_interleave(n);
+    return score(pairs, history_->before(users, {}, {}, history_length()), owner).view({count, n});
+  }
+  return forward(pairs).view({count, n});
+}
 
 torch::Tensor Model::transition_matrix(int64_t, int64_t) {
   TORCH_CHECK_VALUE(false, name(),

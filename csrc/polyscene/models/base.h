@@ -11,6 +11,7 @@
 #include "polyscene/core/options.h"
 #include "polyscene/data/batch.h"
 #include "polyscene/data/history.h"
+#include "polyscene/data/negatives.h"
 #include "polyscene/data/schema.h"
 #include "polyscene/data/table.h"
 
@@ -26,6 +27,10 @@ struct Phase {
   std::vector<std::string> frozen;  ///< prefixes of parameter names that do not move
   double lr_scale = 1;              ///< times the trainer's learning rate
   int64_t epochs = 0;               ///< 0: the trainer's
+  int64_t patience = -1;            ///< -1: the trainer's
+  int64_t batch_size = 0;           ///< 0: the trainer's
+  /// int64, users that train, each a row of a batch without item and label (mappings); undefined: rows of the table.
+  torch::Tensor users = {};
 };
 
 /// What trainer, evaluator and transfer know of a model. Every model can be made from a schema alone.
@@ -48,7 +53,17 @@ class Model : public torch::nn::Module {
   /// True when `prepare` alone fits the model (nothing to optimise).
   virtual bool fit_closed_form(const data::Table& train);
   virtual std::vector<Phase> phases() const { return {Phase{}}; }
+  /// Before the first epoch of a phase, also of one that is resumed.
+  virtual void begin_phase(const Phase& phase);
   virtual void begin_epoch(int64_t epoch);
+  /// What negatives each training row must carry (ranking).
+  virtual data::Sampling sampling() const { return {}; }
+  /// Before `score_items` is called, and again after parameters moved: what all users share (propagation over a graph)
+  /// is computed here, once.
+  virtual void encode();
+  /// Scores of `items` (int64 [C], ascending) for `users` (int64 [U]) in a scene, [U, C]; what rankings sort.
+  /// Default: `forward` on every pair.
+  virtual torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items);
   /// How many past events each row must carry (0: none).
   virtual int64_t history_length() const { return 0; }
   /// Parameters of lookup tables: sparse gradients, lazy optimiser, no weight decay on rows that were not looked up.
@@ -76,6 +91,19 @@ class Model : public torch::nn::Module {
  protected:
   std::shared_ptr<const data::Schema> schema_;
   std::shared_ptr<const data::History> history_;
+};
+
+/// Evaluation mode for as long as it lives.
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(Model& model) : model_(model), training_(model.is_training()) { model_.eval(); }
+  ~EvaluationMode() { model_.train(training_); }
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+ private:
+  Model& model_;
+  bool training_;
 };
 
 /// Weighted mean of a per-row loss [B]: sum(w l) / sum(w), or the mean without weights.

@@ -21,9 +21,13 @@
 #include "polyscene/models/scene/shared_bottom.h"
 #include "polyscene/models/scene/star.h"
 #include "polyscene/models/single/autoint.h"
+#include "polyscene/models/single/bpr_mf.h"
 #include "polyscene/models/single/dcn_v2.h"
 #include "polyscene/models/single/deep_fm.h"
+#include "polyscene/models/single/ease.h"
 #include "polyscene/models/single/factorization_machine.h"
+#include "polyscene/models/single/item_knn.h"
+#include "polyscene/models/single/light_gcn.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/popularity.h"
@@ -52,7 +56,11 @@ std::deque<Entry>& table() {
       entry<HAMURImpl, HAMUROptions>("hamur", "HAMUR", {"ctr"}),
       entry<M3oEImpl, M3oEOptions>("m3oe", "M3oE", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
-      entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating"}),
+      entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating", "ranking"}),
+      entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking"}),
+      entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
+      entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
+      entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),

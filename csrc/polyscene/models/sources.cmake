@@ -1,10 +1,12 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/base.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/interest_migration.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/scene_branch.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi/specialist.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/ranking_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/ada_sparse.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/adapt_dhm.cpp
@@ -20,10 +22,14 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene/shared_bottom.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/star.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/autoint.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/bpr_mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/dcn_v2.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/deep_fm.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/ease.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/factorization_machine.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/field_model.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/item_knn.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/light_gcn.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/popularity.cpp

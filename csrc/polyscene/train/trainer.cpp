@@ -14,8 +14,10 @@
 #include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/data/batches.h"
+#include "polyscene/data/negatives.h"
 #include "polyscene/data/table_pages.h"
 #include "polyscene/eval/evaluate.h"
+#include "polyscene/eval/ranking.h"
 #include "polyscene/models/int8_tables.h"
 #include "polyscene/nn/gemm.h"
 #include "polyscene/train/resume.h"
@@ -116,31 +118,91 @@ bool has_prefix(const std::string& name, const std::vector<std::string>& prefixe
                      [&](const auto& prefix) { return name == prefix || name.starts_with(prefix + "."); });
 }
 
+bool ranks(const std::string& task) { return task == "ranking"; }
+
+// What a ranking task is watched by: "recall@20" asks for k = 20.
+eval::RankingOptions ranking_of(const std::string& watched) {
+  eval::RankingOptions out;
+  const auto at = watched.find('@');
+  if (at != std::string::npos) out.k = {std::stoll(watched.substr(at + 1))};
+  for (const auto* name : {"recall", "hit", "ndcg", "mrr"}) out.metrics.push_back(name);
+  const auto base = watched.substr(0, at);
+  if (std::find(out.metrics.begin(), out.metrics.end(), base) == out.metrics.end()) out.metrics.push_back(base);
+  return out;
+}
+
+// Batches of users alone, in an order drawn for the epoch: what mappings train on.
+class UserBatches {
+ public:
+  UserBatches(const data::Schema& schema, const torch::Tensor& users, int64_t size, uint64_t seed, int64_t epoch)
+      : schema_(schema), users_(users), size_(size) {
+    order_ = permutation(users.numel(), RandomStream(seed, "users", static_cast<uint64_t>(epoch)));
+  }
+  std::optional<data::Batch> next() {
+    const auto count = std::min<int64_t>(size_, static_cast<int64_t>(order_.size()) - position_);
+    if (count <= 0) return std::nullopt;
+    data::Batch out;
+    out.row = torch::tensor(at::ArrayRef<int64_t>(order_.data() + position_, count), torch::kInt64);
+    out.user = users_.index_select(0, out.row);
+    out.item = torch::zeros_like(out.user);
+    out.scene = torch::zeros_like(out.user);
+    out.categorical = torch::zeros({count, schema_.num_fields()}, torch::kInt32);
+    out.categorical.select(1, schema_.user).copy_(out.user);
+    out.numeric = torch::zeros({count, schema_.numeric_width()});
+    out.schema_digest = schema_.digest();
+    position_ += count;
+    return out;
+  }
+
+ private:
+  const data::Schema& schema_;
+  const torch::Tensor& users_;
+  int64_t size_, position_ = 0;
+  std::vector<int64_t> order_;
+};
+
 // One phase of one fit.
 class Loop {
  public:
-  Loop(models::Model& model, const data::Table& train, const data::Table* valid, const TrainOptions& options,
-       const Callbacks& callbacks)
+  Loop(models::Model& model, const models::Phase& phase, const data::Table& train, const data::Table* valid,
+       const TrainOptions& options, const Callbacks& callbacks)
       : model_(model),
+        phase_(phase),
+        batch_size_(phase.batch_size > 0 ? phase.batch_size : options.batch_size()),
         train_(train),
         valid_(valid),
         options_(options),
         callbacks_(callbacks),
-        weight_(balance(train, options.class_weight() == "balanced", options.scene_weight() == "balanced")) {}
+        weight_(balance(train, options.class_weight() == "balanced", options.scene_weight() == "balanced")),
+        ranked_(ranking_of(options.monitor().empty() ? "ndcg@10" : options.monitor())) {
+    const auto sampling = model.sampling();
+    if (sampling.negatives == 0 || phase.users.defined()) return;
+    const auto history = train.history() ? train.history() : model.history();
+    TORCH_CHECK_VALUE(history, "Trainer: ", model.name(), " draws negatives, which takes a user and an item column");
+    negatives_.emplace(history->interactions(), sampling);
+  }
 
   // Mean loss of one epoch; nothing when it was interrupted.
   std::optional<double> epoch(Optimizer& optimizer, int64_t number) {
     torch::manual_seed(static_cast<uint64_t>(RandomStream(options_.seed(), "dropout", number).bits(0) >> 1));
     model_.begin_epoch(number);
-    data::Batches batches(train_, options_.batch_size(), /*shuffle=*/true, options_.seed(), number,
-                          model_.history_length(), data::shuffle_window(train_, options_.shuffle_window()));
+    std::optional<data::Batches> of_rows;
+    std::optional<UserBatches> of_users;
+    if (phase_.users.defined()) {
+      of_users.emplace(model_.schema(), phase_.users, batch_size_, options_.seed(), number);
+    } else {
+      of_rows.emplace(train_, batch_size_, /*shuffle=*/true, options_.seed(), number, model_.history_length(),
+                      data::shuffle_window(train_, options_.shuffle_window()));
+    }
+    const RandomStream drawn(options_.seed(), "negatives", number);
     double sum = 0;
     int64_t rows = 0, step = 0;
-    while (auto batch = batches.next()) {
-      if (weight_.defined()) {
+    while (auto batch = of_users ? of_users->next() : of_rows->next()) {
+      if (weight_.defined() && !of_users) {
         const auto mine = weight_.index_select(0, batch->row);
         batch->weight = batch->weight.defined() ? batch->weight * mine : mine;
       }
+      if (negatives_) batch->negative = negatives_->draw(*batch, drawn);
       optimizer.zero_grad();
       const nn::Bfloat16Guard precision(options_.precision() == "bf16");
       const auto loss = model_.loss(*batch);
@@ -156,25 +218,34 @@ class Loop {
       rows += batch->size();
       if (seconds_since(reported_) < kReportSeconds) continue;
       reported_ = Clock::now();
-      if (callbacks_.progress) callbacks_.progress(number, rows, train_.size(), sum / static_cast<double>(rows));
+      if (callbacks_.progress) callbacks_.progress(number, rows, size(), sum / static_cast<double>(rows));
       if (callbacks_.interrupted && callbacks_.interrupted()) return std::nullopt;
     }
     return sum / static_cast<double>(rows);
   }
 
+  // Rows, or users, of an epoch.
+  int64_t size() const { return phase_.users.defined() ? phase_.users.numel() : train_.size(); }
+  int64_t batches() const { return (size() + batch_size_ - 1) / batch_size_; }
+
   std::map<std::string, double> validate() {
     if (!valid_) return {};
+    if (ranks(model_.schema().task)) return eval::evaluate_ranking(model_, *valid_, ranked_).summary.overall;
     return eval::evaluate(model_, *valid_).first.overall;
   }
 
  private:
   models::Model& model_;
+  const models::Phase& phase_;
+  int64_t batch_size_;
   const data::Table& train_;
   const data::Table* valid_;
   const TrainOptions& options_;
   const Callbacks& callbacks_;
   Clock::time_point reported_ = Clock::now();  // over all epochs: one may be shorter than a report takes
   torch::Tensor weight_;
+  std::optional<data::Negatives> negatives_;
+  eval::RankingOptions ranked_;
   int64_t steps_ = 0;  // over all epochs
 };
 
@@ -212,11 +283,23 @@ Optimizer Trainer::make_optimizer(const models::Model& model, const models::Phas
 
 std::string Trainer::monitor(const std::string& task) const {
   if (!options_.monitor().empty()) return options_.monitor();
-  return task == "rating" ? "rmse" : "auc";
+  return task == "rating" ? "rmse" : ranks(task) ? "ndcg@10" : "auc";
 }
 
 void Trainer::check_monitor(const models::Model& model) const {
   const auto& schema = model.schema();
+  if (ranks(schema.task)) {
+    const auto watched = monitor(schema.task);
+    const auto at = watched.find('@');
+    const auto bases = eval::ranking_metrics();
+    const auto base = watched.substr(0, at);
+    const auto k = at == std::string::npos ? "" : watched.substr(at + 1);
+    const bool whole = !k.empty() && k.size() < 10 && k.find_first_not_of("0123456789") == std::string::npos;
+    TORCH_CHECK_VALUE(std::find(bases.begin(), bases.end(), base) != bases.end() && whole && std::stoll(k) > 0,
+                      "Trainer: monitor must be a metric of task ranking with its cut-off, such as 'ndcg@10', got '",
+                      watched, "'; known metrics: ", join(bases), suggestion(base, bases));
+    return;
+  }
   const auto known = eval::default_metrics(schema.task, schema.user >= 0, /*items=*/false);
   const auto watched = monitor(schema.task);
   TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), watched) != known.end(),
@@ -256,7 +339,7 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
   model.prepare(train);
   if (model.fit_closed_form(train)) {
     const auto start = Clock::now();
-    Epoch line{1, "closed_form", 0, Loop(model, train, valid, options_, callbacks).validate()};
+    Epoch line{1, "closed_form", 0, Loop(model, models::Phase{}, train, valid, options_, callbacks).validate()};
     line.seconds = seconds_since(start);
     line.best = true;
     state.result.history.push_back(line);
@@ -281,15 +364,18 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
       const auto& phase = phases[state.phase];
       const auto rows = rows_of(train, phase.scenes);
       TORCH_CHECK_VALUE(rows.size() > 0, "Trainer: phase '", phase.name, "' has no training rows");
+      TORCH_CHECK_VALUE(!phase.users.defined() || phase.users.numel() > 0, "Trainer: phase '", phase.name,
+                        "' has no users to train on");
+      model.begin_phase(phase);
       // The best epoch of a phase is the best one for its scenes.
       const auto judged = valid ? std::make_optional(rows_of(*valid, phase.scenes)) : std::nullopt;
-      Loop loop(model, rows, judged && judged->size() > 0 ? &*judged : valid, options_, callbacks);
+      Loop loop(model, phase, rows, judged && judged->size() > 0 ? &*judged : valid, options_, callbacks);
       const auto epochs = phase.epochs > 0 ? phase.epochs : options_.epochs();
-      const auto batches = (rows.size() + options_.batch_size() - 1) / options_.batch_size();
+      const auto patience = phase.patience >= 0 ? phase.patience : options_.patience();
       auto optimizer = make_optimizer(model, phase);
-      optimizer.set_total_steps(epochs * batches);
+      optimizer.set_total_steps(epochs * loop.batches());
       if (!optimizer_state.empty()) optimizer.load(std::exchange(optimizer_state, {}));
-      while (state.epoch < epochs && !(options_.patience() > 0 && state.waited >= options_.patience())) {
+      while (state.epoch < epochs && !(patience > 0 && state.waited >= patience)) {
         const auto start = Clock::now();
         const auto loss = loop.epoch(optimizer, state.total + 1);
         if (!loss) {
@@ -299,7 +385,7 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
         const double train_seconds = seconds_since(start);
         Epoch line{++state.total, phase.name, *loss, loop.validate()};
         line.seconds = seconds_since(start);
-        line.rows_per_s = static_cast<double>(rows.size()) / train_seconds;
+        line.rows_per_s = static_cast<double>(loop.size()) / train_seconds;
         line.best = state.improves(line, valid ? watched : "");
         if (line.best) {
           state.best = clone_state(model);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['Batch', 'Batches', 'CategoricalField', 'Columns', 'Events', 'History', 'ListField', 'NumericField', 'Ragged', 'Schema', 'Simulation', 'Strings', 'Table', 'fit_schema', 'simulate']
+__all__: list[str] = ['Batch', 'Batches', 'CategoricalField', 'Columns', 'Events', 'History', 'Interactions', 'ListField', 'NumericField', 'Ragged', 'ScenePairs', 'Schema', 'Simulation', 'Strings', 'Table', 'fit_schema', 'simulate']
 class Strings:
     """
     Many short strings in two tensors: UTF-8 bytes, and offsets [n + 1].
@@ -349,6 +349,14 @@ class Batch:
     def label(self, arg1: torch.Tensor) -> None:
         ...
     @property
+    def negative(self) -> torch.Tensor | None:
+        """
+        int64 [B, N], items that the user did not meet in the scene, or None.
+        """
+    @negative.setter
+    def negative(self, arg1: torch.Tensor) -> None:
+        ...
+    @property
     def numeric(self) -> torch.Tensor:
         """
         float32 [B, M], preprocessed.
@@ -417,7 +425,7 @@ class Table:
         ...
     def __repr__(self) -> str:
         ...
-    def batch(self, positions: torch.Tensor, grouped: bool = False, history: typing.SupportsInt | typing.SupportsIndex = 50) -> Batch:
+    def batch(self, positions: torch.Tensor, grouped: bool = False, history: typing.SupportsInt | typing.SupportsIndex = 50, negatives: typing.SupportsInt | typing.SupportsIndex = 0, sampler: str = 'uniform', seed: typing.SupportsInt | typing.SupportsIndex = 0) -> Batch:
         ...
     def digest(self) -> str:
         ...
@@ -432,6 +440,14 @@ class Table:
     def times(self) -> torch.Tensor | None:
         ...
     def users(self) -> torch.Tensor | None:
+        ...
+    @property
+    def also_seen(self) -> Interactions:
+        """
+        What rankings leave out besides the training rows.
+        """
+    @also_seen.setter
+    def also_seen(self, arg1: Interactions) -> None:
         ...
     @property
     def columns(self) -> Columns:
@@ -453,6 +469,57 @@ class Table:
         """
         Whether the columns look into a file and have more rows than are held in memory.
         """
+class ScenePairs:
+    """
+    Pairs of one scene, by user and by item.
+    """
+    def __len__(self) -> int:
+        ...
+    @property
+    def candidates(self) -> torch.Tensor:
+        """
+        int64, items with a pair, ascending.
+        """
+    @property
+    def item_offsets(self) -> torch.Tensor:
+        """
+        int64 [I + 1].
+        """
+    @property
+    def items(self) -> torch.Tensor:
+        """
+        int32 [n], ascending within a user.
+        """
+    @property
+    def user_offsets(self) -> torch.Tensor:
+        """
+        int64 [U + 1].
+        """
+    @property
+    def users(self) -> torch.Tensor:
+        """
+        int32 [n], ascending within an item.
+        """
+    @property
+    def visitors(self) -> torch.Tensor:
+        """
+        int64, users with a pair, ascending.
+        """
+class Interactions:
+    """
+    Who met which items in each scene, every pair once.
+    """
+    @staticmethod
+    def of(table: Table) -> Interactions:
+        ...
+    def __len__(self) -> int:
+        ...
+    def pooled(self) -> ScenePairs:
+        """
+        All scenes together.
+        """
+    def scene(self, scene: typing.SupportsInt | typing.SupportsIndex) -> ScenePairs:
+        ...
 class History:
     """
     Behaviour of users in the training rows, and the catalogue of items.
@@ -467,6 +534,10 @@ class History:
         ...
     def before(self, user: torch.Tensor, time: torch.Tensor | None = None, row: torch.Tensor | None = None, length: typing.SupportsInt | typing.SupportsIndex = 50) -> Events:
         ...
+    def interactions(self) -> Interactions:
+        """
+        The training rows as pairs, every pair once.
+        """
     def tensors(self) -> dict[str, torch.Tensor]:
         ...
     @property

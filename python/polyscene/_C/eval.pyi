@@ -7,7 +7,7 @@ import polyscene._C.data
 import polyscene._C.models
 import torch
 import typing
-__all__: list[str] = ['auc', 'best_threshold', 'calibration', 'confusion', 'coverage', 'evaluate', 'evaluate_scores', 'gauc', 'known_metrics', 'log_loss', 'mae', 'predict_logits', 'recommend', 'rmse', 'roc']
+__all__: list[str] = ['auc', 'best_threshold', 'calibration', 'confusion', 'coverage', 'evaluate', 'evaluate_ranking', 'evaluate_scores', 'gauc', 'known_metrics', 'log_loss', 'mae', 'predict_logits', 'ranking_metrics', 'recommend', 'rmse', 'roc']
 def auc(scores: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None) -> tuple[float, str]:
     """
     (area under the ROC curve, reason when undefined); ties count one half.
@@ -32,6 +32,10 @@ def evaluate(model: polyscene._C.models.Model, table: polyscene._C.data.Table, m
     """
     Metrics overall, as the mean over scenes, and for each scene.
     """
+def evaluate_ranking(model: polyscene._C.models.Model, table: polyscene._C.data.Table, metrics: collections.abc.Sequence[str] = [], k: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [10], candidates: typing.SupportsInt | typing.SupportsIndex = 0, seed: typing.SupportsInt | typing.SupportsIndex = 0) -> dict:
+    """
+    Metrics of rankings, and the values of each user.
+    """
 def evaluate_scores(scores: torch.Tensor, label: torch.Tensor, scene: torch.Tensor, scene_names: collections.abc.Sequence[str], *, user: torch.Tensor | None = None, item: torch.Tensor | None = None, weight: torch.Tensor | None = None, metrics: collections.abc.Sequence[str] = [], threshold: typing.SupportsFloat | typing.SupportsIndex = 0.5, task: str = 'ctr') -> dict:
     """
     Metrics overall, as mean over scenes and of each scene, with reasons for undefined ones.
@@ -55,6 +59,10 @@ def mae(scores: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None =
 def predict_logits(model: polyscene._C.models.Model, table: polyscene._C.data.Table, batch_size: typing.SupportsInt | typing.SupportsIndex = 4096) -> torch.Tensor:
     """
     Logits of every row in table order, [n].
+    """
+def ranking_metrics() -> list[str]:
+    """
+    Metrics of rankings; each is asked for with @k.
     """
 def recommend(model: polyscene._C.models.Model, user: torch.Tensor, user_fields: torch.Tensor | None = None, events: polyscene._C.data.Events | None = None, scene: typing.SupportsInt | typing.SupportsIndex = -1, k: typing.SupportsInt | typing.SupportsIndex = 10, exclude_seen: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """

@@ -11,8 +11,13 @@ class Phase:
     """
     One stage of training.
     """
-    def __init__(self, name: str = 'fit', *, scenes: collections.abc.Sequence[str] = [], frozen: collections.abc.Sequence[str] = [], lr_scale: typing.SupportsFloat | typing.SupportsIndex = 1.0, epochs: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+    def __init__(self, name: str = 'fit', *, scenes: collections.abc.Sequence[str] = [], frozen: collections.abc.Sequence[str] = [], lr_scale: typing.SupportsFloat | typing.SupportsIndex = 1.0, epochs: typing.SupportsInt | typing.SupportsIndex = 0, patience: typing.SupportsInt | typing.SupportsIndex = -1, batch_size: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
         ...
+    @property
+    def batch_size(self) -> int:
+        """
+        0: the trainer's.
+        """
     @property
     def epochs(self) -> int:
         """
@@ -32,6 +37,11 @@ class Phase:
     def name(self) -> str:
         ...
     @property
+    def patience(self) -> int:
+        """
+        -1: the trainer's.
+        """
+    @property
     def scenes(self) -> list[str]:
         """
         Scenes whose rows train; empty: all.
@@ -50,6 +60,10 @@ class Model:
     def children(self) -> list:
         """
         The modules inside as (dotted path, type, training), parents first.
+        """
+    def encode(self) -> None:
+        """
+        Computes what all users share, once.
         """
     def explain(self, batch: polyscene._C.data.Batch) -> list[tuple[str, torch.Tensor]]:
         """
@@ -72,6 +86,10 @@ class Model:
     def prepare(self, train: polyscene._C.data.Table) -> None:
         """
         Graphs, counts, behaviour.
+        """
+    def score_items(self, users: torch.Tensor, scene: typing.SupportsInt | typing.SupportsIndex, items: torch.Tensor) -> torch.Tensor:
+        """
+        Scores of items for users in a scene, [U, C].
         """
     def set_training(self, path: str, on: bool) -> None:
         """
@@ -98,7 +116,15 @@ class Model:
     def name(self) -> str:
         ...
     @property
+    def negatives(self) -> int:
+        """
+        Items that a training row wants to see beside its own.
+        """
+    @property
     def options(self) -> dict:
+        ...
+    @property
+    def sampler(self) -> str:
         ...
     @property
     def schema(self) -> polyscene._C.data.Schema:

@@ -336,6 +336,8 @@ def assemble(
         seen = _C.data.History.fit(tables["train"], events=events)
         for table in tables.values():
             table.history = seen
+    if roles.task == "ranking" and "valid" in tables and "test" in tables:
+        tables["test"].also_seen = _C.data.Interactions.of(tables["valid"])
     out = Dataset(name, columns, schema, tables, roles, split, report)
     out._raw, out._rows = raw, given
     return out

@@ -137,6 +137,10 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
     if label is None and task in ("ctr", "rating") and given["needs_label"]:
         frame.require("label", f"label (task {task!r} needs one)")
     user, item = (_column(frame, given[role], role) for role in ("user", "item"))
+    if task == "ranking":
+        for role, column in (("user", user), ("item", item)):
+            if column is None:
+                frame.require(DEFAULTS[role], f"{role} (task 'ranking' needs one)")
     categorical = _names(frame, given["categorical"], "categorical", owner)
     categorical = tuple(dict.fromkeys([*(id_ for id_ in (user, item) if id_ and id_ not in categorical), *categorical]))
     lists = tuple(
@@ -158,7 +162,7 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
         numeric=tuple(_numeric(frame, each, owner) for each in _each(given["numeric"], "numeric", owner)),
         lists=lists,
         unseen_scene=choice(f"{owner}: unseen_scene", given["unseen_scene"], ("error", "shared", "nearest")),
-        min_count=_positive(f"{owner}: min_count", given["min_count"]),
+        min_count=_positive(f"{owner}: min_count", _least(task) if given["min_count"] is None else given["min_count"]),
     )
     _exclusive(frame, roles, owner)
     return roles
@@ -195,6 +199,11 @@ def _column(frame: Frame, given: Any, role: str) -> str | None:
     if given is None:
         return None
     return frame.require(name(f"{frame.owner}: {role}", given), role)
+
+
+def _least(task: str) -> int:
+    """Training rows that an id needs: rankings rank every item that somebody met."""
+    return 1 if task == "ranking" else 2
 
 
 def _positive(owner: str, given: Any) -> int:

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from polyscene._extension import _C
-from polyscene.data._columns import arrays
+from polyscene.data._columns import Arrays, arrays
 from polyscene.data._errors import choice, mapping, unknown_key
+from polyscene.data.cores import core_rows, core_spec
 from polyscene.data.dataset import Dataset, assemble
 from polyscene.data.reading import Frame, Piece, pieces
 from polyscene.data.roles import Roles, resolve
 from polyscene.data.splits import Split, assign, split_spec
 
 CLEAN = {"incomplete": ("drop", "error"), "wrong": ("error", "drop"), "duplicates": ("keep", "drop")}
-_NOT_ROLES = ("data", "train", "valid", "test", "split", "schema", "delimiter", "clean", "name")
+_NOT_ROLES = ("data", "train", "valid", "test", "split", "schema", "delimiter", "clean", "core", "name")
 
 
 def read_table(
@@ -45,8 +46,9 @@ def read_table(
     image: Sequence[str] = (),
     delimiter: str | None = None,
     clean: Mapping[str, str] | None = None,
-    min_count: int = 2,
+    min_count: int | None = None,
     unseen_scene: str = "error",
+    core: int | Mapping[str, int] | None = None,
     name: str = "table",
 ) -> Dataset:
     """Reads files or frames into a data set.
@@ -68,7 +70,7 @@ def read_table(
             defaults are those that the model was trained with. Rows of ``data`` come as ``test``.
         task: "ctr", "rating", "ranking" or "sequence".
         label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no":
-            0}}``.
+            0}}``. For rankings every row is something the user met: one that this makes 0 is dropped.
         scene: a column; several columns; ``{"by": "age", "edges": [25, 35]}`` (left-closed); ``{"by": "time_of_day",
             "edges": [6, 12, 18], "tz": "UTC"}`` (hours); ``{"by": "day_of_week", "tz": "UTC"}``.
         user: the column of user ids.
@@ -87,8 +89,10 @@ def read_table(
         delimiter: what separates the cells of a text file.
         clean: what becomes of rows: ``{"incomplete": "drop", "wrong": "error", "duplicates": "keep"}`` are the
             defaults; a row is incomplete without label, scene or time, and wrong when a number or label cannot be read.
-        min_count: ids seen fewer times in training rows share the row of unknown ids.
+        min_count: ids seen fewer times in training rows share the row of unknown ids; None for 2, in rankings 1.
         unseen_scene: "error", "shared" (a reserved row) or "nearest".
+        core: users and items that must have so many rows in a scene, ``5`` or ``{"user": 5, "item": 3}``; the others
+            are dropped before the split, scene by scene, until all that are left have them.
         name: what the data set is called in reports.
 
     Returns:
@@ -126,6 +130,7 @@ def read_table(
         raise ValueError(f"{owner}: split by 'files' needs train, valid and test in the place of data")
     roles = resolve(frame, roles_given | {"needs_label": True}, owner)
     source = arrays(frame, roles, cleaning)
+    _keep_core(source, core_spec(core, owner), owner)
     part = source.part
     if part is None:
         users = None if roles.user is None else source.codes[:, roles.categorical.index(roles.user)]
@@ -133,6 +138,23 @@ def read_table(
     elif not (part == 0).any():
         raise ValueError(f"{owner}: no training rows are left; dropped: {source.report['dropped']}")
     return assemble(name, source.columns(), source.roles, spec, part, source.report, owner=owner)
+
+
+def _keep_core(source: Arrays, least: tuple[int, int], owner: str) -> None:
+    if not any(least):
+        return
+    roles = source.roles
+    if roles.user is None or roles.item is None:
+        raise ValueError(f"{owner}: core needs a user and an item column; give user= and item=")
+    if source.part is not None:
+        raise ValueError(f"{owner}: core would change the test rows that were given; leave it out, or give data= whole")
+    user, item = (source.codes[:, roles.categorical.index(each)] for each in (roles.user, roles.item))
+    rows = core_rows(user, item, source.scene, least)
+    if not len(rows):
+        raise ValueError(f"{owner}: core: no user and item has {least[0]} and {least[1]} rows in a scene")
+    source.report["dropped"]["core"] = source.rows - len(rows)
+    source.take(rows)
+    source.report["rows"] = source.rows
 
 
 def encode(source: Any, schema: _C.data.Schema, **roles: Any) -> _C.data.Table:

@@ -14,9 +14,11 @@ from polyscene.models.interest import AttentionTransfer, InterestMigration, Scen
 from polyscene.models.multi import Specialist
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
 from polyscene.models.scene_adaptive import HAMUR, M2M, AdaptDHM, AdaSparse, EPNet, PPNet
-from polyscene.models.single import MF, Logistic, Popularity
+from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic, Popularity
 
 __all__ = [
+    "BPRMF",
+    "EASE",
     "HAMUR",
     "M2M",
     "MF",
@@ -31,6 +33,8 @@ __all__ = [
     "EPNet",
     "FactorizationMachine",
     "InterestMigration",
+    "ItemKNN",
+    "LightGCN",
     "Logistic",
     "M3oE",
     "MMoE",

@@ -41,7 +41,8 @@ class Popularity(Model):
     .. math::
         r_i = \frac{\sum_i y + k m}{n_i + k}, \qquad r_{s,i} = \frac{\sum_{s,i} y + k r_i}{n_{s,i} + k}
 
-    Its forward is the rate for ratings and its log-odds for ctr. Tasks: ctr, rating.
+    Its forward is the rate for ratings and its log-odds for ctr; for rankings the number of training rows. Tasks: ctr,
+    rating, ranking.
 
     Args:
         schema: fields, vocabularies and scenes of the data, with an item column.
@@ -61,6 +62,112 @@ class Popularity(Model):
     def export_form(self) -> nn.Module:
         """See :meth:`Model.export_form`."""
         return _PopularityForm(self)
+
+
+class ItemKNN(Model):
+    r"""Item neighbourhoods by cosine (Sarwar et al., WWW 2001), with shrinkage (Bell and Koren, ICDM 2007).
+
+    .. math:: \text{sim}(i, j) = \frac{n_{ij}}{\sqrt{n_i n_j} + \text{shrink}}, \qquad
+        s(u, i) = \sum_{j \in N_u} \text{sim}(j, i)
+
+    In closed form from the training pairs. Tasks: ranking.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        neighbours: neighbours that an item keeps, the most alike; 0 for all.
+        shrink: added to the denominator of a similarity: rare pairs count less.
+        scope: "scene" for the items of the row's scene alone, "overall" for what users met in all scenes.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = ItemKNN(data.schema, scope="overall")
+        >>> history = ps.Trainer().fit(model, data)
+        >>> ps.evaluate(model, data.test).overall["hit@10"] > 0.5
+        True
+    """
+
+    _cpp_name = "item_knn"
+
+
+class EASE(Model):
+    r"""Embarrassingly shallow autoencoder (Steck, WWW 2019), in closed form.
+
+    .. math:: P = (X^\top X + \lambda I)^{-1}, \qquad B = I - P / \text{diag}(P), \qquad s(u, \cdot) = x_u B
+
+    The smaller side of X [users, items] is inverted, which gives the same numbers. Tasks: ranking.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        l2: weight of the L2 penalty.
+        scope: "scene" for the items of the row's scene alone, "overall" for what users met in all scenes.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = EASE(data.schema, l2=10)
+        >>> history = ps.Trainer().fit(model, data)
+        >>> ps.evaluate(model, data.test).overall["hit@10"] > 0.5
+        True
+    """
+
+    _cpp_name = "ease"
+
+
+class BPRMF(Model):
+    r"""Matrix factorisation for rankings (Rendle et al., UAI 2009), blind to scenes.
+
+    .. math:: s(u, i) = p_u \cdot q_i + b_i, \qquad L = \text{mean softplus}(s(u, j) - s(u, i))
+
+    Tasks: ranking.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the factors.
+        loss: "bpr"; "bce" (1 for a row's item, 0 for the drawn ones); "mse".
+        negatives: items drawn for each training row, none of which the user met in the scene.
+        sampler: "uniform", "popularity" or "in_batch".
+        embedding_l2: L2 on the factors that a batch looks up, half the sum of squares for each row of the batch.
+        item_bias: whether items have a bias, as in the paper; RecBole's have none.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = BPRMF(data.schema, dim=8)
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "bpr_mf"
+
+
+class LightGCN(Model):
+    r"""LightGCN (He et al., SIGIR 2020): factors smoothed over the graph of the training pairs of all scenes.
+
+    .. math:: X_{k+1} = D^{-1/2} A D^{-1/2} X_k, \qquad X = \frac{1}{K + 1} \sum_{k=0}^K X_k, \qquad
+        s(u, i) = x_u \cdot x_i
+
+    The whole graph is walked at every step: large batches pay. Tasks: ranking.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the factors.
+        loss: "bpr"; "bce" (1 for a row's item, 0 for the drawn ones); "mse".
+        negatives: items drawn for each training row, none of which the user met in the scene.
+        sampler: "uniform", "popularity" or "in_batch".
+        embedding_l2: L2 on the initial factors of the rows of a batch, half the sum of squares for each row.
+        layers: how often the graph is walked (K).
+        init_std: standard deviation of the initial factors; 0 for that of Glorot and Bengio.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = LightGCN(data.schema, dim=8, layers=2)
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "light_gcn"
 
 
 class MF(Model):

@@ -23,7 +23,12 @@ torch::Tensor PopularityImpl::pick(const torch::Tensor& table, const data::Batch
 
 torch::Tensor PopularityImpl::forward(const data::Batch& batch) {
   const auto out = pick(rate, batch);  // [B]
-  return schema().task == "rating" ? out : out.logit(1e-6);
+  return schema().task == "ctr" ? out.logit(1e-6) : out;
+}
+
+torch::Tensor PopularityImpl::score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
+  const auto row = options.scope() == "scene" ? scene : 0;
+  return rate[row].index_select(0, items).unsqueeze(0).expand({users.numel(), items.numel()});
 }
 
 Explanation PopularityImpl::explain(const data::Batch& batch) {
@@ -36,6 +41,14 @@ bool PopularityImpl::fit_closed_form(const data::Table& train) {
   const auto items = rate.size(1);
   const auto cell = train.scenes() * items + train.items();                                               // [n]
   const auto seen = torch::bincount(cell, {}, scenes * items).view({scenes, items}).to(torch::kFloat64);  // [S, I]
+  if (schema().task == "ranking") {
+    // Users of the item in the scene; among items with as many, those met more often elsewhere come first.
+    const auto counted = seen.sum(0);
+    const auto share = counted / (counted.max() + 1);
+    rate.copy_(options.scope() == "scene" ? seen + share : counted.unsqueeze(0));
+    rows.copy_(options.scope() == "scene" ? seen : counted.unsqueeze(0));
+    return true;
+  }
   const auto total =
       torch::bincount(cell, train.labels().to(torch::kFloat64), scenes * items).view({scenes, items});  // [S, I]
   const auto k = options.smoothing();

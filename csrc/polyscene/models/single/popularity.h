@@ -25,7 +25,9 @@ struct PopularityOptions {
 ///   r_i     = (sum_i y + k m) / (n_i + k)              over all scenes, m the mean training label
 ///   r_{s,i} = (sum_{s,i} y + k r_i) / (n_{s,i} + k)    scope "scene": backs off to r_i where scene s saw little of i
 ///
-/// `forward` is r for ratings and its log-odds for ctr. Shapes: B batch, S scenes, I item rows, k smoothing.
+/// `forward` is r for ratings and its log-odds for ctr. For rankings it is the number of training rows of the item in
+/// the scene (those it has in all scenes decide between equal ones), or with scope "overall" in all scenes. Shapes: B
+/// batch, S scenes, I item rows, k smoothing.
 class PopularityImpl : public Model {
  public:
   /// Throws ValueError when the data names no item.
@@ -36,6 +38,7 @@ class PopularityImpl : public Model {
   Explanation explain(const data::Batch& batch) override;
   /// Counts the rows of `train`; there is nothing left to optimise.
   bool fit_closed_form(const data::Table& train) override;
+  torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
   std::string name() const override { return "popularity"; }
   OptionMap options_map() const override { return to_map(options); }
 

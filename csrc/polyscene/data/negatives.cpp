@@ -1,0 +1,122 @@
+#include "polyscene/data/negatives.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "polyscene/core/errors.h"
+#include "polyscene/data/schema.h"
+
+namespace polyscene::data {
+namespace {
+
+constexpr int kTries = 64;  // draws with rejection before an exact one
+constexpr int64_t kGrain = 512;
+
+}  // namespace
+
+Negatives::Negatives(std::shared_ptr<const Interactions> known, Sampling sampling)
+    : known_(std::move(known)), sampling_(std::move(sampling)) {
+  const std::vector<std::string> sources = {"uniform", "popularity", "in_batch"};
+  TORCH_CHECK_VALUE(std::find(sources.begin(), sources.end(), sampling_.from) != sources.end(),
+                    "negatives: the source must be one of ", join(sources), ", got '", sampling_.from, "'",
+                    suggestion(sampling_.from, sources));
+  TORCH_CHECK_VALUE(sampling_.negatives >= 0, "negatives: their number must be 0 or more, got ", sampling_.negatives);
+  TORCH_CHECK_VALUE(sampling_.exponent >= 0, "negatives: exponent must be 0 or more, got ", sampling_.exponent);
+  for (int64_t s = 0; s < known_->scenes(); ++s) {
+    const auto& scene = known_->scene(s);
+    const auto* candidate = scene.candidates.const_data_ptr<int64_t>();
+    const auto count = scene.candidates.numel();
+    auto& place = place_.emplace_back(known_->items(), -1);
+    for (int64_t c = 0; c < count; ++c) place[candidate[c]] = static_cast<int32_t>(c);
+    if (sampling_.from != "popularity") continue;
+    const auto* offset = scene.item_offsets.const_data_ptr<int64_t>();
+    auto& sums = cumulative_.emplace_back(count);
+    double total = 0;
+    for (int64_t c = 0; c < count; ++c) {
+      const auto users = offset[candidate[c] + 1] - offset[candidate[c]];
+      sums[c] = total += std::pow(static_cast<double>(users), sampling_.exponent);
+    }
+  }
+}
+
+int64_t Negatives::uniform(int64_t s, int64_t user, const RandomStream& stream, uint64_t number) const {
+  const auto& scene = known_->scene(s);
+  const auto count = scene.candidates.numel();
+  if (count == 0) return kUnknown;
+  const auto* candidate = scene.candidates.const_data_ptr<int64_t>();
+  const auto* seen = scene.begin(user);
+  const auto known = scene.degree(user);
+  if (known >= count) return candidate[stream.below(count, number)];
+  // The r-th unseen candidate: behind j seen ones, where seen j is the first with more than r unseen before it.
+  const auto r = stream.below(count - known, number);
+  const auto& place = place_[s];
+  int64_t low = 0, high = known;
+  while (low < high) {
+    const auto j = (low + high) / 2;
+    if (place[seen[j]] - j > r) {
+      high = j;
+    } else {
+      low = j + 1;
+    }
+  }
+  return candidate[r + low];
+}
+
+int64_t Negatives::popular(int64_t s, int64_t user, const RandomStream& stream, uint64_t number) const {
+  const auto& scene = known_->scene(s);
+  const auto& sums = cumulative_[s];
+  if (sums.empty()) return kUnknown;
+  const auto* candidate = scene.candidates.const_data_ptr<int64_t>();
+  const auto last = static_cast<int64_t>(sums.size()) - 1;
+  const auto at = [&](const std::vector<double>& of, uint64_t i) {
+    const auto found = std::upper_bound(of.begin(), of.end(), stream.uniform(i) * of.back());
+    return std::min<int64_t>(found - of.begin(), last);
+  };
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    const auto item = candidate[at(sums, number * (kTries + 1) + attempt)];
+    if (!scene.contains(user, item)) return item;
+  }
+  // Nearly everything popular was seen: weights of the unseen alone.
+  std::vector<double> unseen(sums.size());
+  double total = 0;
+  for (size_t c = 0; c < sums.size(); ++c) {
+    if (!scene.contains(user, candidate[c])) total += sums[c] - (c ? sums[c - 1] : 0);
+    unseen[c] = total;
+  }
+  return candidate[at(total > 0 ? unseen : sums, number * (kTries + 1) + kTries)];
+}
+
+torch::Tensor Negatives::draw(const Batch& batch, const RandomStream& stream) const {
+  const auto rows = batch.size(), n = sampling_.negatives;
+  auto out = torch::empty({rows, n}, torch::kInt64);
+  TORCH_CHECK_VALUE(batch.user.defined() && batch.item.defined(), "negatives: the batch names no users and items");
+  auto* to = out.data_ptr<int64_t>();
+  const auto *user = batch.user.const_data_ptr<int64_t>(), *scene = batch.scene.const_data_ptr<int64_t>(),
+             *item = batch.item.const_data_ptr<int64_t>(), *row = batch.row.const_data_ptr<int64_t>();
+  const bool in_batch = sampling_.from == "in_batch", popularity = sampling_.from == "popularity";
+  std::vector<std::vector<int64_t>> mates(in_batch ? known_->scenes() : 0);
+  for (int64_t b = 0; in_batch && b < rows; ++b) mates[scene[b]].push_back(item[b]);
+  at::parallel_for(0, rows, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      const auto& mine = known_->scene(scene[b]);
+      for (int64_t j = 0; j < n; ++j) {
+        const auto number = static_cast<uint64_t>(row[b] * n + j);
+        int64_t found = -1;
+        for (int attempt = 0; in_batch && attempt < kTries && found < 0; ++attempt) {
+          const auto& among = mates[scene[b]];
+          const auto other = among[stream.below(static_cast<int64_t>(among.size()), number * kTries + attempt)];
+          if (other >= kFirstId && other != item[b] && !mine.contains(user[b], other)) found = other;
+        }
+        if (found < 0) {
+          found = popularity ? popular(scene[b], user[b], stream, number) : uniform(scene[b], user[b], stream, number);
+        }
+        to[b * n + j] = found;
+      }
+    }
+  });
+  return out;
+}
+
+}  // namespace polyscene::data

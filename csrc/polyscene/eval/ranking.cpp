@@ -1,0 +1,481 @@
+#include "polyscene/eval/ranking.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "polyscene/core/errors.h"
+#include "polyscene/core/memory.h"
+#include "polyscene/core/random.h"
+
+namespace polyscene::eval {
+namespace {
+
+constexpr int64_t kScores = int64_t{1} << 23;  // scores that are held at once
+constexpr int64_t kUsers = 1024;               // and of at most so many users
+constexpr double kHead = 0.8;                  // share of the pairs that items of the head take
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr float kOut = -std::numeric_limits<float>::infinity();
+
+// Metrics of one query; two more are of lists: coverage and pop_rank.
+const std::vector<std::string> kOfQuery = {"recall", "precision", "f1",          "hit",        "ndcg",
+                                           "mrr",    "map",       "head_recall", "tail_recall"};
+const std::vector<std::string> kOfLists = {"coverage", "pop_rank"};
+
+struct Asked {
+  std::string name;  // "ndcg@10"
+  size_t kind;       // place in ranking_metrics()
+  int64_t k;
+};
+
+std::vector<Asked> asked_of(const RankingOptions& options) {
+  TORCH_CHECK_VALUE(!options.k.empty(), "evaluate: k must name a cut-off, such as 10");
+  for (const auto k : options.k) TORCH_CHECK_VALUE(k > 0, "evaluate: k must be positive, got ", k);
+  const auto known = ranking_metrics();
+  auto wanted = options.metrics.empty() ? known : options.metrics;
+  std::vector<Asked> out;
+  for (const auto& name : wanted) {
+    const auto at = name.find('@');
+    const auto base = name.substr(0, at);
+    const auto found = std::find(known.begin(), known.end(), base);
+    TORCH_CHECK_VALUE(found != known.end(), "evaluate: unknown metric '", name,
+                      "' of task ranking; known metrics: ", join(known), ", each with @k", suggestion(base, known));
+    std::vector<int64_t> ks = options.k;
+    if (at != std::string::npos) {
+      const auto text = name.substr(at + 1);
+      const bool whole = !text.empty() && text.size() < 10 && text.find_first_not_of("0123456789") == std::string::npos;
+      TORCH_CHECK_VALUE(whole && std::stoll(text) > 0, "evaluate: metric '", name,
+                        "' must end in @ and a positive whole number, such as '", base, "@10'");
+      ks = {std::stoll(text)};
+    }
+    for (const auto k : ks) {
+      const auto full = base + "@" + std::to_string(k);
+      const bool twice = std::any_of(out.begin(), out.end(), [&](const auto& each) { return each.name == full; });
+      if (!twice) out.push_back({full, static_cast<size_t>(found - known.begin()), k});
+    }
+  }
+  return out;
+}
+
+// A user in a scene, and what the table's rows want for it.
+struct Query {
+  int64_t user = 0;  // row of the vocabulary
+  int64_t code = 0, row = 0;
+  std::vector<int64_t> wanted;  // places among the scene's candidates; -1 for an item that is none
+};
+
+torch::Tensor codes_of(const data::Table& table, int64_t field) {
+  const auto codes = table.columns()->codes.select(1, table.encoding().column[field]);
+  return (table.rows().defined() ? codes.index_select(0, table.rows()) : codes.narrow(0, 0, table.size()))
+      .to(torch::kInt64)
+      .contiguous();
+}
+
+// What one scene's items are worth.
+struct Catalogue {
+  std::vector<int32_t> place;    // item row -> place among the candidates, -1 for none
+  std::vector<char> head;        // by place
+  std::vector<float> pop_place;  // by place: 0 most popular, 1 least; ties share theirs
+};
+
+Catalogue catalogue_of(const data::Interactions::Scene& scene, int64_t items) {
+  Catalogue out;
+  const auto n = scene.candidates.numel();
+  const auto* candidate = scene.candidates.const_data_ptr<int64_t>();
+  const auto* offset = scene.item_offsets.const_data_ptr<int64_t>();
+  out.place.assign(items, -1);
+  out.head.assign(n, 0);
+  out.pop_place.assign(n, 0);
+  std::vector<int64_t> count(n), order(n);
+  for (int64_t c = 0; c < n; ++c) {
+    out.place[candidate[c]] = static_cast<int32_t>(c);
+    count[c] = offset[candidate[c] + 1] - offset[candidate[c]];
+  }
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return count[a] > count[b]; });
+  const auto total = static_cast<double>(scene.pairs());
+  double before = 0;
+  for (int64_t i = 0; i < n;) {
+    auto j = i;
+    while (j < n && count[order[j]] == count[order[i]]) ++j;
+    // Items as popular as one another stay together, on the side of their middle.
+    const bool head = before + 0.5 * static_cast<double>((j - i) * count[order[i]]) < kHead * total;
+    for (auto t = i; t < j; ++t) {
+      out.head[order[t]] = head;
+      out.pop_place[order[t]] = n > 1 ? static_cast<float>(0.5 * static_cast<double>(i + j - 1) / (n - 1)) : 0.f;
+      before += static_cast<double>(count[order[t]]);
+    }
+    i = j;
+  }
+  return out;
+}
+
+// Where wanted items come. `better` and `ties` count among what is compared with them.
+double rank_of(const float* scores, int64_t n, float mine) {
+  int32_t better = 0, same = 0;
+  for (int64_t c = 0; c < n; ++c) {
+    better += scores[c] > mine;
+    same += scores[c] == mine;
+  }
+  return 1 + static_cast<double>(better) + 0.5 * static_cast<double>(same - 1);
+}
+
+struct Ranks {
+  std::vector<double> all;  // ascending; infinite for unreachable items
+  std::vector<double> head, tail;
+};
+
+int64_t hits(const std::vector<double>& ranks, int64_t k) {
+  return std::upper_bound(ranks.begin(), ranks.end(), static_cast<double>(k)) - ranks.begin();
+}
+
+double value_of(size_t kind, int64_t k, const Ranks& ranks) {
+  const auto& all = ranks.all;
+  const auto found = hits(all, k);
+  const auto wanted = static_cast<int64_t>(all.size());
+  const auto ideal = static_cast<double>(std::min(k, wanted));
+  const double recall = static_cast<double>(found) / static_cast<double>(wanted),
+               precision = static_cast<double>(found) / static_cast<double>(k);
+  switch (kind) {
+    case 0:
+      return recall;
+    case 1:
+      return precision;
+    case 2:
+      return found ? 2 * recall * precision / (recall + precision) : 0;
+    case 3:
+      return found > 0;
+    case 4: {
+      double gain = 0, best = 0;
+      for (int64_t i = 0; i < found; ++i) gain += 1 / std::log2(all[i] + 1);
+      for (int64_t i = 0; i < static_cast<int64_t>(ideal); ++i) best += 1 / std::log2(static_cast<double>(i) + 2);
+      return gain / best;
+    }
+    case 5:
+      return found ? 1 / all[0] : 0;
+    case 6: {
+      double sum = 0;
+      for (int64_t i = 0; i < found; ++i) sum += static_cast<double>(i + 1) / std::max(all[i], i + 1.0);
+      return sum / ideal;
+    }
+    default: {
+      const auto& mine = kind == 7 ? ranks.head : ranks.tail;
+      return mine.empty() ? kNaN : static_cast<double>(hits(mine, k)) / static_cast<double>(mine.size());
+    }
+  }
+}
+
+// Places of the k best of n scores, best first, equal ones by place; those that are out are left out.
+std::vector<int32_t> best_places(const float* scores, int64_t n, int64_t k) {
+  std::vector<int32_t> heap;  // the worst on top
+  const auto better = [&](int32_t a, int32_t b) { return scores[a] > scores[b] || (scores[a] == scores[b] && a < b); };
+  float threshold = kOut;
+  for (int64_t c = 0; c < n; ++c) {
+    if (!(scores[c] > threshold)) continue;
+    if (static_cast<int64_t>(heap.size()) == k) {
+      std::pop_heap(heap.begin(), heap.end(), better);
+      heap.pop_back();
+    }
+    heap.push_back(static_cast<int32_t>(c));
+    std::push_heap(heap.begin(), heap.end(), better);
+    if (static_cast<int64_t>(heap.size()) == k) threshold = scores[heap.front()];
+  }
+  std::sort_heap(heap.begin(), heap.end(), better);
+  return heap;
+}
+
+// Places of `count` distinct candidates that are not out, drawn alike; fewer where there are no more.
+std::vector<int32_t> drawn_places(const float* scores, int64_t n, int64_t count, const RandomStream& stream) {
+  std::vector<int32_t> open;
+  for (int64_t c = 0; c < n; ++c) {
+    if (scores[c] != kOut) open.push_back(static_cast<int32_t>(c));
+  }
+  const auto total = static_cast<int64_t>(open.size());
+  const auto wanted = std::min(count, total);
+  for (int64_t i = 0; i < wanted; ++i) std::swap(open[i], open[i + stream.below(total - i, i)]);
+  open.resize(wanted);
+  return open;
+}
+
+// Everything of one evaluation.
+class Ranking {
+ public:
+  Ranking(models::Model& model, const data::Table& table, const RankingOptions& options)
+      : model_(model), table_(table), options_(options), asked_(asked_of(options)) {
+    const auto& schema = table.schema();
+    TORCH_CHECK_VALUE(schema.digest() == model.schema().digest(), model.name(),
+                      ": the table was encoded with another schema; read it with schema=model.schema");
+    TORCH_CHECK_VALUE(schema.user >= 0 && schema.item >= 0,
+                      "evaluate: rankings need a user and an item column; name them when the table is read");
+    TORCH_CHECK_VALUE(table.size() > 0, "evaluate: the table has no rows");
+    TORCH_CHECK_VALUE(options.candidates >= 0, "evaluate: candidates must be 'all' or a positive number, got ",
+                      options.candidates);
+    const auto history = table.history() ? table.history() : model.history();
+    TORCH_CHECK_VALUE(history,
+                      "evaluate: the table does not know the training rows; fit the model first, or take the "
+                      "table from its data set");
+    known_ = history->interactions();
+  }
+
+  RankingEvaluation run() {
+    collect();
+    const models::EvaluationMode evaluation(model_);
+    const torch::NoGradGuard no_grad;
+    keep_freed_memory();
+    model_.encode();
+    out_.summary.scene_names.clear();
+    for (const auto& each : asked_) out_.summary.metrics.push_back(each.name);
+    for (size_t s = 0; s < queries_.size(); ++s) {
+      if (!queries_[s].empty()) scene(static_cast<int64_t>(s));
+    }
+    finish();
+    return std::move(out_);
+  }
+
+ private:
+  // Groups the rows by scene and user; wanted items once.
+  void collect() {
+    const auto& schema = table_.schema();
+    const auto user = table_.users(), item = table_.items(), scene = table_.scenes();
+    const auto user_code = codes_of(table_, schema.user), item_code = codes_of(table_, schema.item);
+    const auto *users = user.const_data_ptr<int64_t>(), *items = item.const_data_ptr<int64_t>(),
+               *scenes = scene.const_data_ptr<int64_t>(), *codes = user_code.const_data_ptr<int64_t>(),
+               *item_codes = item_code.const_data_ptr<int64_t>();
+    const auto n = table_.size();
+    std::vector<int64_t> order(n);
+    std::iota(order.begin(), order.end(), 0);
+    const auto key = [&](int64_t r) { return std::tuple(scenes[r], codes[r], item_codes[r], r); };
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return key(a) < key(b); });
+    queries_.resize(known_->scenes());
+    rows_.resize(known_->scenes());
+    for (int64_t s = 0; s < known_->scenes(); ++s) {
+      catalogues_.push_back(catalogue_of(known_->scene(s), known_->items()));
+    }
+    const bool alone = options_.candidates > 0;  // each positive is a query of its own
+    int64_t last = -1;
+    for (const auto r : order) {
+      const auto s = scenes[r];
+      ++rows_[s];
+      if (last >= 0 && scenes[last] == s && codes[last] == codes[r] && item_codes[last] == item_codes[r]) continue;
+      const bool same = last >= 0 && scenes[last] == s && codes[last] == codes[r];
+      last = r;
+      if (known_->scene(s).contains(users[r], items[r]) ||
+          (table_.also_seen() && table_.also_seen()->scene(s).contains(users[r], items[r]))) {
+        ++out_.repeated;
+        continue;
+      }
+      auto& mine = queries_[s];
+      const bool goes_on = same && !alone && !mine.empty() && mine.back().code == codes[r];
+      if (!goes_on) mine.push_back({users[r], codes[r], r, {}});
+      auto& query = mine.back();
+      query.row = std::min(query.row, r);
+      query.wanted.push_back(items[r] >= data::kFirstId ? catalogues_[s].place[items[r]] : -1);
+    }
+  }
+
+  void scene(int64_t s) {
+    const auto& mine = queries_[s];
+    const auto& known = known_->scene(s);
+    const auto n = known.candidates.numel();
+    const auto count = static_cast<int64_t>(mine.size());
+    const auto metrics = asked_.size();
+    const auto first = static_cast<int64_t>(values_.size() / std::max<size_t>(metrics, 1));
+    values_.resize(values_.size() + mine.size() * metrics, kNaN);
+    double* values = values_.data() + first * static_cast<int64_t>(metrics);
+    int64_t longest = 0;
+    for (const auto& each : asked_) {
+      if (each.kind >= kOfQuery.size()) longest = std::max(longest, each.k);
+    }
+    std::vector<std::vector<int32_t>> lists(longest ? mine.size() : 0);
+    const auto step = std::clamp<int64_t>(kScores / std::max<int64_t>(n, 1), 1, kUsers);
+    for (int64_t begin = 0; begin < count; begin += step) {
+      const auto end = std::min(count, begin + step);
+      auto users = torch::empty({end - begin}, torch::kInt64);
+      for (auto q = begin; q < end; ++q) users.data_ptr<int64_t>()[q - begin] = mine[q].user;
+      torch::Tensor scores;
+      if (n > 0) {
+        scores = model_.score_items(users, s, known.candidates).to(torch::kFloat32).contiguous();
+        TORCH_CHECK_VALUE(scores.dim() == 2 && scores.size(0) == end - begin && scores.size(1) == n, model_.name(),
+                          ": score_items must return [", end - begin, ", ", n, "], got ", scores.sizes());
+        const auto bad = scores.isnan().any(1).nonzero();
+        TORCH_CHECK_VALUE(bad.size(0) == 0, model_.name(), ": a score of user row ",
+                          bad.size(0) ? mine[begin + bad[0][0].item<int64_t>()].user : 0, " in scene '",
+                          table_.schema().scenes[s], "' is NaN");
+        if (scores.storage().use_count() > 1) scores = scores.clone();  // the model's own memory stays as it is
+      }
+      float* score = n > 0 ? scores.data_ptr<float>() : nullptr;
+      at::parallel_for(0, end - begin, 1, [&](int64_t from, int64_t to) {
+        for (auto q = from; q < to; ++q) {
+          query(s, mine[begin + q], score + q * n, n, values + (begin + q) * static_cast<int64_t>(metrics));
+          if (longest) lists[begin + q] = best_places(score + q * n, n, longest);
+        }
+      });
+    }
+    if (longest) list_metrics(s, lists);
+  }
+
+  // Metrics of one query; leaves out of `scores` what the user knows.
+  void query(int64_t s, const Query& query, float* scores, int64_t n, double* values) const {
+    const auto& place = catalogues_[s].place;
+    for (const auto* known : {known_.get(), table_.also_seen().get()}) {
+      if (!known || query.user < data::kFirstId) continue;
+      for (const auto* item = known->scene(s).begin(query.user); item != known->scene(s).end(query.user); ++item) {
+        if (place[*item] >= 0) scores[place[*item]] = kOut;
+      }
+    }
+    Ranks ranks;
+    std::vector<float> drawn;
+    for (const auto wanted : query.wanted) {
+      double rank = std::numeric_limits<double>::infinity();
+      if (wanted >= 0) {
+        const auto mine = scores[wanted];
+        if (options_.candidates > 0) {
+          scores[wanted] = kOut;
+          const RandomStream stream(options_.seed, "candidates", static_cast<uint64_t>(query.row));
+          drawn = {mine};
+          for (const auto other : drawn_places(scores, n, options_.candidates, stream)) drawn.push_back(scores[other]);
+          scores[wanted] = mine;
+          rank = rank_of(drawn.data(), static_cast<int64_t>(drawn.size()), mine);
+        } else {
+          rank = rank_of(scores, n, mine);
+        }
+      }
+      ranks.all.push_back(rank);
+      (wanted >= 0 && catalogues_[s].head[wanted] ? ranks.head : ranks.tail).push_back(rank);
+    }
+    for (auto* some : {&ranks.all, &ranks.head, &ranks.tail}) std::sort(some->begin(), some->end());
+    for (size_t m = 0; m < asked_.size(); ++m) {
+      if (asked_[m].kind < kOfQuery.size()) values[m] = value_of(asked_[m].kind, asked_[m].k, ranks);
+    }
+  }
+
+  void list_metrics(int64_t s, const std::vector<std::vector<int32_t>>& lists) {
+    const auto& name = table_.schema().scenes[s];
+    const auto& catalogue = catalogues_[s];
+    for (const auto& each : asked_) {
+      if (each.kind < kOfQuery.size()) continue;
+      std::vector<char> shown(catalogue.head.size());
+      double places = 0;
+      int64_t number = 0, covered = 0;
+      for (const auto& list : lists) {
+        for (int64_t i = 0; i < std::min<int64_t>(each.k, static_cast<int64_t>(list.size())); ++i) {
+          covered += !shown[list[i]];
+          shown[list[i]] = 1;
+          places += catalogue.pop_place[list[i]];
+          ++number;
+        }
+      }
+      const bool coverage = each.kind == kOfQuery.size();
+      const auto of = coverage ? static_cast<double>(shown.size()) : static_cast<double>(number);
+      const double value = of > 0 ? (coverage ? static_cast<double>(covered) : places) / of : kNaN;
+      out_.summary.scenes[name][each.name] = value;
+      auto& total = totals_[each.name];
+      total.first += coverage ? static_cast<double>(covered) : places;
+      total.second += of;
+    }
+  }
+
+  void finish() {
+    const auto metrics = asked_.size();
+    int64_t total = 0;
+    for (const auto& each : queries_) total += static_cast<int64_t>(each.size());
+    auto& q = out_.queries;
+    for (auto* column : {&q.scene, &q.user, &q.row, &q.positives, &q.unreachable, &q.known_here, &q.known_elsewhere}) {
+      *column = torch::empty({total}, torch::kInt64);
+    }
+    const auto& schema = table_.schema();
+    const auto name_of = [&](size_t s) { return s < schema.scenes.size() ? schema.scenes[s] : std::string("shared"); };
+    int64_t at = 0;
+    for (size_t s = 0; s < queries_.size(); ++s) {
+      if (rows_[s] == 0) continue;
+      out_.summary.scene_names.push_back(name_of(s));
+      out_.summary.rows[name_of(s)] = rows_[s];
+      out_.users[name_of(s)] = static_cast<int64_t>(queries_[s].size());
+      for (const auto& each : queries_[s]) {
+        q.scene.data_ptr<int64_t>()[at] = static_cast<int64_t>(s);
+        q.user.data_ptr<int64_t>()[at] = each.code;
+        q.row.data_ptr<int64_t>()[at] = each.row;
+        q.positives.data_ptr<int64_t>()[at] = static_cast<int64_t>(each.wanted.size());
+        q.unreachable.data_ptr<int64_t>()[at] = std::count(each.wanted.begin(), each.wanted.end(), -1);
+        int64_t here = 0, elsewhere = 0;
+        for (int64_t other = 0; other < known_->scenes() && each.user >= data::kFirstId; ++other) {
+          (other == static_cast<int64_t>(s) ? here : elsewhere) += known_->scene(other).degree(each.user);
+        }
+        q.known_here.data_ptr<int64_t>()[at] = here;
+        q.known_elsewhere.data_ptr<int64_t>()[at] = elsewhere;
+        ++at;
+      }
+    }
+    const auto all = torch::tensor(values_, torch::kFloat64).view({total, static_cast<int64_t>(metrics)});
+    for (size_t m = 0; m < metrics; ++m) summarise(asked_[m], all.select(1, static_cast<int64_t>(m)));
+  }
+
+  void summarise(const Asked& each, const torch::Tensor& values) {
+    auto& summary = out_.summary;
+    const bool of_lists = each.kind >= kOfQuery.size();
+    if (!of_lists) out_.queries.values[each.name] = values.contiguous();
+    const auto mean = [](const torch::Tensor& some) {
+      const auto there = some.masked_select(~some.isnan());
+      return there.numel() ? there.mean().item<double>() : kNaN;
+    };
+    const auto put = [&](double value, const std::string& where) {
+      if (std::isnan(value)) {
+        summary.undefined[where + "." + each.name] =
+            each.kind == 7 || each.kind == 8 ? "nobody wants such items" : "no users to rank for";
+      }
+      return value;
+    };
+    double sum = 0;
+    int64_t defined = 0;
+    for (const auto& name : summary.scene_names) {
+      auto& scenes = summary.scenes[name];
+      if (!of_lists) {
+        const auto s = std::find(table_.schema().scenes.begin(), table_.schema().scenes.end(), name) -
+                       table_.schema().scenes.begin();
+        scenes[each.name] = mean(values.masked_select(out_.queries.scene.eq(s)));
+      } else if (!scenes.count(each.name)) {
+        scenes[each.name] = kNaN;
+      }
+      const double value = put(scenes[each.name], "scenes." + name);
+      if (std::isnan(value)) continue;
+      sum += value;
+      ++defined;
+    }
+    const auto total = totals_.find(each.name);
+    summary.overall[each.name] = put(
+        !of_lists
+            ? mean(values)
+            : (total != totals_.end() && total->second.second > 0 ? total->second.first / total->second.second : kNaN),
+        "overall");
+    summary.macro[each.name] = put(defined ? sum / static_cast<double>(defined) : kNaN, "macro");
+  }
+
+  models::Model& model_;
+  const data::Table& table_;
+  const RankingOptions& options_;
+  std::vector<Asked> asked_;
+  std::shared_ptr<const data::Interactions> known_;
+  std::vector<Catalogue> catalogues_;                        // of each scene
+  std::vector<std::vector<Query>> queries_;                  // of each scene
+  std::vector<int64_t> rows_;                                // of each scene
+  std::vector<double> values_;                               // [Q, metrics], scene by scene
+  std::map<std::string, std::pair<double, double>> totals_;  // of lists: sum and what it is divided by
+  RankingEvaluation out_;
+};
+
+}  // namespace
+
+std::vector<std::string> ranking_metrics() {
+  auto out = kOfQuery;
+  out.insert(out.end(), kOfLists.begin(), kOfLists.end());
+  return out;
+}
+
+RankingEvaluation evaluate_ranking(models::Model& model, const data::Table& table, const RankingOptions& options) {
+  return Ranking(model, table, options).run();
+}
+
+}  // namespace polyscene::eval

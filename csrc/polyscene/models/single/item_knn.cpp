@@ -1,0 +1,124 @@
+#include "polyscene/models/single/item_knn.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "polyscene/core/interleave.h"
+
+namespace polyscene::models {
+
+ItemKNNImpl::ItemKNNImpl(std::shared_ptr<const data::Schema> schema, ItemKNNOptions options_)
+    : Model(std::move(schema)), options(std::move(options_)) {
+  TORCH_CHECK_VALUE(this->schema().user >= 0 && this->schema().item >= 0,
+                    "ItemKNN: the data must have a user and an item column; name them when the table is read");
+  TORCH_CHECK_VALUE(options.neighbours() >= 0, "ItemKNN: neighbours must be 0 or more, got ", options.neighbours());
+  TORCH_CHECK_VALUE(options.shrink() >= 0, "ItemKNN: shrink must be 0 or more, got ", options.shrink());
+  TORCH_CHECK_VALUE(options.scope() == "scene" || options.scope() == "overall",
+                    "ItemKNN: scope must be 'scene' or 'overall', got '", options.scope(), "'");
+}
+
+bool ItemKNNImpl::fit_closed_form(const data::Table&) {
+  encode();
+  return true;
+}
+
+void ItemKNNImpl::encode() {
+  TORCH_CHECK_VALUE(history(), "ItemKNN: was not prepared; fit it, or call prepare(data.train)");
+  const auto known = history()->interactions();
+  if (made_of_ == known) return;
+  similar_.clear();
+  made_of_ = known;
+}
+
+const ItemKNNImpl::Similar& ItemKNNImpl::similar(int64_t scene) {
+  const auto key = options.scope() == "overall" ? -1 : scene;
+  const auto found = similar_.find(key);
+  if (found != similar_.end()) return found->second;
+  Similar out;
+  out.pairs = key < 0 ? made_of_->pooled() : made_of_->scene(scene);
+  const auto items = made_of_->items();
+  const auto *user_at = out.pairs.user_offsets.const_data_ptr<int64_t>(),
+             *item_at = out.pairs.item_offsets.const_data_ptr<int64_t>();
+  const auto *item = out.pairs.items.const_data_ptr<int32_t>(), *user = out.pairs.users.const_data_ptr<int32_t>();
+  std::vector<std::vector<std::pair<float, int32_t>>> rows(items);
+  interleaved_for(items, 64, [&](int64_t begin, int64_t end) {
+    std::vector<int32_t> together(items), met;
+    for (int64_t i = begin; i < end; ++i) {
+      met.clear();
+      for (auto a = item_at[i]; a < item_at[i + 1]; ++a) {
+        for (auto b = user_at[user[a]]; b < user_at[user[a] + 1]; ++b) {
+          if (item[b] != i && together[item[b]]++ == 0) met.push_back(item[b]);
+        }
+      }
+      std::sort(met.begin(), met.end());
+      const auto mine = static_cast<double>(item_at[i + 1] - item_at[i]);
+      auto& row = rows[i];
+      for (const auto j : met) {
+        const auto other = static_cast<double>(item_at[j + 1] - item_at[j]);
+        row.emplace_back(static_cast<float>(together[j] / (std::sqrt(mine * other) + options.shrink())), j);
+        together[j] = 0;
+      }
+      const auto most = static_cast<size_t>(options.neighbours());
+      if (most > 0 && row.size() > most) {
+        const auto before = [](const auto& a, const auto& b) {
+          return a.first > b.first || (a.first == b.first && a.second < b.second);
+        };
+        std::nth_element(row.begin(), row.begin() + static_cast<int64_t>(most), row.end(), before);
+        row.resize(most);
+      }
+    }
+  });
+  out.offsets = torch::zeros({items + 1}, torch::kInt64);
+  auto* offset = out.offsets.data_ptr<int64_t>();
+  for (int64_t i = 0; i < items; ++i) offset[i + 1] = offset[i] + static_cast<int64_t>(rows[i].size());
+  out.items = torch::empty({offset[items]}, torch::kInt32);
+  out.values = torch::empty({offset[items]});
+  for (int64_t i = 0; i < items; ++i) {
+    for (size_t j = 0; j < rows[i].size(); ++j) {
+      out.values.data_ptr<float>()[offset[i] + static_cast<int64_t>(j)] = rows[i][j].first;
+      out.items.data_ptr<int32_t>()[offset[i] + static_cast<int64_t>(j)] = rows[i][j].second;
+    }
+  }
+  return similar_[key] = std::move(out);
+}
+
+torch::Tensor ItemKNNImpl::scores(const torch::Tensor& users, int64_t scene) {
+  const auto& mine = similar(scene);
+  const auto items = made_of_->items(), count = users.numel();
+  auto out = torch::zeros({count, items});
+  const auto* user = users.const_data_ptr<int64_t>();
+  const auto* offset = mine.offsets.const_data_ptr<int64_t>();
+  const auto* other = mine.items.const_data_ptr<int32_t>();
+  const auto* value = mine.values.const_data_ptr<float>();
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t u = begin; u < end; ++u) {
+      float* to = out.data_ptr<float>() + u * items;
+      for (const auto* i = mine.pairs.begin(user[u]); i != mine.pairs.end(user[u]); ++i) {
+        for (auto j = offset[*i]; j < offset[*i + 1]; ++j) to[other[j]] += value[j];
+      }
+    }
+  });
+  return out;
+}
+
+torch::Tensor ItemKNNImpl::score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
+  return scores(users, scene).index_select(1, items);
+}
+
+torch::Tensor ItemKNNImpl::forward(const data::Batch& batch) {
+  check(batch);
+  auto out = torch::zeros({batch.size()});
+  if (!history()) return out;
+  encode();
+  for (int64_t s = 0; s < schema().num_scenes(); ++s) {
+    const auto rows = batch.scene.eq(s).nonzero().squeeze(1);
+    if (rows.numel() == 0) continue;
+    const auto [users, place] = at::_unique(batch.user.index_select(0, rows), /*sorted=*/true, /*return_inverse=*/true);
+    out.index_copy_(0, rows, scores(users, s).index({place, batch.item.index_select(0, rows)}));
+  }
+  return out;
+}
+
+}  // namespace polyscene::models

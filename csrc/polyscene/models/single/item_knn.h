@@ -1,0 +1,58 @@
+#pragma once
+
+#include "polyscene/models/base.h"
+
+namespace polyscene::models {
+
+/// Options for `ItemKNN`.
+struct ItemKNNOptions {
+  /// Neighbours that an item keeps; 0: all.
+  TORCH_ARG(int64_t, neighbours) = 0;
+  /// Added to the denominator of a similarity.
+  TORCH_ARG(double, shrink) = 0;
+  /// "scene" or "overall".
+  TORCH_ARG(std::string, scope) = "scene";
+
+ public:
+  template <typename Self, typename Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("neighbours", self.neighbours(), "neighbours that an item keeps, the most alike; 0: all");
+    visit("shrink", self.shrink(), "added to the denominator of a similarity: rare pairs count less");
+    visit("scope", self.scope(),
+          "'scene': items of the row's scene alone; 'overall': what users met in all scenes together");
+  }
+};
+
+/// Item neighbourhoods by cosine (Sarwar et al., WWW 2001; shrinkage: Bell and Koren, ICDM 2007), in closed form.
+///
+///   sim(i, j) = n_ij / (sqrt(n_i n_j) + shrink),   s(u, i) = sum_{j in N_u, j != i} sim(j, i)
+///
+/// n counts training users. Similarities are a function of the training pairs, which a saved model holds: they are made
+/// when they are first needed, and take memory for the pairs of items that share a user.
+class ItemKNNImpl : public Model {
+ public:
+  /// Throws ValueError when the data names no user or no item, or for options out of range.
+  explicit ItemKNNImpl(std::shared_ptr<const data::Schema> schema, ItemKNNOptions options = {});
+  torch::Tensor forward(const data::Batch& batch) override;
+  bool fit_closed_form(const data::Table& train) override;
+  void encode() override;
+  torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
+  std::string name() const override { return "item_knn"; }
+  OptionMap options_map() const override { return to_map(options); }
+
+  ItemKNNOptions options;
+
+ private:
+  struct Similar {
+    data::Interactions::Scene pairs;
+    torch::Tensor offsets, items, values;  // neighbours of each item, as rows of a sparse matrix
+  };
+  const Similar& similar(int64_t scene);
+  torch::Tensor scores(const torch::Tensor& users, int64_t scene);  // [U', I]
+
+  std::shared_ptr<const data::Interactions> made_of_;
+  std::map<int64_t, Similar> similar_;
+};
+TORCH_MODULE(ItemKNN);
+
+}  // namespace polyscene::models

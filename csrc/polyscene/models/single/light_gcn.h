@@ -1,0 +1,61 @@
+#pragma once
+
+#include "polyscene/models/ranking_model.h"
+#include "polyscene/nn/sparse_matrix.h"
+
+namespace polyscene::models {
+
+/// Options for `LightGCN`.
+struct LightGCNOptions {
+  RankingOptions common = RankingOptions().embedding_l2(1e-4);
+  /// Times that the graph is walked (K).
+  TORCH_ARG(int64_t, layers) = 3;
+  /// Standard deviation of the initial factors; 0: Glorot's.
+  TORCH_ARG(double, init_std) = 0.1;
+
+ public:
+  template <typename Self, typename Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    RankingOptions::fields(self.common, visit);
+    visit("layers", self.layers(), "how often the graph is walked");
+    visit("init_std", self.init_std(), "standard deviation of the initial factors; 0: that of Glorot and Bengio");
+  }
+};
+
+/// LightGCN (He et al., SIGIR 2020): factors smoothed over the graph of training pairs of all scenes together.
+///
+///   A = D^(-1/2) (edges of users and items) D^(-1/2),  X_{k + 1} = A X_k,  X = mean_{k = 0..K} X_k,  s = x_u . x_i
+///   loss = BPR + l2 / 2B sum (|X_0|^2 of the rows of the batch)
+///
+/// A pair that several scenes hold is one edge. The whole graph is walked at every step: large batches pay. Shapes: U
+/// users, I items, D factors; memory is (K + 1) (U + I) D numbers.
+class LightGCNImpl : public FactorModel {
+ public:
+  explicit LightGCNImpl(std::shared_ptr<const data::Schema> schema, LightGCNOptions options = {});
+  void prepare(const data::Table& train) override;
+  std::string name() const override { return "light_gcn"; }
+  OptionMap options_map() const override { return to_map(options); }
+
+  LightGCNOptions options;
+  torch::nn::Embedding user = nullptr;  ///< [U, D]
+  torch::nn::Embedding item = nullptr;  ///< [I, D]
+
+  /// Every node is looked up at every step: nothing is sparse.
+  std::vector<std::string> table_parameters() const override { return {}; }
+  void sparse_gradients(bool) override {}
+
+ protected:
+  void begin_pass() override;
+  torch::Tensor user_vectors(const torch::Tensor& user, const torch::Tensor& scene,
+                             std::vector<torch::Tensor>* looked_up) override;
+  torch::Tensor item_vectors(const torch::Tensor& item, const torch::Tensor& scene,
+                             std::vector<torch::Tensor>* looked_up) override;
+
+ private:
+  std::shared_ptr<const nn::SparseMatrix> graph_;
+  std::shared_ptr<const data::Interactions> graph_of_;
+  torch::Tensor nodes_;  // X, [U + I, D], of the last pass
+};
+TORCH_MODULE(LightGCN);
+
+}  // namespace polyscene::models

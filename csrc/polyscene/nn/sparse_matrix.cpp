@@ -1,0 +1,129 @@
+#include "polyscene/nn/sparse_matrix.h"
+
+#include <ATen/Parallel.h>
+
+#include "polyscene/core/interleave.h"
+#include "polyscene/nn/simd.h"
+
+namespace polyscene::nn {
+namespace {
+
+using torch::Tensor;
+
+constexpr int64_t kPiece = 64;  // rows that a thread takes at a time: degrees differ
+constexpr int64_t kAheadEntries = 8;
+
+template <typename T>
+POLYSCENE_INLINE void gather_rows(const int64_t* offsets, const int32_t* columns, const float* values, const T* x,
+                                  T* out, int64_t begin, int64_t end, int64_t width) {
+  for (int64_t r = begin; r < end; ++r) {
+    T* to = out + r * width;
+    for (int64_t d = 0; d < width; ++d) to[d] = 0;
+    for (auto j = offsets[r]; j < offsets[r + 1]; ++j) {
+      const T* next = x + columns[std::min(j + kAheadEntries, offsets[end] - 1)] * width;
+      for (int64_t d = 0; d < width; d += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(next + d);
+      const T* from = x + columns[j] * width;
+      const T w = values[j];
+      for (int64_t d = 0; d < width; ++d) to[d] += w * from[d];
+    }
+  }
+}
+
+#define POLYSCENE_SPARSE_KERNELS(T)                                                                                    \
+  POLYSCENE_SIMD void rows_of(const int64_t* offsets, const int32_t* columns, const float* values, const T* x, T* out, \
+                              int64_t begin, int64_t end, int64_t width) {                                             \
+    gather_rows(offsets, columns, values, x, out, begin, end, width);                                                  \
+  }
+POLYSCENE_SPARSE_KERNELS(float)
+POLYSCENE_SPARSE_KERNELS(double)
+
+Tensor product_of(const Tensor& offsets, const Tensor& columns, const Tensor& values, const Tensor& given) {
+  const auto x = given.contiguous();
+  const auto rows = offsets.numel() - 1, width = x.size(1);
+  auto out = torch::empty({rows, width}, x.options());
+  if (out.numel() == 0) return out;
+  if (columns.numel() == 0) return out.zero_();
+  const auto* at = offsets.const_data_ptr<int64_t>();
+  const auto* column = columns.const_data_ptr<int32_t>();
+  const auto* value = values.const_data_ptr<float>();
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "sparse_product", [&] {
+    const auto* from = x.const_data_ptr<scalar_t>();
+    auto* to = out.data_ptr<scalar_t>();
+    interleaved_for(rows, kPiece,
+                    [&](int64_t begin, int64_t end) { rows_of(at, column, value, from, to, begin, end, width); });
+  });
+  return out;
+}
+
+class Product : public torch::autograd::Function<Product> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
+                        const std::shared_ptr<const SparseMatrix>& matrix) {
+    context->saved_data["matrix"] = torch::make_custom_class<Held>(matrix);
+    return matrix->times(x);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradient) {
+    const auto held = context->saved_data["matrix"].toCustomClass<Held>();
+    return {held->matrix->transposed_times(gradient[0]), {}};
+  }
+
+  struct Held : torch::CustomClassHolder {
+    explicit Held(std::shared_ptr<const SparseMatrix> given) : matrix(std::move(given)) {}
+    std::shared_ptr<const SparseMatrix> matrix;
+  };
+};
+
+}  // namespace
+
+SparseMatrix::SparseMatrix(Tensor offsets, Tensor columns, Tensor values, int64_t width)
+    : offsets_(std::move(offsets)), columns_(std::move(columns)), values_(std::move(values)) {
+  const auto n = columns_.numel();
+  TORCH_CHECK_VALUE(
+      offsets_.dim() == 1 && offsets_.numel() > 0 && offsets_[-1].item<int64_t>() == n && values_.numel() == n,
+      "SparseMatrix: offsets must end in the number of entries, ", n, ", and values be as many, got ",
+      offsets_.numel() ? offsets_[-1].item<int64_t>() : -1, " and ", values_.numel());
+  const auto* at = offsets_.const_data_ptr<int64_t>();
+  const auto* column = columns_.const_data_ptr<int32_t>();
+  const auto* value = values_.const_data_ptr<float>();
+  back_offsets_ = torch::zeros({width + 1}, torch::kInt64);
+  back_rows_ = torch::empty({n}, torch::kInt32);
+  back_values_ = torch::empty({n});
+  auto* start = back_offsets_.data_ptr<int64_t>();
+  for (int64_t j = 0; j < n; ++j) {
+    TORCH_CHECK_INDEX(column[j] >= 0 && column[j] < width, "SparseMatrix: columns must be in [0, ", width, "), got ",
+                      column[j]);
+    ++start[column[j] + 1];
+  }
+  for (int64_t c = 0; c < width; ++c) start[c + 1] += start[c];
+  std::vector<int64_t> next(start, start + width);
+  for (int64_t r = 0; r < rows(); ++r) {
+    for (auto j = at[r]; j < at[r + 1]; ++j) {
+      const auto to = next[column[j]]++;
+      back_rows_.data_ptr<int32_t>()[to] = static_cast<int32_t>(r);
+      back_values_.data_ptr<float>()[to] = value[j];
+    }
+  }
+}
+
+Tensor SparseMatrix::to_dense() const {
+  const auto row = torch::arange(rows()).repeat_interleave(offsets_.diff());
+  return torch::zeros({rows(), columns()}).index_put_({row, columns_.to(torch::kInt64)}, values_);
+}
+
+Tensor SparseMatrix::times(const Tensor& x) const {
+  TORCH_CHECK_VALUE(x.dim() == 2 && x.size(0) == columns(), "SparseMatrix: x must be [", columns(), ", D], got ",
+                    x.sizes());
+  return product_of(offsets_, columns_, values_, x);
+}
+
+Tensor SparseMatrix::transposed_times(const Tensor& x) const {
+  TORCH_CHECK_VALUE(x.dim() == 2 && x.size(0) == rows(), "SparseMatrix: x must be [", rows(), ", D], got ", x.sizes());
+  return product_of(back_offsets_, back_rows_, back_values_, x);
+}
+
+Tensor sparse_product(const std::shared_ptr<const SparseMatrix>& matrix, const Tensor& x) {
+  return Product::apply(x, matrix);
+}
+
+}  // namespace polyscene::nn
