@@ -305,8 +305,8 @@ def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Resu
             )
         else:
             threshold = best
-    candidates = options["candidates"]
-    further = {"k": options["k"], "candidates": candidates if candidates == "all" else int(candidates)}
+    candidates = options.get("candidates", "all")
+    further = {"k": options.get("k", (10,)), "candidates": candidates if candidates == "all" else int(candidates)}
     result = evaluate(model, data.test, metrics, threshold=threshold, **further)
     if data.valid is not None:
         result.valid = evaluate(model, data.valid, metrics, threshold=threshold, **further)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
-from every_model import NAMES
+from every_model import NAMES, RANKING
 from polyscene import runs
 from polyscene._extension import _C
 
@@ -72,7 +72,7 @@ CONFIGS = {
     "a threshold of 1": ({"evaluate": {"threshold": 1}}, "{path}: evaluate.threshold must be in (0, 1), got 1"),
     "unknown model": ({"model": {"name": "logistc"}}, f"{{path}}: model.name: unknown model 'logistc'; known models: {MODELS}*; did you mean 'logistic'?"),
     "a model without text": ({"model": {"name": 3}}, "{path}: model.name must be str, got int"),
-    "unknown split": ({"dataset": {"split": {"by": "users"}}}, "{path}: dataset.split.by must be one of random, torch_random, user, scene, time, leave_one_out, cold_user, files, got 'users'; did you mean 'user'?"),
+    "unknown split": ({"dataset": {"split": {"by": "users"}}}, "{path}: dataset.split.by must be one of random, torch_random, user, scene, time, leave_one_out, cold_user, cold_scene, files, got 'users'; did you mean 'user'?"),
     "ratios of text": ({"dataset": {"split": {"ratios": ["a"]}}}, "{path}: dataset.split.ratios must be list of float, got ['a'] (list of str)"),
     "split within what": ({"dataset": {"split": {"within": "users"}}}, "{path}: dataset.split.within must be one of *user, scene, got 'users'; did you mean 'user'?"),
     "a label without a column": ({"dataset": {"name": "ml-100k", "label": {"at_least": 4}}}, '{path}: dataset.label must name its column: {"column": "rating", "at_least": 4}'),
@@ -258,7 +258,7 @@ CASES: dict[str, Case] = {
     "table rows out of range": (lambda g: ps.Table(g.data.columns, g.data.schema, torch.tensor([600])), IndexError, "table: rows must be in [0, 600), got 600"),
     "unknown field": (lambda g: g.data.schema.field("user"), ValueError, "Schema: unknown categorical field 'user'; known fields: user_id, item_id, age_group, genre; did you mean 'user_id'?"),
     "unknown scene": (lambda g: g.data.schema.scene("phones"), ValueError, f"Schema: unknown scene 'phones'; {SCENES}; did you mean 'phone'?"),
-    "a task of tiny data": (lambda g: ps.testing.tiny_data("text"), ValueError, "tiny_data: task must be 'ctr' or 'rating', got 'text'"),
+    "a task of tiny data": (lambda g: ps.testing.tiny_data("text"), ValueError, "tiny_data: task must be 'ctr', 'rating' or 'ranking', got 'text'"),
     # scores
     "evaluate no model": (lambda g: ps.evaluate("m", g.data.test), TypeError, "evaluate: wanted a polyscene.Model, got str"),
     "evaluate on a number": (lambda g: ps.evaluate(g.model, 3), TypeError, "read_table: wanted a path, a list of paths, or a frame with __arrow_c_stream__ (Arrow, pandas >= 2.2, polars), got int"),
@@ -366,11 +366,25 @@ def test_one_training_row() -> None:
     """One user, one item, one row: it trains, and what it predicts is a number."""
     one = pa.table({"user_id": ["a"], "item_id": ["x"], "label": [1], "age": [3.0]})
     data = ps.read_table(train=one, valid=one, test=one, numeric=["age"])
-    for name in NAMES:
+    for name in (name for name in NAMES if name not in RANKING):
         model = ps.models.create(name, data.schema)
         ps.Trainer(epochs=2, threads=1).fit(model, data)
         assert 0 < model.predict(data.test)[0] < 1, name
         assert ps.evaluate(model, data.test).undefined["overall.auc"] == "one class"
+
+
+@pytest.mark.parametrize("name", sorted(RANKING))
+def test_one_pair(name: str) -> None:
+    """A user who met the only item there is: it trains, and ranks what it cannot know last."""
+    one = pa.table({"user_id": ["a"], "item_id": ["x"]})
+    new = pa.table({"user_id": ["a", "b"], "item_id": ["y", "x"]})
+    data = ps.read_table(train=one, valid=one, test=new, task="ranking")
+    model = ps.models.create(name, data.schema)
+    ps.Trainer(epochs=2, threads=1).fit(model, data)
+    assert ps.evaluate(model, data.valid).undefined["overall.ndcg@10"] == "no users to rank for"
+    users = ps.evaluate(model, data.test).per_user
+    assert dict(zip(users.user, users.values["hit@10"], strict=True)) == {"a": 0.0, "b": 1.0}
+    assert model.recommend(["a"], scene=data.schema.scenes[0]).items[0, 0] is None
 
 
 def test_scene_without_rows() -> None:

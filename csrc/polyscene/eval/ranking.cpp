@@ -65,6 +65,7 @@ struct Query {
   int64_t user = 0;  // row of the vocabulary
   int64_t code = 0, row = 0;
   std::vector<int64_t> wanted;  // places among the scene's candidates; -1 for an item that is none
+  std::vector<int64_t> beside;  // what the user's other queries in the scene want
 };
 
 torch::Tensor codes_of(const data::Table& table, int64_t field) {
@@ -269,10 +270,21 @@ class Ranking {
       }
       auto& mine = queries_[s];
       const bool goes_on = same && !alone && !mine.empty() && mine.back().code == codes[r];
-      if (!goes_on) mine.push_back({users[r], codes[r], r, {}});
+      if (!goes_on) mine.push_back({users[r], codes[r], r, {}, {}});
       auto& query = mine.back();
       query.row = std::min(query.row, r);
       query.wanted.push_back(items[r] >= data::kFirstId ? catalogues_[s].place[items[r]] : -1);
+    }
+    if (!alone) return;
+    for (auto& mine : queries_) {
+      for (size_t begin = 0, end = 0; begin < mine.size(); begin = end) {
+        while (end < mine.size() && mine[end].code == mine[begin].code) ++end;
+        for (auto a = begin; a < end; ++a) {
+          for (auto b = begin; b < end; ++b) {
+            if (a != b && mine[b].wanted[0] >= 0) mine[a].beside.push_back(mine[b].wanted[0]);
+          }
+        }
+      }
     }
   }
 
@@ -326,6 +338,7 @@ class Ranking {
         if (place[*item] >= 0) scores[place[*item]] = kOut;
       }
     }
+    for (const auto beside : query.beside) scores[beside] = kOut;
     Ranks ranks;
     std::vector<float> drawn;
     for (const auto wanted : query.wanted) {

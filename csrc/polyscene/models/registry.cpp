@@ -57,10 +57,6 @@ std::deque<Entry>& table() {
       entry<M3oEImpl, M3oEOptions>("m3oe", "M3oE", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating", "ranking"}),
-      entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking"}),
-      entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
-      entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
-      entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),
@@ -69,6 +65,10 @@ std::deque<Entry>& table() {
       entry<DCNv2Impl, DCNv2Options>("dcn_v2", "DCNv2", {"ctr"}),
       entry<XDeepFMImpl, XDeepFMOptions>("xdeepfm", "XDeepFM", {"ctr"}),
       entry<AutoIntImpl, AutoIntOptions>("autoint", "AutoInt", {"ctr"}),
+      entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking"}),
+      entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
+      entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
+      entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };
   return entries;

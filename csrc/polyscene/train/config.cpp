@@ -108,7 +108,7 @@ Json resolve_split(Json given, const Place& place) {
   if (given.is_string()) given = Json{{"by", given}};
   auto out = resolve_fields(section_fields("split"), given, place);
   check_choice(out["by"], place.at("by"),
-               {"random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "files"});
+               {"random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "cold_scene", "files"});
   check_choice(out["within"], place.at("within"), {"", "user", "scene"});
   if (out["within"] == "") out.erase("within");
   return out;

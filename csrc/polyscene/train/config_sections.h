@@ -17,7 +17,7 @@ struct SplitOptions {
  public:
   template <typename Self, typename Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("by", self.by(), "random, torch_random, user, scene, time, leave_one_out, cold_user or files");
+    visit("by", self.by(), "random, torch_random, user, scene, time, leave_one_out, cold_user, cold_scene or files");
     visit("ratios", self.ratios(), "shares of training, validation and test rows");
     visit("seed", self.seed(), "seed of the split");
     visit("within", self.within(),

@@ -76,13 +76,13 @@ def get_dataset(
 
 @datasets_app.command("check")
 def check_dataset(
-    file: Annotated[Path, typer.Argument(help="CSV, Parquet, Arrow or RecBole file.")],
+    file: Annotated[list[Path], typer.Argument(help="CSV, Parquet, Arrow or RecBole file; several are a scene each.")],
     label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
     scene: Annotated[str | None, typer.Option("--scene", help="Scene column.")] = None,
     user: Annotated[str | None, typer.Option("--user", help="User column.")] = None,
     item: Annotated[str | None, typer.Option("--item", help="Item column.")] = None,
     time: Annotated[str | None, typer.Option("--time", help="Time column.")] = None,
-    task: Annotated[str | None, typer.Option("--task", help="ctr (default) or rating.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="ctr (default), rating or ranking.")] = None,
     categorical: Annotated[list[str] | None, typer.Option("--categorical", help="May be repeated.")] = None,
     numeric: Annotated[list[str] | None, typer.Option("--numeric", help="May be repeated.")] = None,
     delimiter: Annotated[str | None, typer.Option("--delimiter", help="Between the cells of a text file.")] = None,
@@ -92,7 +92,11 @@ def check_dataset(
 
     names = {"label": label, "scene": scene, "user": user, "item": item, "time": time, "task": task}
     roles = {**names, "categorical": categorical, "numeric": numeric}
-    report = datasets.check(file, delimiter=delimiter, **{key: value for key, value in roles.items() if value})
+    named = {each.name.split(".")[0]: each for each in file}
+    if len(named) < len(file):
+        raise typer.BadParameter("files of several scenes must have different names; the name is that of the scene")
+    source: Path | dict[str, Path] = file[0] if len(file) == 1 else named
+    report = datasets.check(source, delimiter=delimiter, **{key: value for key, value in roles.items() if value})
     typer.echo(report.text())
     if any(finding.severity == "error" for finding in report.findings):
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from polyscene.data import _cells
 from polyscene.data._columns import Arrays, first_of_duplicates, with_unit
 from polyscene.data.labels import label_values
+from polyscene.data.overlap import Overlap, count_overlap
 from polyscene.data.reading import Frame, pieces
 from polyscene.data.roles import DEFAULTS, LabelRole, Roles, TimeRole, resolve
 from polyscene.data.scenes import CLOCK, scene_codes
@@ -47,12 +48,13 @@ class Finding:
 
 @dataclass
 class CheckReport:
-    """What `check` found in a file: ``findings``, the gravest first, and a line on each column."""
+    """What `check` found in a file: ``findings``, the gravest first, a line on each column, and what scenes share."""
 
     name: str
     rows: int = 0
     columns: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    overlap: Overlap | None = None
 
     @property
     def ok(self) -> bool:
@@ -63,6 +65,7 @@ class CheckReport:
         """The report as lines of text."""
         lines = [f"{self.name}: {self.rows:,} rows, {len(self.columns)} columns"]
         lines += [f"  {column}: {what}" for column, what in self.columns]
+        lines += [] if self.overlap is None else self.overlap.text().splitlines()
         for each in self.findings:
             where = ", ".join(
                 part
@@ -110,7 +113,7 @@ def check(path: Any, *, delimiter: str | None = None, **roles: Any) -> CheckRepo
     found = _Findings(frame, report.findings)
     for column in frame.names:
         report.columns.append((column, _look(frame, column, found)))
-    _look_at_roles(frame, roles, found)
+    report.overlap = _look_at_roles(frame, roles, found)
     report.findings.sort(key=lambda each: _SEVERITIES.index(each.severity))
     return report
 
@@ -207,8 +210,14 @@ def _look_at_text(column: str, ids: _cells.Codes, found: _Findings) -> str:
     return f"{len(texts):,} different {kind}"
 
 
-def _look_at_roles(frame: Frame, given: dict[str, Any], found: _Findings) -> None:
-    wanted: dict[str, Any] = {"task": "ctr", "unseen_scene": "error", "min_count": 2, "needs_label": True, **DEFAULTS}
+def _look_at_roles(frame: Frame, given: dict[str, Any], found: _Findings) -> Overlap | None:
+    wanted: dict[str, Any] = {
+        "task": "ctr",
+        "unseen_scene": "error",
+        "min_count": None,
+        "needs_label": True,
+        **DEFAULTS,
+    }
     wanted |= dict.fromkeys(("time", "weight", "interest"))
     wanted |= dict.fromkeys(("categorical", "numeric", "multi_hot", "sequence", "text", "image"), ())
     for key in given:
@@ -222,7 +231,7 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: _Findings) -> Non
         wanted["categorical"] = [column for column in frame.names if column not in taken]
     roles: Roles | None = found.attempt(lambda: resolve(frame, wanted | given, "check"))
     if roles is None:
-        return
+        return None
     guessed = roles.time is not None and not roles.time.unit
     try:
         roles = with_unit(frame, roles)
@@ -237,12 +246,30 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: _Findings) -> Non
     label = _look_at_label(frame, roles.label, roles.task, found) if roles.label else None
     for each in roles.numeric:
         _look_at_numbers(frame, each.name, found)
+    shared = None
     if roles.scene is None or roles.scene.kind not in CLOCK or times is not None:
         unit = roles.time.unit if roles.time else "s"
         pair = found.attempt(lambda: scene_codes(frame, roles.scene, times, unit))
         if pair is not None:
             _look_at_scenes(roles, pair, label, found)
+            shared = _look_at_overlap(frame, roles, pair, found)
     _look_at_duplicates(frame, roles, found)
+    return shared
+
+
+def _look_at_overlap(
+    frame: Frame, roles: Roles, scenes: tuple[np.ndarray, list[str]], found: _Findings
+) -> Overlap | None:
+    """What scenes share, where there are several and rows name users and items."""
+    if roles.user is None or roles.item is None or len(scenes[1]) < 2:
+        return None
+    user, item = frame.ids(roles.user), frame.ids(roles.item)
+    out = count_overlap(user.codes, item.codes, *scenes, item.ids.to_pylist())
+    twins = sum(len(pair.twins) for pair in out.pairs)
+    if twins and roles.task == "ranking":
+        what = f"{twins:,} items seem to be listed twice, under one id in each scene: measure with and without them"
+        found.add("note", roles.item, None, what)
+    return out
 
 
 def _look_at_label(frame: Frame, role: LabelRole, task: str, found: _Findings) -> np.ndarray | None:

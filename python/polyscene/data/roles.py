@@ -137,10 +137,6 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
     if label is None and task in ("ctr", "rating") and given["needs_label"]:
         frame.require("label", f"label (task {task!r} needs one)")
     user, item = (_column(frame, given[role], role) for role in ("user", "item"))
-    if task == "ranking":
-        for role, column in (("user", user), ("item", item)):
-            if column is None:
-                frame.require(DEFAULTS[role], f"{role} (task 'ranking' needs one)")
     categorical = _names(frame, given["categorical"], "categorical", owner)
     categorical = tuple(dict.fromkeys([*(id_ for id_ in (user, item) if id_ and id_ not in categorical), *categorical]))
     lists = tuple(

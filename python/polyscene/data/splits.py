@@ -14,7 +14,7 @@ from polyscene._extension import _C
 from polyscene.data._errors import choice, mapping, unknown_key
 
 PARTS = ("train", "valid", "test")
-BY = ("random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "files")
+BY = ("random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "cold_scene", "files")
 WITHIN = ("user", "scene")
 
 
@@ -23,7 +23,9 @@ class Split:
     """How rows are divided.
 
     ``by``: "random" rows, the same ratios within each "user" or "scene", the newest rows last ("time"), the last row of
-    each user ("leave_one_out"), users never seen in training ("cold_user"), or as given ("files"). "torch_random" are
+    each user ("leave_one_out"), users never seen in training ("cold_user"), or as given ("files"). "cold_scene" takes
+    from shares of the users with rows in several scenes all their rows of one of these, in turn the first, second, ...
+    of each: known elsewhere, new there, in every direction. "torch_random" are
     the rows that ``torch.utils.data.random_split`` gives after ``torch.manual_seed(seed)``, to compare with what others
     measured on them.
     ``within`` applies "random", "time" or "leave_one_out" to each user or scene by itself.
@@ -93,12 +95,14 @@ def assign(spec: Split, scene: np.ndarray, user: np.ndarray | None, time: np.nda
         by, within = "random", by
     if by == "leave_one_out" and within is None:
         within = "user"
-    if "user" in (within, by.removeprefix("cold_")) and user is None:
+    if ("user" in (within, by.removeprefix("cold_")) or by == "cold_scene") and user is None:
         raise ValueError(f"{owner}: split by {spec.by!r} needs a user column; give user=")
     if by == "time" and time is None:
         raise ValueError(f"{owner}: split by 'time' needs a time column; give time=")
     if by == "cold_user" and user is not None:
         part = _groups(spec, user)
+    elif by == "cold_scene" and user is not None:
+        part = _cold_scenes(spec, user, scene, owner)
     else:
         group = {None: None, "user": user, "scene": scene}[within]
         if by == "leave_one_out" and spec.within == "scene":
@@ -166,6 +170,23 @@ def _groups(spec: Split, user: np.ndarray) -> np.ndarray:
     codes, position = np.unique(user, return_inverse=True)
     shuffled = Split("random", spec.ratios, spec.seed)
     return _ranked(shuffled, _permutation(len(codes), spec.seed), None, False, len(codes))[position]
+
+
+def _cold_scenes(spec: Split, user: np.ndarray, scene: np.ndarray, owner: str) -> np.ndarray:
+    places = np.unique(np.stack([user, scene], 1)[user >= 0], axis=0)  # ascending
+    users, first, count = np.unique(places[:, 0], return_index=True, return_counts=True)
+    several = np.flatnonzero(count > 1)
+    if not len(several):
+        raise ValueError(f"{owner}: split by 'cold_scene' needs users with rows in several scenes, there are none")
+    several = several[np.argsort(_permutation(len(several), spec.seed), kind="stable")]
+    valid, test = (int(share[0]) for share in _counts(spec, np.array([len(several)])))
+    part = np.zeros(len(user), np.int8)
+    for code, chosen in ((2, several[:test]), (1, several[test : test + valid])):
+        which = places[first[chosen] + np.arange(len(chosen)) % count[chosen], 1]
+        cold = np.full(int(user.max()) + 1, -1, np.int64)
+        cold[users[chosen]] = which
+        part[(user >= 0) & (cold[np.maximum(user, 0)] == scene)] = code
+    return part
 
 
 def digest_of(parts: list[str]) -> str:

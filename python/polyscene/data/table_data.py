@@ -64,8 +64,8 @@ def read_table(
         valid: source of the validation rows.
         test: source of the test rows.
         split: ``{"by": "random", "ratios": [8, 1, 1], "seed": 2022}`` (the default); ``by`` is one of random, user,
-            scene, time, leave_one_out, cold_user; ``within`` ("user", "scene") applies random, time and leave_one_out
-            to each of them.
+            scene, time, leave_one_out, cold_user, cold_scene; ``within`` ("user", "scene") applies random, time and
+            leave_one_out to each of them.
         schema: the schema of a model; the source is encoded for it, no row is dropped, and roles that are left at their
             defaults are those that the model was trained with. Rows of ``data`` come as ``test``.
         task: "ctr", "rating", "ranking" or "sequence".

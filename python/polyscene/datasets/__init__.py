@@ -13,6 +13,7 @@ from polyscene._extension import _C
 from polyscene.data._errors import mapping, unknown_key
 from polyscene.data.checking import CheckReport, Finding, check
 from polyscene.data.dataset import Dataset, assemble, open_data
+from polyscene.data.overlap import Overlap, overlap
 from polyscene.data.roles import LabelRole, ListRole, NumericRole, Roles, TimeRole
 from polyscene.data.scenes import SceneRole
 from polyscene.data.splits import assign, split_spec
@@ -20,7 +21,7 @@ from polyscene.data.table_data import read_table
 from polyscene.datasets import _download
 from polyscene.datasets.registry import RECIPES, Recipe, recipe
 
-__all__ = ["CheckReport", "Finding", "check", "from_config", "get", "info", "list", "load"]
+__all__ = ["CheckReport", "Finding", "Overlap", "check", "from_config", "get", "info", "list", "load", "overlap"]
 
 
 def list() -> builtins.list[str]:
@@ -28,7 +29,8 @@ def list() -> builtins.list[str]:
 
     Example:
         >>> list()
-        ['simulator', 'ml-100k', 'ml-1m', 'ml-20m', 'ml-25m']
+        ['simulator', 'ml-100k', 'ml-1m', 'ml-20m', 'ml-25m', 'amazon-sport-phone', 'amazon-sport-cloth', \
+'douban-book-music']
     """
     return builtins.list(RECIPES)
 
@@ -78,6 +80,11 @@ def get(
     """
     known = recipe(name)
     if not known.urls:
+        if known.files:
+            raise ValueError(
+                f"{name}: there is no archive to download; put the publisher's files into a folder "
+                f"({', '.join(known.files)}) and name it with root"
+            )
         raise ValueError(f"{name}: nothing to get; `load({name!r})` makes it")
     folder = Path(root) if root is not None else _download.cache_root()
     found = _folder(known, folder)
@@ -130,7 +137,9 @@ def load(
         scenes: as ``scene`` of `read_table`; None takes the set's own (age below 25, 25 to 34, 35 and above for
             ml-100k).
         label: as in `read_table`; None takes the set's own (rating of at least 4 for MovieLens).
-        split: as in `read_table`; None is random rows, 8:1:1, seed 2022.
+        split: as in `read_table`; None is random rows, 8:1:1, seed 2022, or the publisher's own test rows where there
+            are some, with one drawn training row of every user of a scene with at least 5 for validation
+            (``{"by": "files", "seed": 2022}``).
         options: for the simulator its options; for other sets further arguments of `read_table`, such as ``task``.
 
     Raises:
@@ -151,8 +160,8 @@ def load(
         found = _folder(known, Path(root))
         if found is None:
             raise ValueError(
-                f"{name}: {root} holds neither {name}.inter nor {', '.join(known.files)}; "
-                f"`polyscene datasets get {name} --root {root}` downloads them"
+                f"{name}: {root} holds neither {name}.inter nor {', '.join(known.files)}"
+                + (f"; `polyscene datasets get {name} --root {root}` downloads them" if known.urls else "")
             )
         folder = found
     table = None if known.read is None else known.read(name, folder)
@@ -161,7 +170,20 @@ def load(
         roles["scene"] = scenes
     if label is not None:
         roles["label"] = label
+    if table is not None and "part" in table.column_names:
+        return _published(table, split, name, roles)
     return read_table(table, split=split, name=name, **roles)
+
+
+def _published(table: Any, split: Any, name: str, roles: dict[str, Any]) -> Dataset:
+    """A table that its publisher has split: validation rows are drawn, unless another split is wanted."""
+    from polyscene.datasets._cross import divided
+
+    by = split.get("by", "files") if isinstance(split, Mapping) else split
+    if by not in (None, "files"):
+        return read_table(table.drop(["part"]), split=split, name=name, **roles)
+    seed = split.get("seed", 2022) if isinstance(split, Mapping) else 2022
+    return read_table(**divided(table, seed), name=name, **roles)
 
 
 _FEATURES = ("categorical", "numeric", "multi_hot", "sequence")
@@ -226,8 +248,8 @@ def from_config(block: Mapping[str, Any]) -> Dataset:
     if name == "table":
         unknown_key("dataset", block, TABLE_KEYS)
         return _compiled(block) if _is_compiled(block.get("data")) else read_table(**block)
-    known = recipe(name)
-    if known.urls:
+    recipe(name)  # raises where there is none
+    if name != "simulator":
         unknown_key("dataset", block, ("root", "scenes", "label", "split", *_FURTHER))
     return load(name, **block)
 

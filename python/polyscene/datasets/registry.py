@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from polyscene.data._errors import listed, suggestion
-from polyscene.datasets import _movielens
+from polyscene.datasets import _cross, _movielens
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 MIRROR = "https://huggingface.co/datasets/Recommenders/MovieLens/resolve/main"
@@ -150,6 +150,47 @@ RECIPES: dict[str, Recipe] = {
         ),
     )
 }
+
+
+_MIT = "MIT, as the repository of DisenCDR (github.com/cjx96/DisenCDR), which publishes the files"
+_DISEN = (
+    "J. Cao, X. Lin, X. Cong, J. Ya, T. Liu and B. Wang. DisenCDR: Learning Disentangled Representations for "
+    "Cross-Domain Recommendation. SIGIR 2022. https://doi.org/10.1145/3477495.3531967"
+)
+_RANKED: dict[str, Any] = {"task": "ranking", "label": None, "scene": "scene", "user": "user_id", "item": "item_id"}
+
+for _name, _scenes, _rows in (
+    ("amazon-sport-phone", "sport and phone", 100_701),
+    ("amazon-sport-cloth", "sport and cloth", 196_307),
+):
+    _files = tuple(
+        f"{first}_{second}/{part}.txt"
+        for first, second in (_name.split("-")[1:], _name.split("-")[:0:-1])
+        for part in ("train", "test")
+    )
+    RECIPES[_name] = Recipe(
+        _name,
+        f"Amazon reviews of users active in both {_scenes}, with a test item each, as published with DisenCDR",
+        _MIT,
+        _DISEN,
+        _rows,
+        folder="amazon-cdr",
+        files=_files,
+        read=_cross.read_amazon,
+        roles=_RANKED,
+    )
+RECIPES["douban-book-music"] = Recipe(
+    "douban-book-music",
+    "Douban ratings of books and music by users active in both",
+    "research use",
+    "F. Zhu, Y. Wang, C. Chen, G. Liu and X. Zheng. A Graphical and Attentional Framework for Dual-Target Cross-Domain "
+    "Recommendation. IJCAI 2020. https://doi.org/10.24963/ijcai.2020/415",
+    165_750,
+    folder="douban",
+    files=("book.ratings.dat", "music.ratings.dat"),
+    read=_cross.read_douban,
+    roles=_RANKED | {"label": {"column": "rating", "at_least": 3}, "core": 5},
+)
 
 
 def recipe(name: str) -> Recipe:

@@ -155,7 +155,7 @@ ROLES = [
 
 SPLITS = [
     Case("a split by nothing known", GOOD, ValueError,
-         "read_table: split: by must be one of random, torch_random, user, scene, time, leave_one_out, cold_user, files, got 'rand'; "
+         "read_table: split: by must be one of random, torch_random, user, scene, time, leave_one_out, cold_user, cold_scene, files, got 'rand'; "
          "did you mean 'random'?", split={"by": "rand"}),
     Case("a key that split does not know", GOOD, ValueError,
          "read_table: split: unknown key 'ratio'; known keys: by, ratios, seed, within; did you mean 'ratios'?",

@@ -42,8 +42,12 @@ def test_an_item_of_one_row_is_ranked_too() -> None:
 
 
 def test_users_and_items_are_needed() -> None:
-    with pytest.raises(ValueError, match=r"item \(task 'ranking' needs one\)"):
-        ps.read_table(train=pa.table({"user_id": ["a"], "thing": ["x"]}), task="ranking")
+    data = ps.read_table(train=pa.table({"user_id": ["a"], "thing": ["x"]}), task="ranking")
+    for name in ps.models.list("ranking"):
+        with pytest.raises(ValueError, match="must have a user and an item column|must have an item column"):
+            ps.models.create(name, data.schema)
+    with pytest.raises(ValueError, match="Interactions: the data must name a user and an item column"):
+        type(ps.testing.tiny_data("ranking").train.history.interactions()).of(data.train)
 
 
 def test_scenes_may_be_files(tmp_path: Any) -> None:
