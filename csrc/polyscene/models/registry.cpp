@@ -4,6 +4,7 @@
 #include <deque>
 #include <mutex>
 
+#include "polyscene/models/cross/cross_ease.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -69,6 +70,7 @@ std::deque<Entry>& table() {
       entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
       entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
       entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
+      entry<CrossEASEImpl, CrossEASEOptions>("cross_ease", "CrossEASE", {"ranking"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };
   return entries;

@@ -1,5 +1,8 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/base.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/cross_ease.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross_ridge.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/ease_weights.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "polyscene/models/base.h"
+#include "polyscene/models/ease_weights.h"
 
 namespace polyscene::models {
 
@@ -43,18 +44,11 @@ class EASEImpl : public Model {
   EASEOptions options;
 
  private:
-  struct Solved {
-    data::Interactions::Scene pairs;
-    torch::Tensor place;     // int64 [I] or [U], of each row among the inverted side, -1 for none
-    torch::Tensor inverse;   // K or P
-    torch::Tensor diagonal;  // of P, [I], 1 for items without rows
-    bool by_users = false;
-  };
-  const Solved& solved(int64_t scene);
+  const EaseWeights& weights(int64_t scene);
   torch::Tensor scores(const torch::Tensor& users, int64_t scene);  // [U', I]
 
   std::shared_ptr<const data::Interactions> made_of_;
-  std::map<int64_t, Solved> solved_;
+  std::map<int64_t, EaseWeights> weights_;  // by scene, -1 for all together
 };
 TORCH_MODULE(EASE);
 
