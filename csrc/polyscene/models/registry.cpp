@@ -4,6 +4,8 @@
 #include <deque>
 #include <mutex>
 
+#include "polyscene/models/cross/cmf.h"
+#include "polyscene/models/cross/emcdr.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -61,6 +63,8 @@ std::deque<Entry>& table() {
       entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
       entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
       entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
+      entry<CMFImpl, CMFOptions>("cmf", "CMF", {"ranking"}),
+      entry<EMCDRImpl, EMCDROptions>("emcdr", "EMCDR", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),
