@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from polyscene import _statistics as stats
 from polyscene.results import Predictions, Result, metric_order
 
-_DEFAULT = {"rating": ("rmse", "mae")}
+_DEFAULT = {"rating": ("rmse", "mae"), "ranking": ("ndcg@10", "recall@10")}
 
 
 @dataclass
@@ -136,6 +137,89 @@ def over_rows(
         found += _one_scene(data, scene, names, metrics, confidence, by_user, draws, rng)
     order = {m: i for i, m in enumerate(metrics)}
     return sorted(found, key=lambda row: order[row.metric])
+
+
+def over_users(
+    first: Result,
+    second: Result,
+    names: tuple[str, str],
+    metric: str | Sequence[str] | None,
+    confidence: float,
+    draws: int,
+    seed: int,
+) -> list[ComparisonRow]:
+    """Differences of rankings: users are resampled with all their scenes; t-test of a user's mean difference.
+
+    A query without a value on either side (recall of the tail for users who want nothing of it) stays out.
+    """
+    from scipy.stats import t
+
+    _same_split(first, second, names)
+    a, b = first.per_user, second.per_user
+    for side, name in ((a, names[0]), (b, names[1])):
+        if side is None:
+            raise ValueError(f"compare: {name} has no values of users (per_user.parquet); evaluate it again")
+    assert a is not None
+    assert b is not None
+    keys = [list(zip(each.scene, each.user, each.facts["row"].tolist(), strict=True)) for each in (a, b)]
+    if sorted(keys[0], key=str) != sorted(keys[1], key=str):
+        raise ValueError(
+            f"compare: wanted rankings of the same users and rows, got {len(a)} ({names[0]}) and {len(b)} "
+            f"({names[1]}), {len(set(keys[0]) & set(keys[1]))} of them shared; evaluate both on the same table"
+        )
+    place = {key: i for i, key in enumerate(keys[1])}
+    match = np.array([place[key] for key in keys[0]], np.int64)
+    shared = [name for name in a.values if name in b.values]
+    wanted = [metric] if isinstance(metric, str) else list(metric or [m for m in _DEFAULT["ranking"] if m in shared])
+    wanted = wanted or shared[:1]
+    unknown = [name for name in wanted if name not in shared]
+    if unknown:
+        raise ValueError(f"compare: unknown metric '{unknown[0]}'; metrics of both: {', '.join(metric_order(shared))}")
+    users = np.unique(a.user.astype(str), return_inverse=True)[1]
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found = []
+    for name in wanted:
+        one, two = a.values[name], b.values[name][match]
+        known = ~(np.isnan(one) | np.isnan(two))
+        for number, scene in enumerate([None, *first.scenes]):
+            rows = known & ((a.scene == scene) if scene is not None else True)
+            n = int(rows.sum())
+            low = high = p = math.nan
+            gap, mine = (two - one)[rows], np.unique(users[rows], return_inverse=True)[1]
+            if n > 1 and mine.max() > 0:
+                sums, counts = np.bincount(mine, gap), np.bincount(mine).astype(float)
+                p = _clustered_p(sums, counts, t)
+                spread = stats.resampled_ratio(sums, counts, draws, np.random.default_rng([seed, number]))
+                low, high = np.quantile(spread, tails)
+            first_value, second_value = (float(v[rows].mean()) if n else math.nan for v in (one, two))
+            found.append(
+                ComparisonRow(
+                    *names,
+                    scene,
+                    name,
+                    first_value,
+                    second_value,
+                    second_value - first_value,
+                    float(low),
+                    float(high),
+                    p,
+                    math.nan,
+                    "t, by user",
+                    n,
+                    note="" if n > 1 else "fewer than two users",
+                )
+            )
+    return found
+
+
+def _clustered_p(sums: np.ndarray, counts: np.ndarray, t: Any) -> float:
+    """p-value of a mean of 0 from each user's sum of differences and their number (robust to what a user shares)."""
+    mean = sums.sum() / counts.sum()
+    users = len(sums)
+    error = math.sqrt(float(((sums - mean * counts) ** 2).sum()) * users / (users - 1)) / counts.sum()
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * t.sf(abs(mean / error), users - 1))
 
 
 def _named(user: np.ndarray) -> np.ndarray:

@@ -63,8 +63,9 @@ def _line(row: dict[str, Any]) -> str:
     return json.dumps(row | {"valid": valid}) + "\n"
 
 
-def write_predictions(result: Result, path: Path) -> None:
-    """Writes the rows behind a result, where it has them."""
-    if result.predictions is not None:
-        with replacing(path) as temporary:
-            result.predictions.write(temporary)
+def write_predictions(result: Result, folder: Path) -> None:
+    """Writes what is behind a result, where it has it: the rows, or the rankings of users."""
+    for name, behind in (("predictions", result.predictions), ("per_user", result.per_user)):
+        if behind is not None:
+            with replacing(folder / f"{name}.parquet") as temporary:
+                behind.write(temporary)

@@ -234,6 +234,16 @@ def resamples(units: int, draws: int, rng: np.random.Generator, rows: int) -> It
         yield np.stack([np.bincount(draw, minlength=units) for draw in picks]).astype(np.float64)
 
 
+def resampled_ratio(sums: np.ndarray, counts: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """sum(sums) / sum(counts) over units drawn with replacement, [draws]."""
+    out = np.empty(draws)
+    units = len(sums)
+    for i in range(draws):
+        drawn = rng.integers(0, units, units)
+        out[i] = sums[drawn].sum() / counts[drawn].sum()
+    return out
+
+
 def paired_t(gaps: np.ndarray) -> tuple[float, float]:
     """Two-sided p-value of a paired t-test on differences, [N] with N of 2 or more, and the error of their mean."""
     from scipy.stats import t

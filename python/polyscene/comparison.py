@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polyscene import _statistics as stats
-from polyscene._differences import ComparisonRow, over_rows, over_seeds, unit_of
+from polyscene._differences import ComparisonRow, over_rows, over_seeds, over_users, unit_of
 from polyscene.results import LOWER_IS_BETTER, Result, metric_title, needs_pandas
 
 if TYPE_CHECKING:
@@ -163,13 +163,14 @@ def compare(
     Two results are compared row by row: bootstrap intervals of the difference; p-values by DeLong's test for AUC,
     McNemar's for accuracy and the bootstrap for the rest. If the predictions name users, whole users are resampled and
     the tests take a user's rows together, because they are not independent. Rows with weights count by them, and all
-    p-values are the bootstrap's then. Sequences of runs, or folders of runs with
-    several seeds, are compared over seeds: paired t-test and t interval. All p-values are corrected together by Holm.
+    p-values are the bootstrap's then. Rankings are compared user by user: bootstrap intervals and t-tests over users.
+    Sequences of runs, or folders of runs with several seeds, are compared over seeds: paired t-test and t interval. All
+    p-values are corrected together by Holm.
 
     Args:
         results: two or more results, run folders, sequences of them, or folders that hold one run folder a seed.
-        metric: names of metrics; None: AUC, log loss, accuracy and F1 (ratings: RMSE and MAE). Over seeds, any metric
-            of the results.
+        metric: names of metrics; None: AUC, log loss, accuracy and F1 (ratings: RMSE and MAE; rankings: NDCG@10 and
+            recall@10). Over seeds, any metric of the results.
         confidence: coverage of the intervals, in (0, 1).
         unit: what is resampled, "row" or "user"; "auto" takes users where the predictions name them.
         draws: number of bootstrap resamples.
@@ -206,6 +207,10 @@ def compare(
         if isinstance(groups[0], list) and isinstance(other, list):
             rows += over_seeds(groups[0], other, (names[0], name), metric, confidence)
         elif isinstance(groups[0], Result) and isinstance(other, Result):
+            if groups[0].task == "ranking":
+                unit = "user"
+                rows += over_users(groups[0], other, (names[0], name), metric, confidence, draws, seed)
+                continue
             unit = unit_of(groups[0], other, unit)
             rows += over_rows(groups[0], other, (names[0], name), metric, confidence, unit == "user", draws, seed)
     for row, p in zip(rows, stats.holm(np.array([r.p for r in rows])), strict=True):

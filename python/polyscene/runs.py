@@ -212,7 +212,7 @@ def execute(
     result.transfer = transfer
     result.split_digest = data.split_digest
     save(model, folder / "model.safetensors", {"threshold": repr(result.threshold)})
-    write_predictions(result, folder / "predictions.parquet")
+    write_predictions(result, folder)
     write_json(folder / "metrics.json", result.to_dict())
     environment["training"] = training | {"parameters": sum(each.numel() for each in model.parameters())}
     environment["seconds"] = round(time.time() - started, 3)
@@ -305,9 +305,11 @@ def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Resu
             )
         else:
             threshold = best
-    result = evaluate(model, data.test, metrics, threshold=threshold)
+    candidates = options["candidates"]
+    further = {"k": options["k"], "candidates": candidates if candidates == "all" else int(candidates)}
+    result = evaluate(model, data.test, metrics, threshold=threshold, **further)
     if data.valid is not None:
-        result.valid = evaluate(model, data.valid, metrics, threshold=threshold)
+        result.valid = evaluate(model, data.valid, metrics, threshold=threshold, **further)
     return result
 
 

@@ -474,6 +474,8 @@ std::vector<std::string> ranking_metrics() {
   return out;
 }
 
+void check_ranking(const RankingOptions& options) { asked_of(options); }
+
 RankingEvaluation evaluate_ranking(models::Model& model, const data::Table& table, const RankingOptions& options) {
   return Ranking(model, table, options).run();
 }

@@ -40,8 +40,10 @@ struct RankingEvaluation {
   Queries queries;
 };
 
-/// Metrics of rankings, without and with "@k".
+/// Metrics of rankings; each is asked for with "@k".
 std::vector<std::string> ranking_metrics();
+/// Throws ValueError for unknown metrics and for a k below 1.
+void check_ranking(const RankingOptions& options);
 
 /// Ranks, for every user with rows in a scene, the items with training rows there and measures where those of the
 /// table's rows come. What the user met in training rows of the scene (and `Table::also_seen`) is left out.

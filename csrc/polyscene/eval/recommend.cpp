@@ -1,12 +1,15 @@
 #include "polyscene/eval/recommend.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace polyscene::eval {
 namespace {
 
-constexpr int64_t kPairs = 65'536;  // candidates scored at once
+constexpr int64_t kPairs = 65'536;             // candidates scored at once
+constexpr int64_t kScores = int64_t{1} << 23;  // and where a user and an item are all there is of them
 
 // Every (scene, item) with training rows: scenes and items, int64 [C] each.
 std::pair<torch::Tensor, torch::Tensor> candidates_of(const data::History& history, int64_t scene) {
@@ -69,6 +72,19 @@ torch::Tensor seen_items(const data::Events& events, int64_t user, const torch::
   return torch::isin(items, events.item.slice(0, at[0], at[1]).to(torch::kInt64));
 }
 
+// Scores of a ranking model, [U, C]; candidates come scene by scene.
+torch::Tensor ranking_scores(models::Model& model, const torch::Tensor& users, const torch::Tensor& scenes,
+                             const torch::Tensor& items) {
+  const auto n = items.numel();
+  auto out = torch::empty({users.numel(), n});
+  const auto* scene = scenes.const_data_ptr<int64_t>();
+  for (int64_t begin = 0, end = 0; begin < n; begin = end) {
+    while (end < n && scene[end] == scene[begin]) ++end;
+    out.slice(1, begin, end).copy_(model.score_items(users, scene[begin], items.slice(0, begin, end)));
+  }
+  return out;
+}
+
 void check(const models::Model& model, const RecommendRequest& request) {
   const auto& schema = model.schema();
   TORCH_CHECK_VALUE(schema.user >= 0 && schema.item >= 0, "recommend: the data must name a user and an item column");
@@ -119,35 +135,44 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
   const auto share = history.item_count.index({scenes, items}).to(torch::kFloat32);  // [C]
   const auto popularity = n > 0 ? share / share.sum() : share;
 
-  const auto step = std::max<int64_t>(1, kPairs / std::max<int64_t>(n, 1));
+  const bool ranks = model.schema().task == "ranking";
+  if (ranks) model.encode();
+  const auto step = std::max<int64_t>(1, (ranks ? kScores : kPairs) / std::max<int64_t>(n, 1));
   for (int64_t begin = 0; begin < users && n > 0; begin += step) {
     const auto mine = torch::arange(begin, std::min(begin + step, users));
     const auto count = mine.numel();
     const auto owner = torch::arange(count).repeat_interleave(n);
     const auto user_rows = request.user.index_select(0, mine);
-    const auto batch = candidate_batch(history, fields.index_select(0, mine).index_select(0, owner),
-                                       user_rows.index_select(0, owner), items.repeat({count}), scenes.repeat({count}));
-    auto logits = model.score(batch, newest.take(mine), owner).to(torch::kFloat32).view({count, n});
-    auto scores = model.schema().task == "rating" ? logits : logits.sigmoid();
+    torch::Tensor scores;
+    if (ranks) {
+      scores = ranking_scores(model, user_rows, scenes, items);
+    } else {
+      const auto batch =
+          candidate_batch(history, fields.index_select(0, mine).index_select(0, owner),
+                          user_rows.index_select(0, owner), items.repeat({count}), scenes.repeat({count}));
+      const auto logits = model.score(batch, newest.take(mine), owner).to(torch::kFloat32).view({count, n});
+      scores = model.schema().task == "rating" ? logits : logits.sigmoid();
+    }
     for (int64_t u = 0; u < count; ++u) {
       auto row = scores[u];
       if (!out.known[begin + u].item<bool>()) row.copy_(popularity);
       if (request.exclude_seen)
         row.masked_fill_(seen_items(all, begin + u, items), -std::numeric_limits<float>::infinity());
       // Over all scenes an item stands once, where it scores best.
-      const auto [sorted, order] = row.sort(/*stable=*/true, /*dim=*/0, /*descending=*/true);
-      const auto* at = order.const_data_ptr<int64_t>();
-      const auto* item = items.const_data_ptr<int64_t>();
-      std::vector<int64_t> taken;
+      const auto* score = row.const_data_ptr<float>();
+      std::vector<int64_t> order(n), taken;
+      std::iota(order.begin(), order.end(), 0);
+      std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return score[a] > score[b]; });
+      const auto *item = items.const_data_ptr<int64_t>(), *scene = scenes.const_data_ptr<int64_t>();
       for (int64_t i = 0; i < n && static_cast<int64_t>(taken.size()) < k; ++i) {
-        const auto score = sorted[i].item<float>();
-        if (std::isinf(score)) break;
-        if (std::find(taken.begin(), taken.end(), item[at[i]]) != taken.end()) continue;
-        const auto place = static_cast<int64_t>(taken.size());
-        out.item[begin + u][place] = item[at[i]];
-        out.scene[begin + u][place] = scenes[at[i]];
-        out.score[begin + u][place] = score;
-        taken.push_back(item[at[i]]);
+        const auto c = order[i];
+        if (std::isinf(score[c])) break;
+        if (std::find(taken.begin(), taken.end(), item[c]) != taken.end()) continue;
+        const auto to = (begin + u) * k + static_cast<int64_t>(taken.size());
+        out.item.data_ptr<int64_t>()[to] = item[c];
+        out.scene.data_ptr<int64_t>()[to] = scene[c];
+        out.score.data_ptr<float>()[to] = score[c];
+        taken.push_back(item[c]);
       }
     }
   }

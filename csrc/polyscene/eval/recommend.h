@@ -19,7 +19,7 @@ struct RecommendRequest {
 struct Recommendation {
   torch::Tensor item;   ///< int64 [U, k], rows of the item vocabulary, best first
   torch::Tensor scene;  ///< int64 [U, k]
-  torch::Tensor score;  ///< float32 [U, k], probability (ctr) or rating
+  torch::Tensor score;  ///< float32 [U, k], probability (ctr), rating, or the model's own score (ranking)
   torch::Tensor known;  ///< bool [U], false for users of whom nothing was known: served by popularity
 };
 

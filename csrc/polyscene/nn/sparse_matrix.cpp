@@ -59,12 +59,12 @@ class Product : public torch::autograd::Function<Product> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
                         const std::shared_ptr<const SparseMatrix>& matrix) {
-    context->saved_data["matrix"] = torch::make_custom_class<Held>(matrix);
+    context->saved_data["matrix"] = c10::IValue::make_capsule(c10::make_intrusive<Held>(matrix));
     return matrix->times(x);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradient) {
-    const auto held = context->saved_data["matrix"].toCustomClass<Held>();
+    const auto held = c10::static_intrusive_pointer_cast<Held>(context->saved_data["matrix"].toCapsule());
     return {held->matrix->transposed_times(gradient[0]), {}};
   }
 

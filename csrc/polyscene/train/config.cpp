@@ -6,6 +6,7 @@
 
 #include "polyscene/core/json.h"
 #include "polyscene/data/simulator.h"
+#include "polyscene/eval/ranking.h"
 #include "polyscene/eval/scene_metrics.h"
 #include "polyscene/models/registry.h"
 #include "polyscene/train/config_sections.h"
@@ -64,7 +65,8 @@ const std::vector<std::string>& roles() {
   static const std::vector<std::string> kRoles = {
       "data",    "train",     "valid",    "test", "task",   "delimiter", "clean",
       "scene",   "user",      "item",     "time", "weight", "interest",  "categorical",
-      "numeric", "multi_hot", "sequence", "text", "image",  "min_count", "unseen_scene"};
+      "numeric", "multi_hot", "sequence", "text", "image",  "min_count", "unseen_scene",
+      "core"};
   return kRoles;
 }
 
@@ -183,6 +185,29 @@ void apply_override(Json& config, const std::string& override, const std::string
 // Names that are wrong are told before hours of training, not after.
 void check_metrics(const Json& config, const std::string& source) {
   const auto task = config["dataset"].value("task", Json("ctr"));
+  const std::string monitor = config["train"]["monitor"];
+  if (task == "ranking") {
+    const auto place = [&](const char* path, const std::string& text) { return source + ": " + path + ": " + text; };
+    try {
+      eval::RankingOptions options;
+      options.metrics = config["evaluate"]["metrics"].get<std::vector<std::string>>();
+      options.k = config["evaluate"]["k"].get<std::vector<int64_t>>();
+      eval::check_ranking(options);
+    } catch (const c10::ValueError& error) {
+      TORCH_CHECK_VALUE(false, place("evaluate", error.what_without_backtrace()));
+    }
+    const auto candidates = config["evaluate"]["candidates"].get<std::string>();
+    const bool number = !candidates.empty() && candidates.size() < 10 && candidates != "0" &&
+                        candidates.find_first_not_of("0123456789") == std::string::npos;
+    TORCH_CHECK_VALUE(candidates == "all" || number, source,
+                      ": evaluate.candidates must be 'all' or a positive number, got '", candidates, "'");
+    try {
+      if (!monitor.empty()) eval::check_ranking({{monitor}, {10}});
+    } catch (const c10::ValueError& error) {
+      TORCH_CHECK_VALUE(false, place("train.monitor", error.what_without_backtrace()));
+    }
+    return;
+  }
   if (task != "ctr" && task != "rating") return;
   const auto check = [&](const std::string& path, const std::vector<std::string>& names) {
     try {
@@ -192,7 +217,6 @@ void check_metrics(const Json& config, const std::string& source) {
     }
   };
   check("evaluate.metrics", config["evaluate"]["metrics"]);
-  const std::string monitor = config["train"]["monitor"];
   const auto known = eval::default_metrics(task, /*users=*/true, /*items=*/false);  // those of an epoch
   TORCH_CHECK_VALUE(monitor.empty() || std::find(known.begin(), known.end(), monitor) != known.end(), source,
                     ": train.monitor must be a metric of task ", task.get<std::string>(), ", got '", monitor,

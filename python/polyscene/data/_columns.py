@@ -174,12 +174,12 @@ def _clean(
         if rows.size:
             dropped[f"empty {role}"] = len(rows)
             keep[rows] = False
-    if roles.task == "ranking" and roles.label is not None and out.label is not None:
-        if roles.label.at_least is not None or roles.label.values is not None:
-            unwanted = keep & (out.label == 0)
-            if unwanted.any():
-                dropped["label 0"] = int(unwanted.sum())
-                keep &= ~unwanted
+    binary = roles.label is not None and (roles.label.at_least is not None or roles.label.values is not None)
+    if roles.task == "ranking" and binary and out.label is not None:
+        unwanted = keep & (out.label == 0)
+        if unwanted.any():
+            dropped["label 0"] = int(unwanted.sum())
+            keep &= ~unwanted
     read = out.rows
     if not keep.all():
         if not keep.any():

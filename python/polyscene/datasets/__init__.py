@@ -165,7 +165,7 @@ def load(
 
 
 _FEATURES = ("categorical", "numeric", "multi_hot", "sequence")
-_FURTHER = ("task", *_FEATURES, "time", "weight", "interest", "clean", "min_count", "unseen_scene")
+_FURTHER = ("task", *_FEATURES, "time", "weight", "interest", "clean", "min_count", "unseen_scene", "core")
 
 
 def _simulated(scenes: Any, label: Any, split: Any, options: dict[str, Any]) -> Dataset:

@@ -6,8 +6,16 @@ from typing import Any
 
 import polyscene as ps
 import pytest
+from every_model import RANKING
+
+_made: dict[bool, Any] = {}
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data()
+@pytest.fixture
+def data(request: pytest.FixtureRequest) -> Any:
+    """Small data of the task of the model that the test names; clicks where it names none."""
+    name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
+    ranks = name in RANKING
+    if ranks not in _made:
+        _made[ranks] = ps.testing.tiny_data("ranking" if ranks else "ctr")
+    return _made[ranks]

@@ -10,7 +10,16 @@ from typing import Any
 import polyscene as ps
 import pytest
 import torch
-from every_model import WITHOUT_PARAMETERS, draw, every_model, make, scramble, trained_models
+from every_model import (
+    WITHOUT_PARAMETERS,
+    draw,
+    every_model,
+    make,
+    models_with_tables,
+    models_with_tensors,
+    scramble,
+    trained_models,
+)
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm
 
@@ -35,7 +44,7 @@ def test_state_dict_moves_a_model(name: str, data: Any) -> None:
     assert torch.equal(other(batch), model(batch))
 
 
-@every_model
+@models_with_tensors
 def test_strict_loading_names_what_does_not_fit(name: str, data: Any) -> None:
     model = make(name, data)
     state = model.state_dict()
@@ -49,7 +58,7 @@ def test_strict_loading_names_what_does_not_fit(name: str, data: Any) -> None:
     assert model.load_state_dict(state | {"no.such": torch.zeros(1)}, strict=False).unexpected_keys == ["no.such"]
 
 
-@every_model
+@models_with_tensors
 def test_double_reaches_cpp(name: str, data: Any) -> None:
     model = scramble(make(name, data)).eval()
     batch = draw(model, data, 8)
@@ -145,7 +154,7 @@ def test_copies_keep_everything(name: str, way: str, data: Any) -> None:
         assert not torch.equal(2 * made(batch), before)
 
 
-@every_model
+@models_with_tensors
 def test_part_of_a_larger_module(name: str, data: Any) -> None:
     model = scramble(make(name, data)).eval()
     whole = nn.Sequential(model, nn.Sigmoid())
@@ -212,7 +221,7 @@ def test_reparametrisations_are_refused(name: str, data: Any) -> None:
     model = make(name, data).eval()
     batch = draw(model, data, 4)
     before, keys = model(batch), list(model.state_dict())
-    path = model.table_parameters()[0]
+    path = next(path for path, each in model.named_parameters() if each.dim() == 2)
     parent, _, leaf = path.rpartition(".")
     owner = model.get_submodule(parent)
     for change in (
@@ -227,7 +236,7 @@ def test_reparametrisations_are_refused(name: str, data: Any) -> None:
     torch.testing.assert_close(model(batch), before)
 
 
-@every_model
+@models_with_tensors
 def test_functional_call_is_refused(name: str, data: Any) -> None:
     model = make(name, data)
     batch = draw(model, data, 4)
@@ -237,7 +246,7 @@ def test_functional_call_is_refused(name: str, data: Any) -> None:
     assert model(batch).shape == (4,)
 
 
-@every_model
+@models_with_tensors
 def test_meta_device_is_refused(name: str, data: Any) -> None:
     model = make(name, data)
     before = copy.deepcopy(model.state_dict())
@@ -246,7 +255,7 @@ def test_meta_device_is_refused(name: str, data: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before.values(), model.state_dict().values(), strict=True))
 
 
-@every_model
+@models_with_tensors
 def test_swapping_parameters_is_done_in_place(name: str, data: Any) -> None:
     model = scramble(make(name, data)).eval()
     batch = draw(model, data, 4)
@@ -266,7 +275,7 @@ def test_swapping_parameters_is_done_in_place(name: str, data: Any) -> None:
     torch.testing.assert_close(model(batch), single)
 
 
-@every_model
+@models_with_tensors
 def test_replaced_tensors_are_noticed_at_forward(name: str, data: Any) -> None:
     model = make(name, data)
     path, holder, leaf, tensor = model._mirrored[0]
@@ -303,7 +312,7 @@ def test_names_are_free_in_nn_module(name: str, data: Any) -> None:
         assert not any(hasattr(nn.Module(), part) for part in path.split(".") if part)
 
 
-@every_model
+@models_with_tables
 def test_modes_and_sparse_gradients_survive_cpp(name: str, data: Any) -> None:
     model = make(name, data)
     model.sparse_gradients(True)
