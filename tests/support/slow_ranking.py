@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import polyscene as ps
+import pyarrow as pa
 import torch
 
 Score = Callable[[int, int, int], float]
@@ -77,3 +80,49 @@ def all_scores(model: Any, score: Score, scene: int) -> tuple[torch.Tensor, torc
         mine = model.score_items(users, scene, items)
     slow = [[score(user, item, scene) for item in items.tolist()] for user in users.tolist()]
     return mine, torch.tensor(slow, dtype=torch.float64)
+
+
+def scenes_data(scenes: int, *, overlap: bool = True, users: int = 8, items: int = 9) -> Any:
+    """Data of any number of scenes, a few rows each; without overlap no user and no item is in two of them."""
+    draw = np.random.default_rng(5)
+    columns: dict[str, list[str]] = {"user_id": [], "item_id": [], "scene": []}
+    for scene in range(scenes):
+        tag = "" if overlap else f"_{scene}"
+        for user in range(users):
+            if overlap and (user + scene) % 4 == 0 and scenes > 1:
+                continue
+            for item in draw.choice(items, 3, replace=False):
+                columns["user_id"].append(f"u{user}{tag}")
+                columns["item_id"].append(f"i{item}{tag}")
+                columns["scene"].append(f"s{scene:02}")
+    return ps.read_table(train=pa.table(columns), task="ranking", label=None, min_count=1)
+
+
+def map_vector(state: dict[str, np.ndarray], scenes: int, s: int, t: int, x: np.ndarray, bounded: bool) -> np.ndarray:
+    """A vector through the mapping from scene s to scene t."""
+    number = [pair for pair in itertools.product(range(scenes), repeat=2) if pair[0] != pair[1]].index((s, t))
+    if "map.second" not in state:
+        return x @ state["map.first"][number]
+    hidden = np.tanh(x @ state["map.first"][number] + state["map.first_bias"][number])
+    out = hidden @ state["map.second"][number] + state["map.second_bias"][number]
+    return np.tanh(out) if bounded else out
+
+
+def scene_table(state: dict[str, np.ndarray], side: str, scenes: int) -> np.ndarray:
+    """The table of one side by scene, [S, rows, D]."""
+    table = state[f"{side}.weight"]
+    return table.reshape(scenes, -1, table.shape[-1])
+
+
+def served(known: list[dict[int, set[int]]], user: int, scene: int, map_users: str) -> list[int]:
+    """Scenes whose mapping serves a user in another scene."""
+    if map_users == "cold" and user in known[scene]:
+        return []
+    return [s for s in range(len(known)) if s != scene and user in known[s]]
+
+
+def at_mapping(model: Any, data: Any) -> Any:
+    """The model as its mapping phase finds it."""
+    model.prepare(data.train)
+    model.stage.fill_(1)
+    return model

@@ -4,8 +4,11 @@
 #include <deque>
 #include <mutex>
 
+#include "polyscene/models/cross/clfm.h"
 #include "polyscene/models/cross/cmf.h"
+#include "polyscene/models/cross/dcdcsr.h"
 #include "polyscene/models/cross/emcdr.h"
+#include "polyscene/models/cross/sscdr.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -65,6 +68,9 @@ std::deque<Entry>& table() {
       entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
       entry<CMFImpl, CMFOptions>("cmf", "CMF", {"ranking"}),
       entry<EMCDRImpl, EMCDROptions>("emcdr", "EMCDR", {"ranking"}),
+      entry<SSCDRImpl, SSCDROptions>("sscdr", "SSCDR", {"ranking"}),
+      entry<CLFMImpl, CLFMOptions>("clfm", "CLFM", {"ranking"}),
+      entry<DCDCSRImpl, DCDCSROptions>("dcdcsr", "DCDCSR", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),

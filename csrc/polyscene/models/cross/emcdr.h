@@ -61,9 +61,6 @@ class EMCDRImpl : public SceneFactorModel {
   torch::Tensor item_vectors(const torch::Tensor& item, const torch::Tensor& scene,
                              std::vector<torch::Tensor>* looked_up) override;
   torch::Tensor transferred(int64_t to, const torch::Tensor& users) override;
-
- private:
-  torch::Tensor map_loss(const torch::Tensor& users);
 };
 TORCH_MODULE(EMCDR);
 

@@ -31,6 +31,10 @@ PairMapsImpl::Opened PairMapsImpl::open() const {
   return out;
 }
 
+torch::Tensor PairMapsImpl::zero() const {
+  return first.defined() ? first.narrow(0, 0, 1).sum() * 0 : torch::zeros({});
+}
+
 torch::Tensor PairMapsImpl::Opened::operator()(int64_t from, int64_t to, const torch::Tensor& x) const {
   const auto p = static_cast<size_t>(from * (scenes_ - 1) + to - (to > from ? 1 : 0));
   auto out = torch::mm(x, first_[p]);

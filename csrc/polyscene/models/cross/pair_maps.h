@@ -29,6 +29,8 @@ class PairMapsImpl : public torch::nn::Module {
     bool bounded_ = false;
   };
   Opened open() const;
+  /// 0 that depends on the maps, so that a batch without a pair has a gradient.
+  torch::Tensor zero() const;
 
   torch::Tensor first;        ///< [P, D, H], linear: [P, D, D]; map from s to t is number s (S - 1) + t - [t > s]
   torch::Tensor first_bias;   ///< [P, H]

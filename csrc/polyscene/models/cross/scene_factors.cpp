@@ -1,5 +1,7 @@
 #include "polyscene/models/cross/scene_factors.h"
 
+#include <algorithm>
+
 namespace polyscene::models {
 
 SceneFactorModel::SceneFactorModel(std::shared_ptr<const data::Schema> schema, RankingOptions common_,
@@ -37,7 +39,52 @@ std::vector<Phase> SceneFactorModel::factor_phases() const {
   return out;
 }
 
-torch::Tensor SceneFactorModel::overlapping() const { return user_rows.gt(0).sum(0).ge(2).nonzero().squeeze(1); }
+std::vector<Phase> SceneFactorModel::with_mapping(int64_t epochs, int64_t batch_size) const {
+  auto out = factor_phases();
+  const auto both = user_rows.gt(0).sum(0).ge(2).nonzero().squeeze(1);
+  if (both.numel() == 0) return out;
+  Phase mapping;
+  mapping.name = "map";
+  mapping.frozen = {"user", "item"};
+  mapping.epochs = epochs;
+  mapping.batch_size = batch_size;
+  mapping.users = both;
+  out.push_back(std::move(mapping));
+  return out;
+}
+
+torch::Tensor SceneFactorModel::over_pairs(
+    const torch::Tensor& rows, const torch::Tensor& zero,
+    const std::function<torch::Tensor(int64_t, int64_t, const torch::Tensor&)>& each) const {
+  auto total = zero;
+  int64_t count = 0;
+  for (int64_t t = 0; t < scenes(); ++t) {
+    const auto in_t = rows.index_select(0, seen_in(t, rows));
+    for (int64_t s = 0; s < scenes() && in_t.numel() > 0; ++s) {
+      if (s == t) continue;
+      const auto both = in_t.index_select(0, seen_in(s, in_t));
+      if (both.numel() == 0) continue;
+      total = total + each(s, t, both);
+      count += both.numel();
+    }
+  }
+  return total / static_cast<double>(std::max<int64_t>(count, 1));
+}
+
+torch::Tensor SceneFactorModel::over_sources(
+    int64_t to, const torch::Tensor& rows,
+    const std::function<torch::Tensor(int64_t, const torch::Tensor&)>& each) const {
+  auto sum = torch::zeros({rows.numel(), common.dim()}, user->weight.options().requires_grad(false));
+  auto count = torch::zeros({rows.numel(), 1}, sum.options());
+  for (int64_t s = 0; s < scenes(); ++s) {
+    if (s == to) continue;
+    const auto there = seen_in(s, rows);
+    if (there.numel() == 0) continue;
+    sum = sum.index_add(0, there, each(s, rows.index_select(0, there)));
+    count.index_add_(0, there, torch::ones({there.numel(), 1}, count.options()));
+  }
+  return sum / count.clamp_min(1);
+}
 
 torch::Tensor SceneFactorModel::seen_in(int64_t scene, const torch::Tensor& users) const {
   return user_rows[scene].index_select(0, users).gt(0).nonzero().squeeze(1);

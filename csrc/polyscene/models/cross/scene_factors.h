@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "polyscene/models/ranking_model.h"
 
 namespace polyscene::models {
@@ -25,8 +27,15 @@ class SceneFactorModel : public FactorModel {
                    const char* owner);
   /// A phase for each scene with training pairs.
   std::vector<Phase> factor_phases() const;
-  /// int64, users who have been in two scenes or more.
-  torch::Tensor overlapping() const;
+  /// These and, where users have been in two scenes or more, one of such users with both tables held: "map".
+  std::vector<Phase> with_mapping(int64_t epochs, int64_t batch_size) const;
+  /// Mean over the users who have been in both, for every ordered pair of scenes: the sum over pairs of `each`(s, t,
+  /// users of both [n]), by the sum of n; `zero` where there is nobody.
+  torch::Tensor over_pairs(const torch::Tensor& users, const torch::Tensor& zero,
+                           const std::function<torch::Tensor(int64_t, int64_t, const torch::Tensor&)>& each) const;
+  /// Mean over the scenes s but `to` where each user has been of `each`(s, those users) [n, D]; 0 without any.
+  torch::Tensor over_sources(int64_t to, const torch::Tensor& users,
+                             const std::function<torch::Tensor(int64_t, const torch::Tensor&)>& each) const;
   /// Which of `users` have been in the scene: positions, int64.
   torch::Tensor seen_in(int64_t scene, const torch::Tensor& users) const;
   torch::Tensor own_users(int64_t scene, const torch::Tensor& users);  ///< P of one scene, [n, D]
