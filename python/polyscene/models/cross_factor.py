@@ -132,14 +132,14 @@ class CLFM(Model):
         sampler: "uniform", "popularity" or "in_batch".
         embedding_l2: L2 on the factors that a batch looks up, half the sum of squares for each row of the batch.
         item_dim: width of the items' factors; 0 for that of the users'.
-        shared_dim: entries of a user's vector that come from the codebook of all scenes, 0 to the items' width; the
-            others come from that of the scene.
+        shared_dim: entries of a user's vector that come from the codebook of all scenes, the others come from that of
+            the scene; -1 for half of the items' width.
         scene_weights: weight of each scene's mean loss, in the order of the schema's scenes; empty for every row alike.
 
     Example:
         >>> import polyscene as ps
         >>> data = ps.testing.tiny_data("ranking")
-        >>> model = CLFM(data.schema, dim=8, shared_dim=4)
+        >>> model = CLFM(data.schema, dim=8, shared_dim=6)
         >>> model(ps.testing.batch(data, 8)).shape
         torch.Size([8])
     """

@@ -10,9 +10,10 @@ CLFMImpl::CLFMImpl(std::shared_ptr<const data::Schema> schema, CLFMOptions optio
     : FactorModel(std::move(schema), options_.common, "CLFM"), options(std::move(options_)) {
   TORCH_CHECK_VALUE(options.item_dim() >= 0, "CLFM: item_dim must be 0 or more, got ", options.item_dim());
   const auto dim = common.dim(), width = options.item_dim() > 0 ? options.item_dim() : dim;
-  const auto shared = options.shared_dim();
-  TORCH_CHECK_VALUE(shared >= 0 && shared <= width, "CLFM: shared_dim must lie between 0 and the items' width, ", width,
-                    ", got ", shared);
+  TORCH_CHECK_VALUE(options.shared_dim() >= -1 && options.shared_dim() <= width,
+                    "CLFM: shared_dim must lie between 0 and the items' width, ", width,
+                    ", or be -1 for half of it, got ", options.shared_dim());
+  const auto shared = options.shared_dim() < 0 ? width / 2 : options.shared_dim();
   weights_ = scene_weights("CLFM", this->schema(), options.scene_weights());
   user = register_module("user", scene_tables(scenes(), users(), dim));
   item = register_module("item", scene_tables(scenes(), items(), width));

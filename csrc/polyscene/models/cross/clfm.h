@@ -9,8 +9,8 @@ struct CLFMOptions {
   RankingOptions common = RankingOptions().loss("bce").embedding_l2(1e-2);
   /// Width of the items' factors; 0: that of the users'.
   TORCH_ARG(int64_t, item_dim) = 0;
-  /// Entries of a user's vector that come from the codebook of all scenes.
-  TORCH_ARG(int64_t, shared_dim) = 32;
+  /// Entries of a user's vector that come from the codebook of all scenes; -1: half of the items' width.
+  TORCH_ARG(int64_t, shared_dim) = -1;
   /// Weight of each scene's mean loss; empty: all rows alike.
   TORCH_ARG(std::vector<double>, scene_weights) = {};
 
@@ -19,10 +19,9 @@ struct CLFMOptions {
   static void fields(Self& self, Visitor&& visit) {
     RankingOptions::fields(self.common, visit);
     visit("item_dim", self.item_dim(), "width of the items' factors; 0: that of the users'");
-    visit(
-        "shared_dim", self.shared_dim(),
-        "entries of a user's vector that come from the codebook of all scenes, 0 to the items' width; the others come "
-        "from that of the scene");
+    visit("shared_dim", self.shared_dim(),
+          "entries of a user's vector that come from the codebook of all scenes, the others come from that of the "
+          "scene; -1: half of the items' width");
     visit("scene_weights", self.scene_weights(),
           "weight of each scene's mean loss, in the order of the schema's scenes; empty: every row counts alike");
   }
