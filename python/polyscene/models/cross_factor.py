@@ -183,7 +183,7 @@ class DCDCSR(Model):
         >>> model = DCDCSR(data.schema, dim=8, map_epochs=2)
         >>> history = ps.Trainer(epochs=2).fit(model, data)
         >>> history[-1]["phase"]
-        'items of phone'
+        'items of television'
     """
 
     _cpp_name = "dcdcsr"

@@ -7,7 +7,7 @@ namespace polyscene::models {
 
 /// Options for `DCDCSR`.
 struct DCDCSROptions {
-  RankingOptions common = {};
+  RankingOptions common = RankingOptions().embedding_l2(1e-2);
   /// Users alike that a user without other scenes takes its benchmark from.
   TORCH_ARG(int64_t, neighbours) = 10;
   /// Which vector weighs more: "own" counts or "other" ones.

@@ -7,7 +7,7 @@ namespace polyscene::models {
 
 /// Options for `EMCDR`.
 struct EMCDROptions {
-  RankingOptions common = {};
+  RankingOptions common = RankingOptions().embedding_l2(1e-2);
   /// "linear" or "mlp".
   TORCH_ARG(std::string, mapping) = "mlp";
   /// Hidden units of the mlp.

@@ -30,7 +30,7 @@ def data() -> Any:
 
 def make(data: Any, stage: int = 0, **options: Any) -> ps.Model:
     torch.manual_seed(0)
-    model = slow.scrambled(ps.models.DCDCSR(data.schema, dim=4, hidden=5, **options))
+    model = slow.scrambled(ps.models.DCDCSR(data.schema, dim=4, hidden=5, embedding_l2=0.0, **options))
     model.prepare(data.train)
     model.stage.fill_(stage)
     return model

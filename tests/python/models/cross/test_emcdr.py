@@ -18,7 +18,7 @@ def data() -> Any:
 
 def make(data: Any, **options: Any) -> ps.Model:
     torch.manual_seed(0)
-    model = slow.scrambled(ps.models.EMCDR(data.schema, dim=4, **options))
+    model = slow.scrambled(ps.models.EMCDR(data.schema, dim=4, embedding_l2=0.0, **options))
     model.prepare(data.train)
     return model
 
