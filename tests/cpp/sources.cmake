@@ -13,6 +13,11 @@ list(APPEND POLYSCENE_TEST_SOURCES
   data/window_shuffle_test.cpp
   eval/metrics_test.cpp
   eval/scene_metrics_test.cpp
+  models/cross/clfm_test.cpp
+  models/cross/cmf_test.cpp
+  models/cross/dcdcsr_test.cpp
+  models/cross/emcdr_test.cpp
+  models/cross/sscdr_test.cpp
   models/interest/attention_transfer_test.cpp
   models/interest/interest_migration_test.cpp
   models/interest/scene_branch_test.cpp

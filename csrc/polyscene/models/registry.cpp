@@ -5,6 +5,11 @@
 #include <mutex>
 
 #include "polyscene/models/cross/cross_ease.h"
+#include "polyscene/models/cross/clfm.h"
+#include "polyscene/models/cross/cmf.h"
+#include "polyscene/models/cross/dcdcsr.h"
+#include "polyscene/models/cross/emcdr.h"
+#include "polyscene/models/cross/sscdr.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -58,6 +63,15 @@ std::deque<Entry>& table() {
       entry<M3oEImpl, M3oEOptions>("m3oe", "M3oE", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating", "ranking"}),
+      entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking"}),
+      entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
+      entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
+      entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
+      entry<CMFImpl, CMFOptions>("cmf", "CMF", {"ranking"}),
+      entry<EMCDRImpl, EMCDROptions>("emcdr", "EMCDR", {"ranking"}),
+      entry<SSCDRImpl, SSCDROptions>("sscdr", "SSCDR", {"ranking"}),
+      entry<CLFMImpl, CLFMOptions>("clfm", "CLFM", {"ranking"}),
+      entry<DCDCSRImpl, DCDCSROptions>("dcdcsr", "DCDCSR", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),

@@ -3,6 +3,14 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/cross/cross_ease.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross_ridge.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ease_weights.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/clfm.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/cmf.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/dcdcsr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/emcdr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/pair_maps.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/scene_factors.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/scene_weights.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/sscdr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp

@@ -78,7 +78,7 @@ void read_progress(const Json& position, Progress& progress) {
 
 }  // namespace
 
-bool Progress::improves(const Epoch& line, const std::string& monitor) {
+bool Progress::improves(const Epoch& line, const std::string& monitor, bool newest) {
   if (monitor.empty()) return true;
   const double value = line.valid.at(monitor);
   if (std::isnan(value)) {
@@ -89,7 +89,9 @@ bool Progress::improves(const Epoch& line, const std::string& monitor) {
     }
     return std::isnan(best_value);
   }
-  const bool better = std::isnan(best_value) || (!smaller_is_better(monitor) ? value > best_value : value < best_value);
+  const bool better = std::isnan(best_value) ||
+                      (!smaller_is_better(monitor) ? value > best_value : value < best_value) ||
+                      (newest && value == best_value);
   if (better) best_value = value;
   return better;
 }

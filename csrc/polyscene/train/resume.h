@@ -19,8 +19,8 @@ struct Progress {
   std::map<std::string, torch::Tensor> best;  ///< weights of the best epoch of this phase
 
   /// Whether `line` is the best of its phase by `monitor` ("" for the newest being the best, as it is while no epoch
-  /// has a value); remembers its value.
-  bool improves(const Epoch& line, const std::string& monitor);
+  /// has a value); remembers its value. With `newest` the later of two equal epochs is the better one.
+  bool improves(const Epoch& line, const std::string& monitor, bool newest = false);
   /// A new phase starts its own search for a best epoch.
   void start_phase();
 };

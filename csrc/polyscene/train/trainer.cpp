@@ -386,7 +386,8 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
         Epoch line{++state.total, phase.name, *loss, loop.validate()};
         line.seconds = seconds_since(start);
         line.rows_per_s = static_cast<double>(loop.size()) / train_seconds;
-        line.best = state.improves(line, valid ? watched : "");
+        // What a mapping serves may be nobody among the validation rows: it goes on while they do not get worse.
+        line.best = state.improves(line, valid ? watched : "", /*newest=*/phase.users.defined());
         if (line.best) {
           state.best = clone_state(model);
           state.result.best_epoch = line.epoch;

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.models.cross_factor import CLFM, CMF, DCDCSR, EMCDR, SSCDR
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
@@ -18,11 +19,16 @@ from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic
 
 __all__ = [
     "BPRMF",
+    "CLFM",
+    "CMF",
+    "DCDCSR",
     "EASE",
+    "EMCDR",
     "HAMUR",
     "M2M",
     "MF",
     "PLE",
+    "SSCDR",
     "STAR",
     "AdaSparse",
     "AdaptDHM",
