@@ -30,6 +30,7 @@
 #include "polyscene/models/single/light_gcn.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
+#include "polyscene/models/single/neu_mf.h"
 #include "polyscene/models/single/popularity.h"
 #include "polyscene/models/single/wide_deep.h"
 #include "polyscene/models/single/xdeepfm.h"
@@ -60,6 +61,7 @@ std::deque<Entry>& table() {
       entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking"}),
       entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
       entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
+      entry<NeuMFImpl, NeuMFOptions>("neu_mf", "NeuMF", {"ranking"}),
       entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",

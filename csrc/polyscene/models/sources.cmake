@@ -6,6 +6,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/interest/interest_migration.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/scene_branch.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi/specialist.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/pair_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ranking_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/ada_sparse.cpp
@@ -32,6 +33,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/single/light_gcn.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/mf.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/neu_mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/popularity.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/wide_deep.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/xdeepfm.cpp

@@ -14,7 +14,7 @@ from polyscene.models.interest import AttentionTransfer, InterestMigration, Scen
 from polyscene.models.multi import Specialist
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
 from polyscene.models.scene_adaptive import HAMUR, M2M, AdaptDHM, AdaSparse, EPNet, PPNet
-from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic, Popularity
+from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic, NeuMF, Popularity
 
 __all__ = [
     "BPRMF",
@@ -39,6 +39,7 @@ __all__ = [
     "M3oE",
     "MMoE",
     "Model",
+    "NeuMF",
     "Option",
     "PPNet",
     "Phase",
