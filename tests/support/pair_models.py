@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polyscene as ps
 import pytest
 import torch
@@ -32,22 +33,31 @@ class Known:
         return [t for t in range(self.scenes) if t != scene and user in self.items[t]]
 
 
-def one_scene() -> Any:
-    """Small data of a single scene."""
-    return without(ps.testing.tiny_data("ranking"), lambda user, item, scene: scene == 0)
-
-
-def without_overlap() -> Any:
-    """Small data of three scenes that share no user and no item."""
-    data = ps.testing.tiny_data("ranking")
-    return without(data, lambda user, item, scene: (user % 3 == scene) & (item % 3 == scene))
-
-
-def without(data: Any, keep: Callable[..., np.ndarray]) -> Any:
-    """The training rows that `keep` wants, as a table of the same users, items and scenes; nothing held out."""
+def without_overlap(data: Any) -> Any:
+    """Training rows of `data` that share no user and no item between scenes, as a table."""
     batch = data.train.batch(torch.arange(len(data.train)))
-    chosen = keep(batch.user.numpy(), batch.item.numpy(), batch.scene.numpy())
-    return data.train.take(torch.from_numpy(np.flatnonzero(chosen)))
+    chosen = (batch.user % 3 == batch.scene) & (batch.item % 3 == batch.scene)
+    table = data.train.take(chosen.nonzero()[:, 0])
+    table.history = ps.data.History.fit(table)
+    return table
+
+
+class ManyScenes:
+    """Small data of `count` scenes (one does), where each user is in half of them."""
+
+    def __init__(self, count: int, users: int = 20, items: int = 12) -> None:
+        draw = np.random.default_rng(count)
+        rows = [
+            (f"u{u}", f"i{i}", f"s{s:02}")
+            for s in range(count)
+            for u in range(users)
+            if count == 1 or (u + s) % 2
+            for i in draw.choice(items, 3, False)
+        ]
+        frame = pd.DataFrame(rows, columns=["user_id", "item_id", "scene"])
+        held_out = frame.groupby("scene").head(2)
+        self.data = ps.read_table(train=frame, test=held_out, task="ranking", label=None)
+        self.schema, self.train, self.test = self.data.schema, self.data.train, self.data.test
 
 
 def random_model(name: str, data: Any, **options: Any) -> ps.Model:
@@ -115,6 +125,15 @@ def check_scores(model: ps.Model, data: Any, score: Score, *, train_loss: bool =
             got = model.score_items(few_users, s, few_items)
         want = [[score(state, u, i, s) for i in few_items.tolist()] for u in few_users.tolist()]
         np.testing.assert_allclose(got.numpy(), want, rtol=1e-8, atol=1e-9)
+
+
+def check_scenes(name: str, score_of: Callable[[Known], Score], **options: Any) -> None:
+    """One scene, and 17 of them."""
+    for count in (1, 17):
+        data = ManyScenes(count)
+        model = random_model(name, data, **options)
+        check_scores(model, data, score_of(Known(data)), train_loss=False)
+        ps.Trainer(epochs=1, batch_size=64, threads=1).fit(model.float(), data.train)
 
 
 def check_penalty(make: Callable[..., ps.Model], data: Any, tables: Callable[[Any], float]) -> None:

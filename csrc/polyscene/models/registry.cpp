@@ -4,6 +4,8 @@
 #include <deque>
 #include <mutex>
 
+#include "polyscene/models/cross/co_net.h"
+#include "polyscene/models/cross/dtcdr.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -63,6 +65,8 @@ std::deque<Entry>& table() {
       entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
       entry<NeuMFImpl, NeuMFOptions>("neu_mf", "NeuMF", {"ranking"}),
       entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
+      entry<CoNetImpl, CoNetOptions>("co_net", "CoNet", {"ranking"}),
+      entry<DTCDRImpl, DTCDROptions>("dtcdr", "DTCDR", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),

@@ -1,5 +1,8 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/base.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/co_net.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/dtcdr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/scene_lists.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp

