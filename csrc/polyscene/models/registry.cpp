@@ -5,7 +5,9 @@
 #include <mutex>
 
 #include "polyscene/models/cross/co_net.h"
+#include "polyscene/models/cross/deep_apf.h"
 #include "polyscene/models/cross/dtcdr.h"
+#include "polyscene/models/cross/natr.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -67,6 +69,8 @@ std::deque<Entry>& table() {
       entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
       entry<CoNetImpl, CoNetOptions>("co_net", "CoNet", {"ranking"}),
       entry<DTCDRImpl, DTCDROptions>("dtcdr", "DTCDR", {"ranking"}),
+      entry<DeepAPFImpl, DeepAPFOptions>("deep_apf", "DeepAPF", {"ranking"}),
+      entry<NATRImpl, NATROptions>("natr", "NATR", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),

