@@ -42,6 +42,17 @@ def without_overlap(data: Any) -> Any:
     return table
 
 
+class SomeAlone:
+    """Training rows of `data` where every third user is in one scene alone."""
+
+    def __init__(self, data: Any) -> None:
+        batch = data.train.batch(torch.arange(len(data.train)))
+        alone = batch.user % 3 == 0
+        self.schema = data.schema
+        self.train = data.train.take((~alone | (batch.scene == batch.user // 3 % 3)).nonzero()[:, 0])
+        self.train.history = ps.data.History.fit(self.train)
+
+
 class ManyScenes:
     """Small data of `count` scenes (one does), where each user is in half of them."""
 

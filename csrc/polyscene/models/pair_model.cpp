@@ -141,8 +141,6 @@ Tensor dots(const Tensor& x, const Tensor& y) {
   return torch::matmul(y, x.transpose(1, 2)).squeeze(2);
 }
 
-Tensor presence_of(const Tensor& present, const Tensor& id) {
-  return present.to(torch::kBool).index_select(1, id).t();
-}
+Tensor presence_of(const Tensor& present, const Tensor& id) { return present.to(torch::kBool).index_select(1, id).t(); }
 
 }  // namespace polyscene::models

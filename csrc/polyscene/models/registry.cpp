@@ -8,6 +8,7 @@
 #include "polyscene/models/cross/deep_apf.h"
 #include "polyscene/models/cross/dtcdr.h"
 #include "polyscene/models/cross/natr.h"
+#include "polyscene/models/cross/ptupcdr.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -71,6 +72,7 @@ std::deque<Entry>& table() {
       entry<DTCDRImpl, DTCDROptions>("dtcdr", "DTCDR", {"ranking"}),
       entry<DeepAPFImpl, DeepAPFOptions>("deep_apf", "DeepAPF", {"ranking"}),
       entry<NATRImpl, NATROptions>("natr", "NATR", {"ranking"}),
+      entry<PTUPCDRImpl, PTUPCDROptions>("ptupcdr", "PTUPCDR", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),

@@ -4,6 +4,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/cross/deep_apf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/dtcdr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/natr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/ptupcdr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/scene_lists.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp

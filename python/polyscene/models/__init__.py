@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
-from polyscene.models.cross_neural import DTCDR, NATR, CoNet, DeepAPF
+from polyscene.models.cross_neural import DTCDR, NATR, PTUPCDR, CoNet, DeepAPF
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
@@ -26,6 +26,7 @@ __all__ = [
     "MF",
     "NATR",
     "PLE",
+    "PTUPCDR",
     "STAR",
     "AdaSparse",
     "AdaptDHM",

@@ -150,3 +150,41 @@ class NATR(Model):
     """
 
     _cpp_name = "natr"
+
+
+class PTUPCDR(Model):
+    r"""Personalised transfer of user preferences (Zhu et al., WSDM 2022), for any number of scenes: bridges per user.
+
+    .. math::
+        c = \sum_j \text{softmax}_j(w \cdot \text{relu}(A q^t_j + b))\, q^t_j, \qquad
+        M_{ts} = \text{reshape}(\text{meta}_{ts}(c)), \qquad
+        \tilde{p} = \text{mean}_{t \ne s}\, p^t_u M_{ts}, \qquad s(u, i) = \tilde{p} \cdot q^s_i
+
+    Phase "factors" fits a factorisation in each scene; phase "bridges" freezes it and trains the meta networks, one for
+    each ordered pair of scenes, on the rows of users who are in several scenes: j runs over the user's training items
+    in t, and the loss is that of the task, on scores over bridges. Users with rows in a scene keep their own factors
+    there (unless ``bridged`` is "all", as the reference scores them); those with rows in other scenes alone come over
+    bridges. Without any overlap what is left is a factorisation of each scene. Tasks: ranking.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the factors.
+        loss: "bpr"; "bce" (1 for a row's item, 0 for the drawn ones); "mse", as in the paper.
+        negatives: items drawn for each training row, none of which the user met in the scene.
+        sampler: "uniform", "popularity" or "in_batch".
+        embedding_l2: L2 on the factors that a batch looks up, half the sum of squares for each row of the batch.
+        meta_hidden: width of the meta networks' hidden layer.
+        length: items of another scene that tell of a user at most, evenly spread over longer histories.
+        bridged: who is scored over bridges: "cold" for users without training rows in the scene, "all" for whoever has
+            some in another one.
+        bridge_epochs: epochs of the phase that trains the bridges; 0 for the trainer's.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = PTUPCDR(data.schema, dim=8, bridge_epochs=2)
+        >>> [line["phase"] for line in ps.Trainer(epochs=1).fit(model, data)]
+        ['factors', 'bridges', 'bridges']
+    """
+
+    _cpp_name = "ptupcdr"

@@ -70,8 +70,8 @@ PairModel::Parts CoNetImpl::user_parts(const Tensor& rows, const Tensor& scene, 
   }
   if (looked_up) looked_up->insert(looked_up->end(), {taste, met});
 
-  const auto input = torch::cat({taste, met}, 2);  // [n, S, 2 D], the own item's half is 0
-  const auto taking_part = own.logical_or(foreign).to(type).unsqueeze(2);                    // [n, S, 1]
+  const auto input = torch::cat({taste, met}, 2);                          // [n, S, 2 D], the own item's half is 0
+  const auto taking_part = own.logical_or(foreign).to(type).unsqueeze(2);  // [n, S, 1]
   const auto share = taking_part / (taking_part.sum(1, /*keepdim=*/true) - 1).clamp_min(1);  // [n, S, 1]
   const auto all = nn::SceneGroups::all(n);
   const auto made = nn::scene_linear(input, tower->weight[0], tower->bias[0], all);

@@ -35,8 +35,8 @@ struct CoNetOptions {
 
 /// Collaborative cross networks (Hu et al., CIKM 2018), for any number of scenes: a tower each, which the user links.
 ///
-///   a^s_0 = [u^s; v^s_i],  a^t_0 = [u^t; v^t_j] with j an item of the user in t,  for each t != s where the user has rows
-///   a^t_{l+1} = relu(W^t_l a^t_l + b^t_l + H_l mean_{t' != t} a^{t'}_l),          s(u, i) = w_s . a^s_L + b_s
+///   a^s_0 = [u^s; v^s_i],  a^t_0 = [u^t; v^t_j] with j an item of the user in t,  for each t != s where the user has
+///   rows a^t_{l+1} = relu(W^t_l a^t_l + b^t_l + H_l mean_{t' != t} a^{t'}_l),          s(u, i) = w_s . a^s_L + b_s
 ///   loss + r sum_l |H_l|
 ///
 /// t and t' run over s and the scenes where the user has training rows; H_l is shared by all of them. j is drawn anew

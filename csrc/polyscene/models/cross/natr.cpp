@@ -75,7 +75,7 @@ NATRImpl::Read NATRImpl::read(const Tensor& id, const Tensor& scene, std::vector
   const auto& frozen = of_items() ? source_item->weight : source_user->weight;
   const auto flat = out.ids.flatten();
   const auto slot = torch::arange(slots, torch::kInt64).unsqueeze(0);
-  const auto of_row = scene.repeat_interleave(length).unsqueeze(1);                              // [n L, 1]
+  const auto of_row = scene.repeat_interleave(length).unsqueeze(1);  // [n L, 1]
   const auto wanted = presence_of(in_, flat).logical_and(slot.ne(of_row)).logical_and(out.there.view({-1, 1}));
   auto sum = torch::zeros({n * length, dim}, frozen.options());
   for (int64_t t = 0; t < slots; ++t) {
@@ -177,8 +177,7 @@ Tensor NATRImpl::score_items(const Tensor& users_, int64_t scene, const Tensor& 
   if (users_.numel() == 0 || items_.numel() == 0) return torch::zeros({users_.numel(), items_.numel()});
   const auto& ids = of_items() ? users_ : items_;
   // A user may be asked for twice.
-  const auto [others, place] =
-      at::_unique(of_items() ? items_ : users_, /*sorted=*/true, /*return_inverse=*/true);
+  const auto [others, place] = at::_unique(of_items() ? items_ : users_, /*sorted=*/true, /*return_inverse=*/true);
   auto& theirs = of_items() ? item : user;
   const auto rows = of_items() ? items() : users();
   const auto y = theirs->forward(rows_in(of(others.numel()), others, rows));  // [C, D]
@@ -193,7 +192,8 @@ Tensor NATRImpl::score_items(const Tensor& users_, int64_t scene, const Tensor& 
     const auto had = read(part, here, nullptr);
     const auto& p = had.factors;
     const auto s = torch::matmul(shares(had.logits, had.there).unsqueeze(1), had.vectors).squeeze(1);  // [n, D]
-    const auto gain = torch::mm(w * (s.relu() - p.relu()), up.t()) + torch::mm(w * ((-s).relu() - (-p).relu()), down.t());
+    const auto gain =
+        torch::mm(w * (s.relu() - p.relu()), up.t()) + torch::mm(w * ((-s).relu() - (-p).relu()), down.t());
     const auto beta = torch::sigmoid(gain) * had.there.any(1, /*keepdim=*/true).to(gain.scalar_type());
     auto out = beta * torch::mm(s, y.t()) + (1 - beta) * torch::mm(p, y.t());  // [n, C]
     const auto at = seat.index_select(0, had.ids.flatten()).masked_fill(had.there.flatten().logical_not(), -1);
@@ -201,7 +201,7 @@ Tensor NATRImpl::score_items(const Tensor& users_, int64_t scene, const Tensor& 
     if (listed.numel() > 0) {
       const auto row = listed.floor_divide(options.length()), column = at.index_select(0, listed);
       // Longest a few dozen entries a row: read them again, a row of others each.
-      const auto entries = had.ids;                                           // [n, L]
+      const auto entries = had.ids;                                                     // [n, L]
       const auto vectors = theirs->forward(rows_in(here.unsqueeze(1), entries, rows));  // [n, L, D]
       const auto again = fused(had, entries, vectors, here).flatten().index_select(0, listed);
       out = out.index_put({row, column}, again);

@@ -51,13 +51,13 @@ class NATRImpl : public RankingModel {
   OptionMap options_map() const override { return to_map(options); }
 
   NATROptions options;
-  torch::nn::Embedding source_user = nullptr;           ///< P~, [S U, D]
-  torch::nn::Embedding source_item = nullptr;           ///< Q~, [S I, D]
-  torch::nn::Embedding user = nullptr;                  ///< p, [S U, D]
-  torch::nn::Embedding item = nullptr;                  ///< q, [S I, D]
-  torch::Tensor transfer, transfer_bias;                ///< W, [S, D, D], and b, [S, D]
-  torch::Tensor history_attention, fusion_attention;    ///< w1 and w2, [S, D]
-  torch::Tensor target;                                 ///< buffer, []: 1 when the second phase began (or before any)
+  torch::nn::Embedding source_user = nullptr;         ///< P~, [S U, D]
+  torch::nn::Embedding source_item = nullptr;         ///< Q~, [S I, D]
+  torch::nn::Embedding user = nullptr;                ///< p, [S U, D]
+  torch::nn::Embedding item = nullptr;                ///< q, [S I, D]
+  torch::Tensor transfer, transfer_bias;              ///< W, [S, D, D], and b, [S, D]
+  torch::Tensor history_attention, fusion_attention;  ///< w1 and w2, [S, D]
+  torch::Tensor target;                               ///< buffer, []: 1 when the second phase began (or before any)
 
  protected:
   torch::Tensor pair_scores(const torch::Tensor& user, const torch::Tensor& item, const torch::Tensor& scene) override;

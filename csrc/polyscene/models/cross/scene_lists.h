@@ -13,7 +13,8 @@ class SceneLists {
   SceneLists() = default;
   /// Nothing known: of `ids` users or items.
   SceneLists(int64_t scenes, int64_t ids);
-  /// `of_items`: the users of each item. `keep` [S, ids of what is listed], bool: what stays in the lists; undefined: all.
+  /// `of_items`: the users of each item. `keep` [S, ids of what is listed], bool: what stays in the lists; undefined:
+  /// all.
   explicit SceneLists(const data::Interactions& known, bool of_items = false, const torch::Tensor& keep = {});
 
   /// Entries of each, int64 [n, S].

@@ -12,8 +12,8 @@ NeuMFImpl::NeuMFImpl(std::shared_ptr<const data::Schema> schema, NeuMFOptions op
   TORCH_CHECK_VALUE(options.init_std() >= 0, "NeuMF: init_std must be 0 or more, got ", options.init_std());
   const auto dim = common.dim(), width = options.tower_dim() > 0 ? options.tower_dim() : dim;
   const auto table = [&](const char* name, int64_t rows, int64_t columns) {
-    return register_module(name, options.init_std() > 0 ? normal_table(rows, columns, options.init_std())
-                                                        : xavier_table(rows, columns));
+    return register_module(
+        name, options.init_std() > 0 ? normal_table(rows, columns, options.init_std()) : xavier_table(rows, columns));
   };
   user = table("user", users(), dim);
   item = table("item", items(), dim);

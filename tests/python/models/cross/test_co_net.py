@@ -35,7 +35,9 @@ def run(
     while f"cross{layer}" in state:
         w, b, h = state[f"tower.layer{layer}_weight"][0], state[f"tower.layer{layer}_bias"][0], state[f"cross{layer}"]
         a = {
-            t: np.maximum(w[t] @ x + b[t] + sum((h @ a[r] for r in a if r != t), np.zeros(len(h))) / max(len(a) - 1, 1), 0)
+            t: np.maximum(
+                w[t] @ x + b[t] + sum((h @ a[r] for r in a if r != t), np.zeros(len(h))) / max(len(a) - 1, 1), 0
+            )
             for t, x in a.items()
         }
         layer += 1
@@ -57,7 +59,9 @@ def score_of(known: pairs.Known) -> pairs.Score:
 @pytest.mark.parametrize("loss", ["bce", "bpr", "mse"])
 @pytest.mark.parametrize("options", [{}, {"hidden": [6]}, {"hidden": [6, 4, 3], "negatives": 3}])
 def test_matches_loops(data: Any, known: pairs.Known, loss: str, options: dict[str, Any]) -> None:
-    model = pairs.random_model("co_net", data, **(SMALL | {"loss": loss, "foreign": "mean"} | options), cross_penalty=0.0)
+    model = pairs.random_model(
+        "co_net", data, **(SMALL | {"loss": loss, "foreign": "mean"} | options), cross_penalty=0.0
+    )
     pairs.check_scores(model, data, score_of(known))
 
 
@@ -97,9 +101,7 @@ def test_penalty_on_the_cross_matrices(data: Any, norm: str) -> None:
 
 def test_predictions_without_cross_terms(data: Any, known: pairs.Known) -> None:
     model = pairs.random_model("co_net", data, **SMALL, predict_crossed=False, cross_penalty=0.0)
-    pairs.check_scores(
-        model, data, lambda state, u, i, s: run(state, known, u, i, s, {}), train_loss=False
-    )
+    pairs.check_scores(model, data, lambda state, u, i, s: run(state, known, u, i, s, {}), train_loss=False)
 
 
 def test_a_cold_user_does_not_depend_on_its_row(data: Any, known: pairs.Known) -> None:

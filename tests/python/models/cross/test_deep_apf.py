@@ -19,7 +19,9 @@ def data() -> Any:
 
 def score_of(known: pairs.Known, shared: str) -> pairs.Score:
     def score(state: dict[str, np.ndarray], u: int, i: int, s: int) -> float:
-        tables = {side: state[f"{side}.weight"].reshape(known.scenes, -1, len(state["weight"])) for side in ("user", "item")}
+        tables = {
+            side: state[f"{side}.weight"].reshape(known.scenes, -1, len(state["weight"])) for side in ("user", "item")
+        }
         who, other, where = ("user", "item", known.items) if shared == "users" else ("item", "user", known.visitors)
         ids = {"user": u, "item": i}
         y = tables[other][s, ids[other]]

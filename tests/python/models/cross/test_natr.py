@@ -35,7 +35,7 @@ def score_of(known: pairs.Known, shared: str = "items", length: int = 50) -> pai
     theirs = known.visitors if shared == "items" else known.items
 
     def score(state: dict[str, np.ndarray], u: int, i: int, s: int) -> float:
-        who, what = ((u, i) if shared == "items" else (i, u))
+        who, what = (u, i) if shared == "items" else (i, u)
         names = ("user", "item") if shared == "items" else ("item", "user")
         p, q = by_scene(state, names[0], known)[s, who], by_scene(state, names[1], known)[s, what]
         frozen = by_scene(state, f"source_{names[1]}", known)

@@ -80,4 +80,3 @@ def test_start(data: Any) -> None:
 def test_bad_options(data: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ps.models.NeuMF(data.schema, **options)
-
