@@ -1,13 +1,19 @@
 #include "polyscene/models/cross/co_net.h"
 
+#include <ATen/Parallel.h>
+
+#include <algorithm>
 #include <cmath>
 
+#include "polyscene/nn/gemm.h"
 #include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::models {
 namespace {
 
 using torch::Tensor;
+
+constexpr int64_t kItems = 2048;  // whose hidden layers are held at once: they stay in the cache
 
 // Mean of the other towers that take part, times `share`: x [..., S, I] is 0 where a tower does not.
 Tensor others(const Tensor& x, const Tensor& share) { return (x.sum(-2, /*keepdim=*/true) - x) * share; }
@@ -109,6 +115,71 @@ Tensor CoNetImpl::combine(const Parts& user, const Parts& item, const nn::SceneG
     const auto linked = others(a, share).view({rows * each * slots, -1});
     z = z + nn::dense(linked, cross[l]).view(z.sizes());
   }
+}
+
+// What a ranking of a scene's items is made of.
+struct CoNetImpl::Ranking {
+  int64_t scene;
+  Tensor base;                               // first layer of each user in each tower, without the items, [U, S, H]
+  Tensor own, linked;                        // what items add in their own tower, and in the others, [C, H]
+  std::vector<std::vector<int64_t>> towers;  // that take part for each user, the scene's first
+};
+
+void CoNetImpl::rank(const Ranking& given, int64_t user, const Tensor& out) const {
+  const auto& towers = given.towers[user];
+  const auto count = towers.size(), layers = cross.size();
+  const double share = count > 1 ? 1.0 / static_cast<double>(count - 1) : 0;
+  const auto matrix = [&](size_t l, int64_t t) { return tower->weight[l][0][t].t(); };
+  for (int64_t first = 0; first < out.numel(); first += kItems) {
+    const auto n = std::min(kItems, out.numel() - first);
+    std::vector<Tensor> a;
+    for (const auto t : towers) {
+      const auto base = given.base[user][t].unsqueeze(0);
+      a.push_back(t == given.scene ? base + given.own.narrow(0, first, n)
+                                   : at::add(base, given.linked.narrow(0, first, n), share));
+      a.back().relu_();
+    }
+    for (size_t l = 1; l < layers; ++l) {
+      const auto wanted = l + 1 < layers ? count : 1;  // the last layer is read in the scene's tower alone
+      Tensor sum;
+      for (size_t e = 0; count > 2 && e < count; ++e) sum = sum.defined() ? sum + a[e] : a[e];
+      std::vector<Tensor> next;
+      for (size_t e = 0; e < wanted; ++e) {
+        next.push_back(torch::empty({n, cross[l].size(0)}, a[e].options()));
+        nn::product(next[e], a[e], matrix(l, towers[e]), /*add=*/false, tower->bias[l][0][towers[e]]);
+        if (count > 1) nn::product(next[e], count == 2 ? a[1 - e] : (sum - a[e]) * share, cross[l].t(), /*add=*/true);
+        next[e].relu_();
+      }
+      a = std::move(next);
+    }
+    out.narrow(0, first, n)
+        .copy_(torch::addmv(tower->bias[layers][0][given.scene], a[0], tower->weight[layers][0][given.scene][0]));
+  }
+}
+
+Tensor CoNetImpl::score_items(const Tensor& users, int64_t scene, const Tensor& items) {
+  // Without gradients each user's towers are only those that take part, and their layers stay in the cache.
+  if (is_training() || torch::GradMode::is_enabled()) return PairModel::score_items(users, scene, items);
+  const auto count = users.numel(), n = items.numel();
+  nn::SceneGroups groups;
+  groups.offsets.assign(scenes() + 1, 0);
+  std::fill(groups.offsets.begin() + scene + 1, groups.offsets.end(), n);
+  const auto user = user_parts(users, torch::full({count}, scene, torch::kInt64), groups, nullptr);
+  const auto item = item_parts(items, torch::full({n}, scene, torch::kInt64), groups, nullptr);
+  Ranking given{scene, user[0], item[0].squeeze(1), item.size() > 1 ? item[1].squeeze(1) : Tensor(), {}};
+  const auto part = user[3].squeeze(2).gt(0);  // [U, S]
+  for (int64_t u = 0; u < count; ++u) {
+    given.towers.push_back({scene});
+    for (int64_t t = 0; t < scenes(); ++t) {
+      if (t != scene && part.const_data_ptr<bool>()[u * scenes() + t]) given.towers.back().push_back(t);
+    }
+  }
+  const auto out = torch::empty({count, n}, given.base.options());
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    const torch::NoGradGuard no_grad;
+    for (auto u = begin; u < end; ++u) rank(given, u, out[u]);
+  });
+  return out;
 }
 
 RankingModel::Scored CoNetImpl::score_batch(const data::Batch& batch) {

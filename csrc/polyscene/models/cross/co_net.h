@@ -48,6 +48,7 @@ struct CoNetOptions {
 class CoNetImpl : public PairModel {
  public:
   explicit CoNetImpl(std::shared_ptr<const data::Schema> schema, CoNetOptions options = {});
+  torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
   std::string name() const override { return "co_net"; }
   OptionMap options_map() const override { return to_map(options); }
 
@@ -66,7 +67,10 @@ class CoNetImpl : public PairModel {
   Scored score_batch(const data::Batch& batch) override;
 
  private:
+  struct Ranking;
   const SceneLists& lists();
+  // Scores of all items for one user.
+  void rank(const Ranking& given, int64_t user, const torch::Tensor& out) const;
 
   SceneLists lists_;
   std::shared_ptr<const data::Interactions> lists_of_;
