@@ -14,7 +14,10 @@ list(APPEND POLYSCENE_TEST_SOURCES
   eval/metrics_test.cpp
   eval/scene_metrics_test.cpp
   models/cross/co_net_test.cpp
+  models/cross/deep_apf_test.cpp
   models/cross/dtcdr_test.cpp
+  models/cross/natr_test.cpp
+  models/cross/ptupcdr_test.cpp
   models/interest/attention_transfer_test.cpp
   models/interest/interest_migration_test.cpp
   models/interest/scene_branch_test.cpp

@@ -22,7 +22,14 @@ from every_model import (
 )
 from torch import nn
 
-WITHOUT_GRADIENT: dict[str, set[str]] = {}  # parameters that one batch may leave without a gradient
+# Parameters that one batch may leave without a gradient: those of another phase.
+WITHOUT_GRADIENT: dict[str, set[str]] = {
+    "natr": {"source_user.weight", "source_item.weight"},
+    "ptupcdr": {
+        "encoder_weight",
+        *(f"{name}_{kind}" for name in ("encoder.layer0", "meta.layer0", "meta.output") for kind in ("weight", "bias")),
+    },
+}
 NEEDS_MORE: dict[str, str] = {}  # models that users, items and scenes alone do not suffice, and what they say
 OPTIMISERS: list[tuple[Any, dict[str, Any]]] = [
     (torch.optim.SGD, {"lr": 0.05}),
