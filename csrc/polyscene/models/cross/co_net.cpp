@@ -81,7 +81,7 @@ PairModel::Parts CoNetImpl::user_parts(const Tensor& rows, const Tensor& scene, 
   const auto share = taking_part / (taking_part.sum(1, /*keepdim=*/true) - 1).clamp_min(1);  // [n, S, 1]
   const auto all = nn::SceneGroups::all(n);
   const auto made = nn::scene_linear(input, tower->weight[0], tower->bias[0], all);
-  const auto crossed = nn::dense(others(input, share).view({n * slots, -1}), cross[0]).view(made.sizes());
+  const auto crossed = nn::dense(others(input, share).view({n * slots, 2 * dim}), cross[0]).view(made.sizes());
   return {made + crossed, own.to(type).unsqueeze(2), share, taking_part};
 }
 
@@ -105,14 +105,14 @@ Tensor CoNetImpl::combine(const Parts& user, const Parts& item, const nn::SceneG
   for (size_t l = 1;; ++l) {
     const auto a = z.relu() * taking_part;
     if (l == cross.size()) {
-      const auto last = (a * own).sum(2).view({rows * each, 1, -1});  // [A K, 1, H]
+      const auto last = (a * own).sum(2).view({rows * each, 1, a.size(3)});  // [A K, 1, H]
       return nn::scene_linear(last, tower->weight[l].transpose(0, 1), tower->bias[l].transpose(0, 1), groups)
           .view({rows, each});
     }
-    const auto flat = a.view({rows * each, slots, -1});
-    z = nn::scene_linear(flat, tower->weight[l], tower->bias[l], all).view({rows, each, slots, -1});
+    const auto flat = a.view({rows * each, slots, a.size(3)});
+    z = nn::scene_linear(flat, tower->weight[l], tower->bias[l], all).view({rows, each, slots, cross[l].size(0)});
     if (slots == 1) continue;
-    const auto linked = others(a, share).view({rows * each * slots, -1});
+    const auto linked = others(a, share).view({rows * each * slots, a.size(3)});
     z = z + nn::dense(linked, cross[l]).view(z.sizes());
   }
 }
