@@ -18,6 +18,11 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/cross/dcdcsr_test.cpp
   models/cross/emcdr_test.cpp
   models/cross/sscdr_test.cpp
+  models/cross/co_net_test.cpp
+  models/cross/deep_apf_test.cpp
+  models/cross/dtcdr_test.cpp
+  models/cross/natr_test.cpp
+  models/cross/ptupcdr_test.cpp
   models/interest/attention_transfer_test.cpp
   models/interest/interest_migration_test.cpp
   models/interest/scene_branch_test.cpp
@@ -39,6 +44,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/single/factorization_machine_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
+  models/single/neu_mf_test.cpp
   models/single/popularity_test.cpp
   models/single/wide_deep_test.cpp
   models/single/xdeepfm_test.cpp

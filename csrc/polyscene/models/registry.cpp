@@ -10,6 +10,11 @@
 #include "polyscene/models/cross/dcdcsr.h"
 #include "polyscene/models/cross/emcdr.h"
 #include "polyscene/models/cross/sscdr.h"
+#include "polyscene/models/cross/co_net.h"
+#include "polyscene/models/cross/deep_apf.h"
+#include "polyscene/models/cross/dtcdr.h"
+#include "polyscene/models/cross/natr.h"
+#include "polyscene/models/cross/ptupcdr.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -36,6 +41,7 @@
 #include "polyscene/models/single/light_gcn.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
+#include "polyscene/models/single/neu_mf.h"
 #include "polyscene/models/single/popularity.h"
 #include "polyscene/models/single/wide_deep.h"
 #include "polyscene/models/single/xdeepfm.h"
@@ -66,12 +72,18 @@ std::deque<Entry>& table() {
       entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking"}),
       entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
       entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
+      entry<NeuMFImpl, NeuMFOptions>("neu_mf", "NeuMF", {"ranking"}),
       entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
       entry<CMFImpl, CMFOptions>("cmf", "CMF", {"ranking"}),
       entry<EMCDRImpl, EMCDROptions>("emcdr", "EMCDR", {"ranking"}),
       entry<SSCDRImpl, SSCDROptions>("sscdr", "SSCDR", {"ranking"}),
       entry<CLFMImpl, CLFMOptions>("clfm", "CLFM", {"ranking"}),
       entry<DCDCSRImpl, DCDCSROptions>("dcdcsr", "DCDCSR", {"ranking"}),
+      entry<CoNetImpl, CoNetOptions>("co_net", "CoNet", {"ranking"}),
+      entry<DTCDRImpl, DTCDROptions>("dtcdr", "DTCDR", {"ranking"}),
+      entry<DeepAPFImpl, DeepAPFOptions>("deep_apf", "DeepAPF", {"ranking"}),
+      entry<NATRImpl, NATROptions>("natr", "NATR", {"ranking"}),
+      entry<PTUPCDRImpl, PTUPCDROptions>("ptupcdr", "PTUPCDR", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),

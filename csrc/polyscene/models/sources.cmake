@@ -11,12 +11,19 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/cross/scene_factors.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/scene_weights.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/sscdr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/co_net.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/deep_apf.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/dtcdr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/natr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/ptupcdr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/scene_lists.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/interest_migration.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/scene_branch.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi/specialist.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/pair_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ranking_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/ada_sparse.cpp
@@ -43,6 +50,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/single/light_gcn.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/mf.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/neu_mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/popularity.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/wide_deep.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/xdeepfm.cpp

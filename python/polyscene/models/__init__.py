@@ -10,31 +10,37 @@ from typing import Any, NamedTuple
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.models.cross_factor import CLFM, CMF, DCDCSR, EMCDR, SSCDR
+from polyscene.models.cross_neural import DTCDR, NATR, PTUPCDR, CoNet, DeepAPF
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
 from polyscene.models.scene_adaptive import HAMUR, M2M, AdaptDHM, AdaSparse, EPNet, PPNet
-from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic, Popularity
+from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic, NeuMF, Popularity
 
 __all__ = [
     "BPRMF",
     "CLFM",
     "CMF",
     "DCDCSR",
+    "DTCDR",
     "EASE",
     "EMCDR",
     "HAMUR",
     "M2M",
     "MF",
+    "NATR",
     "PLE",
     "SSCDR",
+    "PTUPCDR",
     "STAR",
     "AdaSparse",
     "AdaptDHM",
     "AttentionTransfer",
     "AutoInt",
+    "CoNet",
     "DCNv2",
+    "DeepAPF",
     "DeepFM",
     "EPNet",
     "FactorizationMachine",
@@ -45,6 +51,7 @@ __all__ = [
     "M3oE",
     "MMoE",
     "Model",
+    "NeuMF",
     "Option",
     "PPNet",
     "Phase",

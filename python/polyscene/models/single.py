@@ -170,6 +170,37 @@ class LightGCN(Model):
     _cpp_name = "light_gcn"
 
 
+class NeuMF(Model):
+    r"""Neural matrix factorisation (He et al., WWW 2017), blind to scenes: a weighted product beside a tower.
+
+    .. math:: s(u, i) = w_g \cdot (p_u \odot q_i) + w_m \cdot \text{MLP}([x_u; y_i]) + b
+
+    Both halves learn together from the start, without the paper's pre-training. The first layer of the tower is split
+    into what it makes of users and of items, each of which is computed once. Tasks: ranking.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the product's factors.
+        loss: "bce" (1 for a row's item, 0 for the drawn ones), as in the paper; "bpr"; "mse".
+        negatives: items drawn for each training row, none of which the user met in the scene.
+        sampler: "uniform", "popularity" or "in_batch".
+        embedding_l2: L2 on the factors that a batch looks up, half the sum of squares for each row of the batch.
+        tower_dim: width of the tower's factors; 0 for that of the product's.
+        hidden: widths of the tower's hidden layers.
+        dropout: on the tower's input and after its hidden layers.
+        init_std: standard deviation of the initial factors; 0 for that of Glorot and Bengio.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = NeuMF(data.schema, dim=8, hidden=[16, 8])
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "neu_mf"
+
+
 class MF(Model):
     r"""Biased matrix factorisation (Koren et al., IEEE Computer 2009), on labels or ratings.
 

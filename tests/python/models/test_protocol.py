@@ -28,6 +28,11 @@ WITHOUT_GRADIENT: dict[str, set[str]] = {
     "emcdr": MAPS,
     "sscdr": MAPS,
     "dcdcsr": {f"map.{s}.{x}.{kind}" for s in range(3) for x in ("linears.0", "output") for kind in ("weight", "bias")},
+    "natr": {"source_user.weight", "source_item.weight"},
+    "ptupcdr": {
+        "encoder_weight",
+        *(f"{name}_{kind}" for name in ("encoder.layer0", "meta.layer0", "meta.output") for kind in ("weight", "bias")),
+    },
 }
 NEEDS_MORE: dict[str, str] = {}  # models that users, items and scenes alone do not suffice, and what they say
 OPTIMISERS: list[tuple[Any, dict[str, Any]]] = [
@@ -195,6 +200,7 @@ def test_sparse_gradients_with_sparse_adam(name: str, data: Any) -> None:
     model = scramble(make(name, data)).eval()
     tables = set(model.table_parameters())
     assert tables <= dict(model.named_parameters()).keys()
+    tables -= WITHOUT_GRADIENT.get(name, set())
     if not tables:
         pytest.fail(f"{name} names no lookup table")
     batch = draw(model, data, 24)  # rows of every scene

@@ -1,0 +1,102 @@
+"""Deep attentive probabilistic factorisation against loops."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pair_models as pairs
+import polyscene as ps
+import pytest
+import torch
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    return ps.testing.tiny_data("ranking")
+
+
+def score_of(known: pairs.Known, shared: str) -> pairs.Score:
+    def score(state: dict[str, np.ndarray], u: int, i: int, s: int) -> float:
+        tables = {
+            side: state[f"{side}.weight"].reshape(known.scenes, -1, len(state["weight"])) for side in ("user", "item")
+        }
+        who, other, where = ("user", "item", known.items) if shared == "users" else ("item", "user", known.visitors)
+        ids = {"user": u, "item": i}
+        y = tables[other][s, ids[other]]
+
+        def attention(x: np.ndarray) -> float:
+            hidden = np.maximum(state["attention.weight"] @ (x * y) + state["attention.bias"], 0)
+            return float(state["attention_weight"] @ hidden)
+
+        found = []
+        if any(ids[who] in where[t] for t in range(known.scenes) if t != s):
+            found.append(state["common.weight"][ids[who]])
+        if ids[who] in where[s]:
+            found.append(tables[who][s, ids[who]])
+        if not found:
+            return 0.0
+        shares = [math.exp(attention(x)) for x in found]
+        z = sum(a * x for a, x in zip(shares, found, strict=True)) / sum(shares)
+        return float(state["weight"] @ (z * y))
+
+    return score
+
+
+@pytest.mark.parametrize("loss", ["bce", "bpr", "mse"])
+@pytest.mark.parametrize("shared", ["users", "items"])
+@pytest.mark.parametrize("negatives", [1, 3])
+def test_matches_loops(data: Any, loss: str, shared: str, negatives: int) -> None:
+    model = pairs.random_model("deep_apf", data, dim=4, loss=loss, shared=shared, negatives=negatives)
+    pairs.check_scores(model, data, score_of(pairs.Known(data), shared))
+
+
+@pytest.mark.parametrize("shared", ["users", "items"])
+def test_one_scene_and_many(shared: str) -> None:
+    pairs.check_scenes("deep_apf", lambda known: score_of(known, shared), dim=3, shared=shared)
+
+
+def test_a_cold_user_does_not_depend_on_its_row(data: Any) -> None:
+    known = pairs.Known(data)
+    model = pairs.random_model("deep_apf", data, dim=4).eval()
+    user = next(u for u in range(2, 42) if u not in known.items[1] and known.elsewhere(u, 1))
+    with torch.no_grad():
+        before = model.score_items(torch.tensor([user]), 1, torch.arange(2, 32))
+        model.user.weight[len(model.user.weight) // 3 + user] += 5
+        assert torch.equal(model.score_items(torch.tensor([user]), 1, torch.arange(2, 32)), before)
+        model.common.weight[user] += 5
+        assert not torch.equal(model.score_items(torch.tensor([user]), 1, torch.arange(2, 32)), before)
+
+
+def test_without_overlap_nothing_is_common(data: Any) -> None:
+    model = pairs.random_model("deep_apf", data, dim=4)
+    table = pairs.without_overlap(data)
+    model.prepare(table)
+    model.loss(table.batch(torch.arange(12), negatives=1)).backward()
+    assert not model.common.weight.grad.any()
+    assert model.user.weight.grad.any()
+
+
+def test_before_prepare_nobody_is_known(data: Any) -> None:
+    assert not ps.models.DeepAPF(data.schema)(ps.testing.batch(data, 6)).any()
+
+
+def test_penalty_counts_what_takes_part(data: Any) -> None:
+    known = pairs.Known(data)
+
+    def make(**options: Any) -> ps.Model:
+        model = ps.models.DeepAPF(data.schema, dim=4, **options)
+        model.prepare(data.train)
+        return model
+
+    def squares(batch: Any) -> int:
+        rows = zip(batch.user.tolist(), batch.scene.tolist(), strict=True)
+        return 4 * sum((u in known.items[s]) + bool(known.elsewhere(u, s)) + 2 for u, s in rows)
+
+    pairs.check_penalty(make, data, squares)
+
+
+def test_bad_options(data: Any) -> None:
+    with pytest.raises(ValueError, match="DeepAPF: shared must be 'users' or 'items', got 'both'"):
+        ps.models.DeepAPF(data.schema, shared="both")
