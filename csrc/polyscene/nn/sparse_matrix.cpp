@@ -1,6 +1,6 @@
 #include "polyscene/nn/sparse_matrix.h"
 
-#include <ATen/Parallel.h>
+#include <algorithm>
 
 #include "polyscene/core/interleave.h"
 #include "polyscene/nn/simd.h"
@@ -55,19 +55,23 @@ Tensor product_of(const Tensor& offsets, const Tensor& columns, const Tensor& va
   return out;
 }
 
+// The matrix is no tensor: a node of the graph keeps it alive in a capsule. The gradient is a product again, so that it
+// has a gradient itself.
 class Product : public torch::autograd::Function<Product> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
-                        const std::shared_ptr<const SparseMatrix>& matrix) {
-    context->saved_data["matrix"] = torch::make_custom_class<Held>(matrix);
-    return matrix->times(x);
+                        const std::shared_ptr<const SparseMatrix>& matrix, bool transposed) {
+    context->saved_data["matrix"] = torch::IValue::make_capsule(c10::make_intrusive<Held>(matrix));
+    context->saved_data["transposed"] = transposed;
+    return transposed ? matrix->transposed_times(x) : matrix->times(x);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradient) {
-    const auto held = context->saved_data["matrix"].toCustomClass<Held>();
-    return {held->matrix->transposed_times(gradient[0]), {}};
+    const auto held = c10::static_intrusive_pointer_cast<Held>(context->saved_data["matrix"].toCapsule());
+    return {apply(gradient[0], held->matrix, !context->saved_data["transposed"].toBool()), {}, {}};
   }
 
+ private:
   struct Held : torch::CustomClassHolder {
     explicit Held(std::shared_ptr<const SparseMatrix> given) : matrix(std::move(given)) {}
     std::shared_ptr<const SparseMatrix> matrix;
@@ -78,14 +82,17 @@ class Product : public torch::autograd::Function<Product> {
 
 SparseMatrix::SparseMatrix(Tensor offsets, Tensor columns, Tensor values, int64_t width)
     : offsets_(std::move(offsets)), columns_(std::move(columns)), values_(std::move(values)) {
+  TORCH_CHECK_VALUE(offsets_.dim() == 1 && offsets_.numel() > 0 && columns_.dim() == 1 && values_.dim() == 1,
+                    "SparseMatrix: offsets must be [R + 1], columns and values [n], got ", offsets_.sizes(), ", ",
+                    columns_.sizes(), " and ", values_.sizes());
+  offsets_ = offsets_.contiguous(), columns_ = columns_.contiguous(), values_ = values_.contiguous();
   const auto n = columns_.numel();
-  TORCH_CHECK_VALUE(
-      offsets_.dim() == 1 && offsets_.numel() > 0 && offsets_[-1].item<int64_t>() == n && values_.numel() == n,
-      "SparseMatrix: offsets must end in the number of entries, ", n, ", and values be as many, got ",
-      offsets_.numel() ? offsets_[-1].item<int64_t>() : -1, " and ", values_.numel());
   const auto* at = offsets_.const_data_ptr<int64_t>();
   const auto* column = columns_.const_data_ptr<int32_t>();
   const auto* value = values_.const_data_ptr<float>();
+  TORCH_CHECK_VALUE(at[0] == 0 && std::is_sorted(at, at + rows() + 1) && at[rows()] == n && values_.numel() == n,
+                    "SparseMatrix: offsets must ascend from 0 to the number of entries, ", n,
+                    ", and values be as many, got ", at[0], " to ", at[rows()], " and ", values_.numel());
   back_offsets_ = torch::zeros({width + 1}, torch::kInt64);
   back_rows_ = torch::empty({n}, torch::kInt32);
   back_values_ = torch::empty({n});
@@ -108,7 +115,7 @@ SparseMatrix::SparseMatrix(Tensor offsets, Tensor columns, Tensor values, int64_
 
 Tensor SparseMatrix::to_dense() const {
   const auto row = torch::arange(rows()).repeat_interleave(offsets_.diff());
-  return torch::zeros({rows(), columns()}).index_put_({row, columns_.to(torch::kInt64)}, values_);
+  return torch::zeros({rows(), columns()}).index_put_({row, columns_.to(torch::kInt64)}, values_, /*accumulate=*/true);
 }
 
 Tensor SparseMatrix::times(const Tensor& x) const {
@@ -123,7 +130,7 @@ Tensor SparseMatrix::transposed_times(const Tensor& x) const {
 }
 
 Tensor sparse_product(const std::shared_ptr<const SparseMatrix>& matrix, const Tensor& x) {
-  return Product::apply(x, matrix);
+  return Product::apply(x, matrix, false);
 }
 
 }  // namespace polyscene::nn
