@@ -13,6 +13,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   data/window_shuffle_test.cpp
   eval/metrics_test.cpp
   eval/scene_metrics_test.cpp
+  models/cross/bi_tgcf_test.cpp
   models/graphs_test.cpp
   models/interest/attention_transfer_test.cpp
   models/interest/interest_migration_test.cpp
@@ -62,6 +63,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/scene_groups_test.cpp
   nn/scene_linear_test.cpp
   nn/scene_mlp_test.cpp
+  nn/scene_propagation_test.cpp
   nn/softmax_test.cpp
   nn/sparse_matrix_test.cpp
   nn/temporal_attention_test.cpp

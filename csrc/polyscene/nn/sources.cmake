@@ -32,6 +32,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene_groups.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_linear.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_mlp.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene_propagation.cpp
   ${CMAKE_CURRENT_LIST_DIR}/softmax.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sparse_matrix.cpp
   ${CMAKE_CURRENT_LIST_DIR}/temporal_attention.cpp

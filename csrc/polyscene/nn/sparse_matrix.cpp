@@ -13,36 +13,57 @@ using torch::Tensor;
 constexpr int64_t kPiece = 64;  // rows that a thread takes at a time: degrees differ
 constexpr int64_t kAheadEntries = 8;
 
+// kWidth columns of one row, summed in registers; `ahead` entries after its own are of rows to come.
+template <int64_t kWidth, typename T>
+POLYSCENE_INLINE void gather_block(const int32_t* columns, const float* values, int64_t entries, int64_t ahead,
+                                   const T* x, T* out, int64_t width, bool add) {
+  T sum[kWidth];
+  for (int64_t d = 0; d < kWidth; ++d) sum[d] = add ? out[d] : T(0);
+  for (int64_t j = 0; j < entries; ++j) {
+    const T* next = x + columns[std::min(j + kAheadEntries, entries + ahead - 1)] * width;
+    for (int64_t d = 0; d < kWidth; d += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(next + d);
+    const T* from = x + columns[j] * width;
+    const T w = values[j];
+    for (int64_t d = 0; d < kWidth; ++d) sum[d] += w * from[d];
+  }
+  for (int64_t d = 0; d < kWidth; ++d) out[d] = sum[d];
+}
+
 template <typename T>
 POLYSCENE_INLINE void gather_rows(const int64_t* offsets, const int32_t* columns, const float* values, const T* x,
-                                  T* out, int64_t begin, int64_t end, int64_t width) {
+                                  T* out, int64_t begin, int64_t end, int64_t width, bool add) {
+  constexpr int64_t kWide = 256 / static_cast<int64_t>(sizeof(T)), kNarrow = 32 / static_cast<int64_t>(sizeof(T));
   for (int64_t r = begin; r < end; ++r) {
+    const auto* column = columns + offsets[r];
+    const auto* value = values + offsets[r];
+    const auto entries = offsets[r + 1] - offsets[r], ahead = offsets[end] - offsets[r + 1];
     T* to = out + r * width;
-    for (int64_t d = 0; d < width; ++d) to[d] = 0;
-    for (auto j = offsets[r]; j < offsets[r + 1]; ++j) {
-      const T* next = x + columns[std::min(j + kAheadEntries, offsets[end] - 1)] * width;
-      for (int64_t d = 0; d < width; d += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(next + d);
-      const T* from = x + columns[j] * width;
-      const T w = values[j];
-      for (int64_t d = 0; d < width; ++d) to[d] += w * from[d];
-    }
+    int64_t d = 0;
+    for (; d + kWide <= width; d += kWide)
+      gather_block<kWide>(column, value, entries, ahead, x + d, to + d, width, add);
+    for (; d + kNarrow <= width; d += kNarrow)
+      gather_block<kNarrow>(column, value, entries, ahead, x + d, to + d, width, add);
+    for (; d < width; ++d) gather_block<1>(column, value, entries, ahead, x + d, to + d, width, add);
   }
 }
 
 #define POLYSCENE_SPARSE_KERNELS(T)                                                                                    \
   POLYSCENE_SIMD void rows_of(const int64_t* offsets, const int32_t* columns, const float* values, const T* x, T* out, \
-                              int64_t begin, int64_t end, int64_t width) {                                             \
-    gather_rows(offsets, columns, values, x, out, begin, end, width);                                                  \
+                              int64_t begin, int64_t end, int64_t width, bool add) {                                   \
+    gather_rows(offsets, columns, values, x, out, begin, end, width, add);                                             \
   }
 POLYSCENE_SPARSE_KERNELS(float)
 POLYSCENE_SPARSE_KERNELS(double)
 
-Tensor product_of(const Tensor& offsets, const Tensor& columns, const Tensor& values, const Tensor& given) {
+void product_into(const Tensor& offsets, const Tensor& columns, const Tensor& values, const Tensor& given, Tensor& out,
+                  bool add) {
   const auto x = given.contiguous();
   const auto rows = offsets.numel() - 1, width = x.size(1);
-  auto out = torch::empty({rows, width}, x.options());
-  if (out.numel() == 0) return out;
-  if (columns.numel() == 0) return out.zero_();
+  if (out.numel() == 0) return;
+  if (columns.numel() == 0) {
+    if (!add) out.zero_();
+    return;
+  }
   const auto* at = offsets.const_data_ptr<int64_t>();
   const auto* column = columns.const_data_ptr<int32_t>();
   const auto* value = values.const_data_ptr<float>();
@@ -50,8 +71,13 @@ Tensor product_of(const Tensor& offsets, const Tensor& columns, const Tensor& va
     const auto* from = x.const_data_ptr<scalar_t>();
     auto* to = out.data_ptr<scalar_t>();
     interleaved_for(rows, kPiece,
-                    [&](int64_t begin, int64_t end) { rows_of(at, column, value, from, to, begin, end, width); });
+                    [&](int64_t begin, int64_t end) { rows_of(at, column, value, from, to, begin, end, width, add); });
   });
+}
+
+Tensor product_of(const Tensor& offsets, const Tensor& columns, const Tensor& values, const Tensor& x) {
+  auto out = torch::empty({offsets.numel() - 1, x.size(1)}, x.options());
+  product_into(offsets, columns, values, x, out, /*add=*/false);
   return out;
 }
 
@@ -127,6 +153,15 @@ Tensor SparseMatrix::times(const Tensor& x) const {
 Tensor SparseMatrix::transposed_times(const Tensor& x) const {
   TORCH_CHECK_VALUE(x.dim() == 2 && x.size(0) == rows(), "SparseMatrix: x must be [", rows(), ", D], got ", x.sizes());
   return product_of(back_offsets_, back_rows_, back_values_, x);
+}
+
+void SparseMatrix::add_transposed_times(const Tensor& x, Tensor& out) const {
+  TORCH_CHECK_VALUE(x.dim() == 2 && x.size(0) == rows(), "SparseMatrix: x must be [", rows(), ", D], got ", x.sizes());
+  TORCH_CHECK_VALUE(out.dim() == 2 && out.size(0) == columns() && out.size(1) == x.size(1) && out.is_contiguous() &&
+                        out.scalar_type() == x.scalar_type(),
+                    "SparseMatrix: out must be contiguous [", columns(), ", ", x.size(1), "] of the type of x, got ",
+                    out.sizes(), " of ", out.scalar_type());
+  product_into(back_offsets_, back_rows_, back_values_, x, out, /*add=*/true);
 }
 
 Tensor sparse_product(const std::shared_ptr<const SparseMatrix>& matrix, const Tensor& x) {

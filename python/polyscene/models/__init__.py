@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.models.cross_graph import BiTGCF
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
@@ -28,6 +29,7 @@ __all__ = [
     "AdaptDHM",
     "AttentionTransfer",
     "AutoInt",
+    "BiTGCF",
     "DCNv2",
     "DeepFM",
     "EPNet",
