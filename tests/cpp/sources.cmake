@@ -34,6 +34,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/single/dcn_v2_test.cpp
   models/single/deep_fm_test.cpp
   models/single/factorization_machine_test.cpp
+  models/single/graph_model_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
   models/single/popularity_test.cpp
@@ -48,6 +49,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/feature_embedding_test.cpp
   nn/gating_test.cpp
   nn/gemm_test.cpp
+  nn/graph_attention_test.cpp
   nn/int8_rows_test.cpp
   nn/interest_points_test.cpp
   nn/layer_norm_activation_test.cpp

@@ -27,10 +27,13 @@
 #include "polyscene/models/single/deep_fm.h"
 #include "polyscene/models/single/ease.h"
 #include "polyscene/models/single/factorization_machine.h"
+#include "polyscene/models/single/gat.h"
+#include "polyscene/models/single/gcn.h"
 #include "polyscene/models/single/item_knn.h"
 #include "polyscene/models/single/light_gcn.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
+#include "polyscene/models/single/ngcf.h"
 #include "polyscene/models/single/popularity.h"
 #include "polyscene/models/single/wide_deep.h"
 #include "polyscene/models/single/xdeepfm.h"
@@ -62,6 +65,9 @@ std::deque<Entry>& table() {
       entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
       entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
       entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
+      entry<NGCFImpl, NGCFOptions>("ngcf", "NGCF", {"ranking"}),
+      entry<GCNImpl, GCNOptions>("gcn", "GCN", {"ranking"}),
+      entry<GATImpl, GATOptions>("gat", "GAT", {"ranking"}),
       entry<BiTGCFImpl, BiTGCFOptions>("bi_tgcf", "BiTGCF", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",

@@ -29,10 +29,14 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/single/ease.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/factorization_machine.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/field_model.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/gat.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/gcn.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/graph_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/item_knn.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/light_gcn.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/mf.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/ngcf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/popularity.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/wide_deep.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/xdeepfm.cpp

@@ -10,6 +10,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/gate_nu.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gemm.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/graph_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/hyper_adapter.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_rows.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest_points.cpp

@@ -11,6 +11,7 @@ from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.models.cross_graph import BiTGCF
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
+from polyscene.models.graph import GAT, GCN, NGCF
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
@@ -20,9 +21,12 @@ from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic
 __all__ = [
     "BPRMF",
     "EASE",
+    "GAT",
+    "GCN",
     "HAMUR",
     "M2M",
     "MF",
+    "NGCF",
     "PLE",
     "STAR",
     "AdaSparse",
