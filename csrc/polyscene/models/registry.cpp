@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "polyscene/models/cross/bi_tgcf.h"
+#include "polyscene/models/cross/disen_cdr.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -69,6 +70,7 @@ std::deque<Entry>& table() {
       entry<GCNImpl, GCNOptions>("gcn", "GCN", {"ranking"}),
       entry<GATImpl, GATOptions>("gat", "GAT", {"ranking"}),
       entry<BiTGCFImpl, BiTGCFOptions>("bi_tgcf", "BiTGCF", {"ranking"}),
+      entry<DisenCDRImpl, DisenCDROptions>("disen_cdr", "DisenCDR", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),

@@ -1,6 +1,7 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/base.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/bi_tgcf.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/disen_cdr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
-from polyscene.models.cross_graph import BiTGCF
+from polyscene.models.cross_graph import BiTGCF, DisenCDR
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.graph import GAT, GCN, NGCF
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
@@ -36,6 +36,7 @@ __all__ = [
     "BiTGCF",
     "DCNv2",
     "DeepFM",
+    "DisenCDR",
     "EPNet",
     "FactorizationMachine",
     "InterestMigration",

@@ -46,3 +46,45 @@ class BiTGCF(Model):
     """
 
     _cpp_name = "bi_tgcf"
+
+
+class DisenCDR(Model):
+    r"""DisenCDR (Cao et al., SIGIR 2022) over any number of scenes: a user is what scenes share and what each has alone.
+
+    .. math::
+        s(u, i, s) = (z^{shared}_u + z^s_u) \cdot z^s_i, \qquad z = \mu + \epsilon \sigma \text{ in training, else } \mu
+
+        L = L_{BCE} + \frac{w}{2S} \Big(\sum_s KL(z^s_u \| p) + KL(z^s_i \| p) + \beta \, KL(z^{shared} \| z^{own}_s)
+        + (1 - \beta) KL(z^{shared} \| p)\Big), \qquad p = N(0, 1)
+
+    Each z is a variational encoder that walks a scene's graph of training pairs there and back, with means over
+    neighbours; the shared one adds the scenes after each layer, weighted by the user's training pairs. It is the
+    authors' loss divided by 2S, the number of its means of cross-entropy. ``form="authors"`` is their code: the noise is
+    multiplied by :math:`e^\sigma`, the prior's standard deviation is 3.6, and the last user's weights are those of all.
+    Their warm-up without the shared part is left out. Who has no training rows in a scene has no specific part there;
+    without shared users the shared part is a second encoder of each scene. A step encodes all graphs once: large
+    batches pay. Tasks: ranking.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the factors.
+        loss: "bpr"; "bce" (1 for a row's item, 0 for the drawn ones); "mse".
+        negatives: items drawn for each training row, none of which the user met in the scene.
+        sampler: "uniform", "popularity" or "in_batch".
+        embedding_l2: L2 on the tables' rows of a batch, half the sum of squares for each row.
+        layers: how often a scene's graph is walked there and back.
+        beta: share of the scenes' own encoders in what the shared part is drawn to (:math:`\beta`), in [0, 1].
+        divergence: weight of all Kullback-Leibler divergences (w).
+        form: "paper" or "authors", see above.
+        dropout: share of what each layer reads that is dropped in training, in [0, 1).
+        init_std: standard deviation of the initial tables.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("ranking")
+        >>> model = DisenCDR(data.schema, dim=8)
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "disen_cdr"
