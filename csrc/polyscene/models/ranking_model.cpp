@@ -89,7 +89,8 @@ RankingModel::Scored FactorModel::score_batch(const data::Batch& batch) {
   const auto user = user_vectors(batch.user, batch.scene, kept);  // [B, D]
   const auto item = torch::cat({batch.item.unsqueeze(1), batch.negative}, 1).flatten();
   const auto scene = batch.scene.repeat_interleave(1 + drawn);
-  const auto vectors = item_vectors(item, scene, kept).view({rows, 1 + drawn, -1});
+  auto vectors = item_vectors(item, scene, kept);
+  vectors = vectors.view({rows, 1 + drawn, vectors.size(1)});
   auto scores = torch::matmul(vectors, user.unsqueeze(2)).squeeze(2);  // [B, 1 + N]
   const auto offset = item_offsets(item, scene);
   if (offset.defined()) scores = scores + offset.view({rows, 1 + drawn});
