@@ -60,7 +60,7 @@ class DisenCDR(Model):
     Each z is a variational encoder that walks a scene's graph of training pairs there and back, with means over
     neighbours; the shared one adds the scenes after each layer, weighted by the user's training pairs. It is the
     authors' loss divided by 2S, the number of its means of cross-entropy. ``form="authors"`` is their code: the noise
-    is multiplied by :math:`e^\sigma`, the prior's standard deviation is 3.6, and the last user's weights are those of all.
+    is multiplied by :math:`e^\sigma`, the prior's standard deviation is 3.6, and all users have the last one's weights.
     Their warm-up without the shared part is left out. Who has no training rows in a scene has no specific part there;
     without shared users the shared part is a second encoder of each scene. A step encodes all graphs once: large
     batches pay. Tasks: ranking.
