@@ -23,6 +23,9 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/cross/dtcdr_test.cpp
   models/cross/natr_test.cpp
   models/cross/ptupcdr_test.cpp
+  models/cross/bi_tgcf_test.cpp
+  models/cross/disen_cdr_test.cpp
+  models/graphs_test.cpp
   models/interest/attention_transfer_test.cpp
   models/interest/interest_migration_test.cpp
   models/interest/scene_branch_test.cpp
@@ -42,6 +45,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/single/dcn_v2_test.cpp
   models/single/deep_fm_test.cpp
   models/single/factorization_machine_test.cpp
+  models/single/graph_model_test.cpp
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
   models/single/neu_mf_test.cpp
@@ -57,6 +61,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/feature_embedding_test.cpp
   nn/gating_test.cpp
   nn/gemm_test.cpp
+  nn/graph_attention_test.cpp
   nn/int8_rows_test.cpp
   nn/interest_points_test.cpp
   nn/layer_norm_activation_test.cpp
@@ -72,7 +77,9 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/scene_groups_test.cpp
   nn/scene_linear_test.cpp
   nn/scene_mlp_test.cpp
+  nn/scene_propagation_test.cpp
   nn/softmax_test.cpp
+  nn/sparse_matrix_test.cpp
   nn/temporal_attention_test.cpp
   nn/transformer_encoder_test.cpp
   train/optimizer_test.cpp

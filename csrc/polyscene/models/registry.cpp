@@ -4,17 +4,19 @@
 #include <deque>
 #include <mutex>
 
-#include "polyscene/models/cross/cross_ease.h"
+#include "polyscene/models/cross/bi_tgcf.h"
 #include "polyscene/models/cross/clfm.h"
 #include "polyscene/models/cross/cmf.h"
-#include "polyscene/models/cross/dcdcsr.h"
-#include "polyscene/models/cross/emcdr.h"
-#include "polyscene/models/cross/sscdr.h"
 #include "polyscene/models/cross/co_net.h"
+#include "polyscene/models/cross/cross_ease.h"
+#include "polyscene/models/cross/dcdcsr.h"
 #include "polyscene/models/cross/deep_apf.h"
+#include "polyscene/models/cross/disen_cdr.h"
 #include "polyscene/models/cross/dtcdr.h"
+#include "polyscene/models/cross/emcdr.h"
 #include "polyscene/models/cross/natr.h"
 #include "polyscene/models/cross/ptupcdr.h"
+#include "polyscene/models/cross/sscdr.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -37,11 +39,14 @@
 #include "polyscene/models/single/deep_fm.h"
 #include "polyscene/models/single/ease.h"
 #include "polyscene/models/single/factorization_machine.h"
+#include "polyscene/models/single/gat.h"
+#include "polyscene/models/single/gcn.h"
 #include "polyscene/models/single/item_knn.h"
 #include "polyscene/models/single/light_gcn.h"
 #include "polyscene/models/single/logistic.h"
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/neu_mf.h"
+#include "polyscene/models/single/ngcf.h"
 #include "polyscene/models/single/popularity.h"
 #include "polyscene/models/single/wide_deep.h"
 #include "polyscene/models/single/xdeepfm.h"
@@ -69,21 +74,6 @@ std::deque<Entry>& table() {
       entry<M3oEImpl, M3oEOptions>("m3oe", "M3oE", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating", "ranking"}),
-      entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking"}),
-      entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
-      entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
-      entry<NeuMFImpl, NeuMFOptions>("neu_mf", "NeuMF", {"ranking"}),
-      entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
-      entry<CMFImpl, CMFOptions>("cmf", "CMF", {"ranking"}),
-      entry<EMCDRImpl, EMCDROptions>("emcdr", "EMCDR", {"ranking"}),
-      entry<SSCDRImpl, SSCDROptions>("sscdr", "SSCDR", {"ranking"}),
-      entry<CLFMImpl, CLFMOptions>("clfm", "CLFM", {"ranking"}),
-      entry<DCDCSRImpl, DCDCSROptions>("dcdcsr", "DCDCSR", {"ranking"}),
-      entry<CoNetImpl, CoNetOptions>("co_net", "CoNet", {"ranking"}),
-      entry<DTCDRImpl, DTCDROptions>("dtcdr", "DTCDR", {"ranking"}),
-      entry<DeepAPFImpl, DeepAPFOptions>("deep_apf", "DeepAPF", {"ranking"}),
-      entry<NATRImpl, NATROptions>("natr", "NATR", {"ranking"}),
-      entry<PTUPCDRImpl, PTUPCDROptions>("ptupcdr", "PTUPCDR", {"ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),
@@ -95,7 +85,23 @@ std::deque<Entry>& table() {
       entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking"}),
       entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
       entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
+      entry<NeuMFImpl, NeuMFOptions>("neu_mf", "NeuMF", {"ranking"}),
       entry<LightGCNImpl, LightGCNOptions>("light_gcn", "LightGCN", {"ranking"}),
+      entry<NGCFImpl, NGCFOptions>("ngcf", "NGCF", {"ranking"}),
+      entry<GCNImpl, GCNOptions>("gcn", "GCN", {"ranking"}),
+      entry<GATImpl, GATOptions>("gat", "GAT", {"ranking"}),
+      entry<CMFImpl, CMFOptions>("cmf", "CMF", {"ranking"}),
+      entry<CLFMImpl, CLFMOptions>("clfm", "CLFM", {"ranking"}),
+      entry<DTCDRImpl, DTCDROptions>("dtcdr", "DTCDR", {"ranking"}),
+      entry<DeepAPFImpl, DeepAPFOptions>("deep_apf", "DeepAPF", {"ranking"}),
+      entry<NATRImpl, NATROptions>("natr", "NATR", {"ranking"}),
+      entry<CoNetImpl, CoNetOptions>("co_net", "CoNet", {"ranking"}),
+      entry<EMCDRImpl, EMCDROptions>("emcdr", "EMCDR", {"ranking"}),
+      entry<SSCDRImpl, SSCDROptions>("sscdr", "SSCDR", {"ranking"}),
+      entry<DCDCSRImpl, DCDCSROptions>("dcdcsr", "DCDCSR", {"ranking"}),
+      entry<BiTGCFImpl, BiTGCFOptions>("bi_tgcf", "BiTGCF", {"ranking"}),
+      entry<PTUPCDRImpl, PTUPCDROptions>("ptupcdr", "PTUPCDR", {"ranking"}),
+      entry<DisenCDRImpl, DisenCDROptions>("disen_cdr", "DisenCDR", {"ranking"}),
       entry<CrossEASEImpl, CrossEASEOptions>("cross_ease", "CrossEASE", {"ranking"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };

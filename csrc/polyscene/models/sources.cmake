@@ -17,6 +17,8 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/cross/natr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/ptupcdr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/scene_lists.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/bi_tgcf.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/disen_cdr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp
@@ -46,11 +48,15 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/single/ease.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/factorization_machine.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/field_model.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/gat.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/gcn.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/graph_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/item_knn.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/light_gcn.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/logistic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/neu_mf.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/ngcf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/popularity.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/wide_deep.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/xdeepfm.cpp

@@ -10,6 +10,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/gate_nu.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gemm.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/graph_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/hyper_adapter.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_rows.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest_points.cpp
@@ -32,6 +33,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene_groups.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_linear.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_mlp.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scene_propagation.cpp
   ${CMAKE_CURRENT_LIST_DIR}/softmax.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sparse_matrix.cpp
   ${CMAKE_CURRENT_LIST_DIR}/temporal_attention.cpp

@@ -25,6 +25,8 @@ class SparseMatrix {
   /// bits do not depend on their number.
   torch::Tensor times(const torch::Tensor& x) const;
   torch::Tensor transposed_times(const torch::Tensor& x) const;
+  /// out += A' x; out contiguous [C, D] of the same type.
+  void add_transposed_times(const torch::Tensor& x, torch::Tensor& out) const;
 
  private:
   torch::Tensor offsets_, columns_, values_;

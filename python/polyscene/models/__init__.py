@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.models.cross_factor import CLFM, CMF, DCDCSR, EMCDR, SSCDR
+from polyscene.models.cross_graph import BiTGCF, DisenCDR
 from polyscene.models.cross_neural import DTCDR, NATR, PTUPCDR, CoNet, DeepAPF
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
+from polyscene.models.graph import GAT, GCN, NGCF
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
@@ -26,22 +28,27 @@ __all__ = [
     "DTCDR",
     "EASE",
     "EMCDR",
+    "GAT",
+    "GCN",
     "HAMUR",
     "M2M",
     "MF",
     "NATR",
+    "NGCF",
     "PLE",
-    "SSCDR",
     "PTUPCDR",
+    "SSCDR",
     "STAR",
     "AdaSparse",
     "AdaptDHM",
     "AttentionTransfer",
     "AutoInt",
+    "BiTGCF",
     "CoNet",
     "DCNv2",
     "DeepAPF",
     "DeepFM",
+    "DisenCDR",
     "EPNet",
     "FactorizationMachine",
     "InterestMigration",

@@ -1,0 +1,277 @@
+"""DisenCDR against loops over users, items and scenes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import polyscene as ps
+import pytest
+import torch
+
+Rows = dict[int, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    return ps.testing.tiny_data("ranking")
+
+
+def prepared(data: Any, **options: Any) -> ps.Model:
+    torch.manual_seed(5)
+    model = ps.models.DisenCDR(data.schema, **({"dim": 4, "init_std": 0.5} | options))
+    model.prepare(data.train)
+    return model
+
+
+class Slow:
+    """What the paper's equations give, row by row."""
+
+    def __init__(self, model: ps.Model, data: Any) -> None:
+        self.options = model.options
+        self.state = {path: tensor.double().numpy() for path, tensor in model.state_dict().items()}
+        self.scenes = range(len(data.schema.scenes))
+        rows = data.train.batch(torch.arange(len(data.train)))
+        self.items_of: list[dict[int, list[int]]] = [{} for _ in self.scenes]
+        self.users_of: list[dict[int, list[int]]] = [{} for _ in self.scenes]
+        triples = {*zip(rows.user.tolist(), rows.item.tolist(), rows.scene.tolist(), strict=True)}
+        for user, item, scene in sorted(triples):
+            if user > 1 and item > 1:
+                self.items_of[scene].setdefault(user, []).append(item)
+                self.users_of[scene].setdefault(item, []).append(user)
+        self.specific = [self.side("specific", "user", s, self.items_of[s], self.users_of[s]) for s in self.scenes]
+        self.item = [self.side("items_of", "item", s, self.users_of[s], self.items_of[s]) for s in self.scenes]
+        self.own = [self.side("own", "shared", s, self.items_of[s], self.users_of[s]) for s in self.scenes]
+        self.shared = self.cross()
+
+    def linear(self, path: str, x: np.ndarray) -> np.ndarray:
+        return self.state[f"{path}.weight"] @ x + self.state[f"{path}.bias"]
+
+    def layer(self, path: str, x: Rows, others: dict[int, list[int]], back: dict[int, list[int]]) -> list[Rows]:
+        """`others` of each node that walks, `back` of each node between."""
+        lrelu = lambda v: np.where(v > 0, v, 0.1 * v)  # noqa: E731
+        between = {o: lrelu(self.linear(f"{path}.there", np.mean([x[n] for n in back[o]], 0))) for o in back}
+        out = []
+        for head in ["hidden"] if f"{path}.back_hidden.weight" in self.state else ["mean", "spread"]:
+            made = {}
+            for node in others:
+                g = lrelu(self.linear(f"{path}.back_{head}", np.mean([between[o] for o in others[node]], 0)))
+                y = self.linear(f"{path}.join_{head}", np.concatenate([g, x[node]]))
+                made[node] = np.maximum(y, 0) if head == "hidden" else y
+            out.append(made)
+        return out
+
+    def rows(self, table: str, scene: int, ids: Any) -> Rows:
+        weight = self.state[f"{table}.weight"]
+        return {k: weight[scene * (len(weight) // len(self.scenes)) + k] for k in ids}
+
+    def gauss(self, heads: list[Rows]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        mean, spread = heads
+        return {k: (mean[k], np.exp(0.1 + 0.9 * np.logaddexp(0, spread[k]))) for k in mean}
+
+    def side(self, encoder: str, table: str, scene: int, others: Any, back: Any) -> Any:
+        x = self.rows(table, scene, others)
+        for k in range(self.options["layers"]):
+            heads = self.layer(f"{encoder}.{scene * self.options['layers'] + k}", x, others, back)
+            x = heads[0]
+        return self.gauss(heads)
+
+    def weight(self, scene: int, user: int) -> float:
+        if self.options["form"] == "authors":
+            user = max(u for items in self.items_of for u in items)
+        total = sum(len(items.get(user, ())) for items in self.items_of)
+        return len(self.items_of[scene].get(user, ())) / total
+
+    def cross(self) -> Any:
+        everyone = sorted({u for items in self.items_of for u in items})
+        x = [self.rows("shared", s, self.items_of[s]) for s in self.scenes]
+        for k in range(self.options["layers"]):
+            path = [f"cross.{s * self.options['layers'] + k}" for s in self.scenes]
+            made = [self.layer(path[s], x[s], self.items_of[s], self.users_of[s]) for s in self.scenes]
+            mixed = [
+                {
+                    u: sum(self.weight(s, u) * made[s][head][u] for s in self.scenes if u in self.items_of[s])
+                    for u in everyone
+                }
+                for head in range(len(made[0]))
+            ]
+            x = [{u: mixed[0][u] for u in self.items_of[s]} for s in self.scenes]
+        return self.gauss(mixed)
+
+    def score(self, user: int, item: int, scene: int) -> float:
+        zero = np.zeros(self.options["dim"])
+        means = [q[k][0] if k in q else zero for q, k in ((self.shared, user), (self.specific[scene], user))]
+        return float(sum(means) @ (self.item[scene][item][0] if item in self.item[scene] else zero))
+
+    def divergences(self) -> float:
+        prior = math.exp(0.1 + 0.9 * math.log1p(math.e)) if self.options["form"] == "authors" else 1.0
+
+        def divergence(q: Any, others: Any = None) -> float:
+            total = 0.0
+            for k in others or q:
+                (m, d), (n, e) = q[k], others[k] if others else (0.0, prior)
+                total += float((np.log(e / d) + (d**2 + (m - n) ** 2) / (2 * e**2) - 0.5).sum())
+            return total / len(others or q)
+
+        beta = self.options["beta"]
+        out = (1 - beta) * divergence(self.shared)
+        for s in self.scenes:
+            out += divergence(self.specific[s]) + divergence(self.item[s])
+            out += beta * divergence(self.shared, self.own[s])
+        return out
+
+
+FORMS = [{}, {"layers": 1}, {"layers": 3, "beta": 0.2}, {"form": "authors"}]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_scores_and_loss_match_loops(data: Any, form: dict[str, Any]) -> None:
+    model = prepared(data, **form, negatives=2, divergence=0.7, embedding_l2=0.1).eval()
+    slow = Slow(model, data)
+    batch = ps.testing.batch(data, 30, negatives=2)
+    loss, penalty, scores = 0.0, 0.0, []
+    for b in range(30):
+        user, scene = int(batch.user[b]), int(batch.scene[b])
+        items = [int(batch.item[b]), *batch.negative[b].tolist()]
+        own, *others = (slow.score(user, item, scene) for item in items)
+        scores.append(own)
+        loss += (math.log1p(math.exp(-own)) + sum(math.log1p(math.exp(other)) for other in others)) / 3
+        for table, ids in (("user", [user]), ("shared", [user]), ("item", items)):
+            penalty += sum(float((row**2).sum()) for row in (slow.rows(table, scene, [k])[k] for k in ids))
+    assert model(batch).tolist() == pytest.approx(scores, abs=1e-5)
+    expected = loss / 30 + 0.05 * penalty / 30 + 0.7 / 6 * slow.divergences()
+    assert model.loss(batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_rankings_and_cold_users_match_loops(data: Any) -> None:
+    model = prepared(data).eval()
+    slow = Slow(model, data)
+    users, items = len(model.user.weight) // 3, len(model.item.weight) // 3
+    model.encode()
+    cold = 0
+    for scene in slow.scenes:
+        scores = model.score_items(torch.arange(users), scene, torch.arange(items))
+        for user in range(users):
+            cold += user > 1 and user not in slow.items_of[scene]
+            for item in range(0, items, 3):
+                assert scores[user, item].item() == pytest.approx(slow.score(user, item, scene), abs=1e-5)
+        before = scores
+        with torch.no_grad():
+            for user in set(range(users)) - set(slow.items_of[scene]):
+                model.user.weight[scene * users + user].normal_(0, 10)
+                model.shared.weight[scene * users + user].normal_(0, 10)
+        model.encode()
+        assert torch.equal(model.score_items(torch.arange(users), scene, torch.arange(items)), before)
+    assert cold > 3
+
+
+@pytest.mark.parametrize("form", ["paper", "authors"])
+def test_noise_of_training(data: Any, form: str) -> None:
+    """Scores in training spread around those of evaluation as the deviations say."""
+    model = prepared(data, dropout=0.0, form=form, layers=1)
+    slow = Slow(model, data)
+    batch = ps.testing.batch(data, 4)
+    torch.manual_seed(0)
+    drawn = torch.stack([model(batch).detach() for _ in range(150)]).double()
+    for b in range(4):
+        user, item, scene = int(batch.user[b]), int(batch.item[b]), int(batch.scene[b])
+        noise = np.exp if form == "authors" else lambda d: d
+        (m1, d1), (m2, d2), (n, e) = slow.shared[user], slow.specific[scene][user], slow.item[scene][item]
+        variance = noise(d1) ** 2 + noise(d2) ** 2
+        expected = ((m1 + m2) ** 2 * noise(e) ** 2 + variance * n**2 + variance * noise(e) ** 2).sum()
+        assert drawn[:, b].var().item() == pytest.approx(expected, rel=0.6)
+
+
+def test_gradient(data: Any) -> None:
+    model = prepared(data, dropout=0.2).double()
+    batch = ps.testing.batch(data, 16)
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(1)  # the same noise
+        return model.loss(batch)
+
+    loss().backward()
+    generator = torch.Generator().manual_seed(2)
+    directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in model.parameters()]
+    slope = sum((p.grad * d).sum().item() for p, d in zip(model.parameters(), directions, strict=True))
+    ends = []
+    with torch.no_grad():
+        for sign in (1, -2):
+            for p, d in zip(model.parameters(), directions, strict=True):
+                p.add_(d, alpha=sign * 1e-7)
+            ends.append(loss().item())
+    assert (ends[0] - ends[1]) / 2e-7 == pytest.approx(slope, rel=1e-4)
+    assert all(p.grad.abs().max() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize(("scenes", "disjoint"), [(1, False), (2, True), (17, False)])
+def test_any_number_of_scenes(scenes: int, disjoint: bool, tmp_path: Any) -> None:
+    draw = np.random.default_rng(3)
+    paths: dict[str, dict[str, str]] = {"train": {}, "test": {}}
+    for part, rows in (("train", 40), ("test", 8)):
+        for s in range(scenes):
+            prefix = f"{s}-" if disjoint else ""
+            users, items = draw.integers(0, 12, rows), draw.integers(0, 9, rows)
+            lines = [f"u{prefix}{u},i{prefix}{i}" for u, i in zip(users, items, strict=True)]
+            path = tmp_path / f"{part}-{s}.csv"
+            path.write_text("user_id,item_id\n" + "\n".join(lines) + "\n")
+            paths[part][f"s{s}"] = str(path)
+    data = ps.read_table(**paths, task="ranking", label=None, user="user_id", item="item_id")
+    model = prepared(data).eval()
+    slow = Slow(model, data)
+    batch = data.train.batch(torch.arange(min(len(data.train), 60)))
+    parts = [batch.user.tolist(), batch.item.tolist(), batch.scene.tolist()]
+    expected = [slow.score(*row) for row in zip(*parts, strict=True)]
+    assert model(batch).tolist() == pytest.approx(expected, abs=1e-5)
+    ps.Trainer(epochs=2, batch_size=64).fit(model.train(), data)
+    assert ps.evaluate(model, data.test).overall["ndcg@10"] > 0
+
+
+def test_before_it_is_prepared_and_without_rows(data: Any) -> None:
+    model = ps.models.DisenCDR(data.schema, dim=4).eval()
+    batch = ps.testing.batch(data, 9)
+    assert not model(batch).any()
+    model.prepare(data.train)
+    assert model(batch).any()
+    assert model(batch.take([])).shape == (0,)
+    assert model.loss(batch.take([])).isfinite()
+
+
+def test_learns_and_loads(data: Any, tmp_path: Any) -> None:
+    torch.manual_seed(0)
+    model = ps.models.DisenCDR(data.schema, dim=16, divergence=0.001, init_std=0.3, dropout=0.0)
+    model.prepare(data.train)
+    batch = ps.testing.batch(data, 64)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(60):
+        optimiser.zero_grad()
+        model.loss(batch).backward()
+        optimiser.step()
+    model.eval().encode()
+    with torch.no_grad():
+        every = torch.stack([model.score_items(batch.user, s, torch.arange(2, 32)) for s in range(3)])
+    every = every[batch.scene, torch.arange(64)]  # [64, 30]
+    own = every[torch.arange(64), batch.item - 2]
+    drawn = every[torch.arange(64), batch.negative[:, 0] - 2]
+    assert (own[:, None] > drawn[None, :]).double().mean() > 0.9
+    ps.save(model, tmp_path / "model")
+    again = ps.load(tmp_path / "model").eval()
+    batch = data.test.batch(torch.arange(len(data.test)))
+    assert torch.equal(again(batch), model.eval()(batch))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": 0}, "layers must be positive, got 0"),
+        ({"beta": 2.0}, r"beta must lie in \[0, 1\], got 2"),
+        ({"divergence": -1.0}, "divergence must be 0 or more, got -1"),
+        ({"form": "reference"}, "form must be 'paper' or 'authors', got 'reference'"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1"),
+        ({"init_std": 0.0}, "init_std must be positive, got 0"),
+    ],
+)
+def test_wrong_options(data: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"DisenCDR: {message}"):
+        ps.models.DisenCDR(data.schema, **options)
