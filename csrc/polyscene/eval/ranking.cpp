@@ -10,20 +10,14 @@
 #include "polyscene/core/errors.h"
 #include "polyscene/core/memory.h"
 #include "polyscene/core/random.h"
+#include "polyscene/eval/ranks.h"
 
 namespace polyscene::eval {
 namespace {
 
 constexpr int64_t kScores = int64_t{1} << 23;  // scores that are held at once
 constexpr int64_t kUsers = 1024;               // and of at most so many users
-constexpr double kHead = 0.8;                  // share of the pairs that items of the head take
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr float kOut = -std::numeric_limits<float>::infinity();
-
-// Metrics of one query; two more are of lists: coverage and pop_rank.
-const std::vector<std::string> kOfQuery = {"recall", "precision", "f1",          "hit",        "ndcg",
-                                           "mrr",    "map",       "head_recall", "tail_recall"};
-const std::vector<std::string> kOfLists = {"coverage", "pop_rank"};
 
 struct Asked {
   std::string name;  // "ndcg@10"
@@ -73,132 +67,6 @@ torch::Tensor codes_of(const data::Table& table, int64_t field) {
   return (table.rows().defined() ? codes.index_select(0, table.rows()) : codes.narrow(0, 0, table.size()))
       .to(torch::kInt64)
       .contiguous();
-}
-
-// What one scene's items are worth.
-struct Catalogue {
-  std::vector<int32_t> place;    // item row -> place among the candidates, -1 for none
-  std::vector<char> head;        // by place
-  std::vector<float> pop_place;  // by place: 0 most popular, 1 least; ties share theirs
-};
-
-Catalogue catalogue_of(const data::Interactions::Scene& scene, int64_t items) {
-  Catalogue out;
-  const auto n = scene.candidates.numel();
-  const auto* candidate = scene.candidates.const_data_ptr<int64_t>();
-  const auto* offset = scene.item_offsets.const_data_ptr<int64_t>();
-  out.place.assign(items, -1);
-  out.head.assign(n, 0);
-  out.pop_place.assign(n, 0);
-  std::vector<int64_t> count(n), order(n);
-  for (int64_t c = 0; c < n; ++c) {
-    out.place[candidate[c]] = static_cast<int32_t>(c);
-    count[c] = offset[candidate[c] + 1] - offset[candidate[c]];
-  }
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return count[a] > count[b]; });
-  const auto total = static_cast<double>(scene.pairs());
-  double before = 0;
-  for (int64_t i = 0; i < n;) {
-    auto j = i;
-    while (j < n && count[order[j]] == count[order[i]]) ++j;
-    // Items as popular as one another stay together, on the side of their middle.
-    const bool head = before + 0.5 * static_cast<double>((j - i) * count[order[i]]) < kHead * total;
-    for (auto t = i; t < j; ++t) {
-      out.head[order[t]] = head;
-      out.pop_place[order[t]] = n > 1 ? static_cast<float>(0.5 * static_cast<double>(i + j - 1) / (n - 1)) : 0.f;
-      before += static_cast<double>(count[order[t]]);
-    }
-    i = j;
-  }
-  return out;
-}
-
-// Where wanted items come. `better` and `ties` count among what is compared with them.
-double rank_of(const float* scores, int64_t n, float mine) {
-  int32_t better = 0, same = 0;
-  for (int64_t c = 0; c < n; ++c) {
-    better += scores[c] > mine;
-    same += scores[c] == mine;
-  }
-  return 1 + static_cast<double>(better) + 0.5 * static_cast<double>(same - 1);
-}
-
-struct Ranks {
-  std::vector<double> all;  // ascending; infinite for unreachable items
-  std::vector<double> head, tail;
-};
-
-int64_t hits(const std::vector<double>& ranks, int64_t k) {
-  return std::upper_bound(ranks.begin(), ranks.end(), static_cast<double>(k)) - ranks.begin();
-}
-
-double value_of(size_t kind, int64_t k, const Ranks& ranks) {
-  const auto& all = ranks.all;
-  const auto found = hits(all, k);
-  const auto wanted = static_cast<int64_t>(all.size());
-  const auto ideal = static_cast<double>(std::min(k, wanted));
-  const double recall = static_cast<double>(found) / static_cast<double>(wanted),
-               precision = static_cast<double>(found) / static_cast<double>(k);
-  switch (kind) {
-    case 0:
-      return recall;
-    case 1:
-      return precision;
-    case 2:
-      return found ? 2 * recall * precision / (recall + precision) : 0;
-    case 3:
-      return found > 0;
-    case 4: {
-      double gain = 0, best = 0;
-      for (int64_t i = 0; i < found; ++i) gain += 1 / std::log2(all[i] + 1);
-      for (int64_t i = 0; i < static_cast<int64_t>(ideal); ++i) best += 1 / std::log2(static_cast<double>(i) + 2);
-      return gain / best;
-    }
-    case 5:
-      return found ? 1 / all[0] : 0;
-    case 6: {
-      double sum = 0;
-      for (int64_t i = 0; i < found; ++i) sum += static_cast<double>(i + 1) / std::max(all[i], i + 1.0);
-      return sum / ideal;
-    }
-    default: {
-      const auto& mine = kind == 7 ? ranks.head : ranks.tail;
-      return mine.empty() ? kNaN : static_cast<double>(hits(mine, k)) / static_cast<double>(mine.size());
-    }
-  }
-}
-
-// Places of the k best of n scores, best first, equal ones by place; those that are out are left out.
-std::vector<int32_t> best_places(const float* scores, int64_t n, int64_t k) {
-  std::vector<int32_t> heap;  // the worst on top
-  const auto better = [&](int32_t a, int32_t b) { return scores[a] > scores[b] || (scores[a] == scores[b] && a < b); };
-  float threshold = kOut;
-  for (int64_t c = 0; c < n; ++c) {
-    if (!(scores[c] > threshold)) continue;
-    if (static_cast<int64_t>(heap.size()) == k) {
-      std::pop_heap(heap.begin(), heap.end(), better);
-      heap.pop_back();
-    }
-    heap.push_back(static_cast<int32_t>(c));
-    std::push_heap(heap.begin(), heap.end(), better);
-    if (static_cast<int64_t>(heap.size()) == k) threshold = scores[heap.front()];
-  }
-  std::sort_heap(heap.begin(), heap.end(), better);
-  return heap;
-}
-
-// Places of `count` distinct candidates that are not out, drawn alike; fewer where there are no more.
-std::vector<int32_t> drawn_places(const float* scores, int64_t n, int64_t count, const RandomStream& stream) {
-  std::vector<int32_t> open;
-  for (int64_t c = 0; c < n; ++c) {
-    if (scores[c] != kOut) open.push_back(static_cast<int32_t>(c));
-  }
-  const auto total = static_cast<int64_t>(open.size());
-  const auto wanted = std::min(count, total);
-  for (int64_t i = 0; i < wanted; ++i) std::swap(open[i], open[i + stream.below(total - i, i)]);
-  open.resize(wanted);
-  return open;
 }
 
 // Everything of one evaluation.
@@ -299,7 +167,7 @@ class Ranking {
     double* values = values_.data() + first * static_cast<int64_t>(metrics);
     int64_t longest = 0;
     for (const auto& each : asked_) {
-      if (each.kind >= kOfQuery.size()) longest = std::max(longest, each.k);
+      if (each.kind >= query_metrics().size()) longest = std::max(longest, each.k);
     }
     std::vector<std::vector<int32_t>> lists(longest ? mine.size() : 0);
     const auto step = std::clamp<int64_t>(kScores / std::max<int64_t>(n, 1), 1, kUsers);
@@ -326,7 +194,7 @@ class Ranking {
         }
       });
     }
-    if (longest) list_metrics(s, lists);
+    if (longest) measure_lists(s, lists);
   }
 
   // Metrics of one query; leaves out of `scores` what the user knows.
@@ -335,10 +203,10 @@ class Ranking {
     for (const auto* known : {known_.get(), table_.also_seen().get()}) {
       if (!known || query.user < data::kFirstId) continue;
       for (const auto* item = known->scene(s).begin(query.user); item != known->scene(s).end(query.user); ++item) {
-        if (place[*item] >= 0) scores[place[*item]] = kOut;
+        if (place[*item] >= 0) scores[place[*item]] = kLeftOut;
       }
     }
-    for (const auto beside : query.beside) scores[beside] = kOut;
+    for (const auto beside : query.beside) scores[beside] = kLeftOut;
     Ranks ranks;
     std::vector<float> drawn;
     for (const auto wanted : query.wanted) {
@@ -346,7 +214,7 @@ class Ranking {
       if (wanted >= 0) {
         const auto mine = scores[wanted];
         if (options_.candidates > 0) {
-          scores[wanted] = kOut;
+          scores[wanted] = kLeftOut;
           const RandomStream stream(options_.seed, "candidates", static_cast<uint64_t>(query.row));
           drawn = {mine};
           for (const auto other : drawn_places(scores, n, options_.candidates, stream)) drawn.push_back(scores[other]);
@@ -361,15 +229,15 @@ class Ranking {
     }
     for (auto* some : {&ranks.all, &ranks.head, &ranks.tail}) std::sort(some->begin(), some->end());
     for (size_t m = 0; m < asked_.size(); ++m) {
-      if (asked_[m].kind < kOfQuery.size()) values[m] = value_of(asked_[m].kind, asked_[m].k, ranks);
+      if (asked_[m].kind < query_metrics().size()) values[m] = value_of(asked_[m].kind, asked_[m].k, ranks);
     }
   }
 
-  void list_metrics(int64_t s, const std::vector<std::vector<int32_t>>& lists) {
+  void measure_lists(int64_t s, const std::vector<std::vector<int32_t>>& lists) {
     const auto& name = table_.schema().scenes[s];
     const auto& catalogue = catalogues_[s];
     for (const auto& each : asked_) {
-      if (each.kind < kOfQuery.size()) continue;
+      if (each.kind < query_metrics().size()) continue;
       std::vector<char> shown(catalogue.head.size());
       double places = 0;
       int64_t number = 0, covered = 0;
@@ -381,7 +249,7 @@ class Ranking {
           ++number;
         }
       }
-      const bool coverage = each.kind == kOfQuery.size();
+      const bool coverage = each.kind == query_metrics().size();
       const auto of = coverage ? static_cast<double>(shown.size()) : static_cast<double>(number);
       const double value = of > 0 ? (coverage ? static_cast<double>(covered) : places) / of : kNaN;
       out_.summary.scenes[name][each.name] = value;
@@ -428,7 +296,7 @@ class Ranking {
 
   void summarise(const Asked& each, const torch::Tensor& values) {
     auto& summary = out_.summary;
-    const bool of_lists = each.kind >= kOfQuery.size();
+    const bool of_lists = each.kind >= query_metrics().size();
     if (!of_lists) out_.queries.values[each.name] = values.contiguous();
     const auto mean = [](const torch::Tensor& some) {
       const auto there = some.masked_select(~some.isnan());
@@ -482,8 +350,8 @@ class Ranking {
 }  // namespace
 
 std::vector<std::string> ranking_metrics() {
-  auto out = kOfQuery;
-  out.insert(out.end(), kOfLists.begin(), kOfLists.end());
+  auto out = query_metrics();
+  out.insert(out.end(), list_metrics().begin(), list_metrics().end());
   return out;
 }
 

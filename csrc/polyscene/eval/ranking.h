@@ -16,8 +16,9 @@ namespace polyscene::eval {
 struct RankingOptions {
   std::vector<std::string> metrics = {};  ///< such as "ndcg@10" or "ndcg" (at every k); empty: all at every k
   std::vector<int64_t> k = {10};
-  int64_t candidates = 0;  ///< 0: all items of the scene; n: each positive against n of them that the user neither met nor wants
-  uint64_t seed = 0;       ///< of the sampled candidates
+  int64_t candidates =
+      0;  ///< 0: all items of the scene; n: each positive against n of them that the user neither met nor wants
+  uint64_t seed = 0;  ///< of the sampled candidates
 };
 
 /// Values of each query: a user in a scene, or a positive when candidates are sampled. Q queries.

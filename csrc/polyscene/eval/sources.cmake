@@ -5,6 +5,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/order.cpp
   ${CMAKE_CURRENT_LIST_DIR}/predict.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ranking.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/ranks.cpp
   ${CMAKE_CURRENT_LIST_DIR}/recommend.cpp
   ${CMAKE_CURRENT_LIST_DIR}/rows.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_metrics.cpp

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.models.cross_closed import CrossEASE
 from polyscene.models.cross_factor import CLFM, CMF, DCDCSR, EMCDR, SSCDR
 from polyscene.models.cross_graph import BiTGCF, DisenCDR
 from polyscene.models.cross_neural import DTCDR, NATR, PTUPCDR, CoNet, DeepAPF
@@ -45,6 +46,7 @@ __all__ = [
     "AutoInt",
     "BiTGCF",
     "CoNet",
+    "CrossEASE",
     "DCNv2",
     "DeepAPF",
     "DeepFM",

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "polyscene/core/random.h"
+#include "polyscene/data/interactions.h"
+
+namespace polyscene::eval {
+
+/// Score of a candidate that is left out of a ranking.
+inline constexpr float kLeftOut = -std::numeric_limits<float>::infinity();
+
+/// What the items of one scene are worth, by their place among its candidates.
+struct Catalogue {
+  std::vector<int32_t> place;    ///< item row -> place among the candidates, -1 for none
+  std::vector<char> head;        ///< whether it is among those that take the first 80 % of the pairs
+  std::vector<float> pop_place;  ///< 0 most popular, 1 least; ties share theirs
+};
+Catalogue catalogue_of(const data::Interactions::Scene& scene, int64_t items);
+
+/// 1 + better + ties / 2 among n scores, of which one is `mine`.
+double rank_of(const float* scores, int64_t n, float mine);
+
+/// Ranks of what one query wants, ascending; infinite for what cannot be ranked.
+struct Ranks {
+  std::vector<double> all, head, tail;
+};
+
+/// Metrics of one query, in the order of their kinds, and those of lists, which come after them.
+const std::vector<std::string>& query_metrics();
+const std::vector<std::string>& list_metrics();
+/// The metric of a kind (a place in `query_metrics`) at cut-off k; NaN where the query wants nothing of the kind.
+double value_of(size_t kind, int64_t k, const Ranks& ranks);
+
+/// Places of the k best of n scores, best first, equal ones by place, without those that are left out.
+std::vector<int32_t> best_places(const float* scores, int64_t n, int64_t k);
+
+/// Places of `count` different candidates that are not left out, drawn alike; all where there are no more.
+std::vector<int32_t> drawn_places(const float* scores, int64_t n, int64_t count, const RandomStream& stream);
+
+}  // namespace polyscene::eval
