@@ -264,7 +264,7 @@ torch::Tensor CrossEASEImpl::score_items(const torch::Tensor& users, int64_t sce
 
 torch::Tensor CrossEASEImpl::pick(const data::Batch& batch, int64_t part) {
   check(batch);
-  auto out = torch::zeros({batch.size()});
+  auto out = torch::zeros({batch.size()}, gates.options());
   if (!history()) return out;
   encode();
   for (int64_t s = 0; s < schema().num_scenes(); ++s) {
@@ -286,7 +286,7 @@ torch::Tensor CrossEASEImpl::pick(const data::Batch& batch, int64_t part) {
       if (part == 1) values = gate.select(1, 0).index_select(0, place) * mine.prior.index_select(0, item);
       if (part == 2) values = gate.select(1, 1).index_select(0, place) * made.taste.index({place, item});
     }
-    out.index_copy_(0, rows, values);
+    out.index_copy_(0, rows, values.to(out.scalar_type()));
   }
   return out;
 }
