@@ -16,15 +16,15 @@ class CrossEASE(Model):
 
     g groups users by the items that training has of them in the scene: none (cold), 1 to 5, 6 to 20, more. For each
     scene and group the gates p and c take the values with the best NDCG@10 of users from whom training pairs were held
-    out (for cold users, where p is 1: of everybody whom another scene knows, by leave-one-out). c is 0 unless the other
-    scenes help by ``margin`` standard errors, so that a scene that teaches nothing is shut out. In closed form; a model
-    of this project. Without overlap it is EASE with a prior. Tasks: ranking.
+    out (for cold users, where p is 1: of everybody whom another scene knows, by leave-one-out). Each is 0 unless it
+    helps by ``margin`` standard errors, so that a scene that teaches nothing is shut out. In closed form; a model of
+    this project. Without overlap it is EASE with a prior. Tasks: ranking.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.
         l2: weight of the L2 penalty of the scene's own weights, as in EASE.
         ridge: weight of the L2 penalty of the regression from other scenes.
-        margin: standard errors by which the other scenes must help held-out users to be let in.
+        margin: standard errors by which the prior and other scenes must help held-out users to be let in.
         held_out: share of the training pairs that the gates of users whom a scene knows are judged on.
 
     Example:

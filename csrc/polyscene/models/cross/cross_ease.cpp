@@ -221,9 +221,13 @@ void CrossEASEImpl::judge_warm(const data::Interactions& known, const data::Inte
     const auto of_group = found.index_select(0, torch::tensor(rows, torch::kInt64))
                               .view({-1, static_cast<int64_t>(kPrior.size()), static_cast<int64_t>(kTaste.size())});
     const auto mean = of_group.mean(0);  // [priors, tastes]
-    const auto alone = mean.select(1, 0).argmax().item<int64_t>(), best = mean.argmax().item<int64_t>();
+    const auto of = [&](int64_t p, int64_t c) { return of_group.select(1, p).select(1, c); };
+    // From the scene's own weights to a prior, and from there to another scene, each only where it helps.
+    const auto wanted = mean.select(1, 0).argmax().item<int64_t>();
+    const auto alone = helps(of(wanted, 0) - of(0, 0)) ? wanted : 0;
+    const auto best = mean.argmax().item<int64_t>();
     const auto p = best / static_cast<int64_t>(kTaste.size()), c = best % static_cast<int64_t>(kTaste.size());
-    const bool in = c > 0 && helps(of_group.select(1, p).select(1, c) - of_group.select(1, alone).select(1, 0));
+    const bool in = c > 0 && helps(of(p, c) - of(alone, 0));
     gates[s][group][0] = kPrior[in ? p : alone];
     gates[s][group][1] = in ? kTaste[c] : 0.f;
   }

@@ -14,8 +14,8 @@ struct CrossEASEOptions {
   TORCH_ARG(double, l2) = 250;
   /// Of the regression from other scenes.
   TORCH_ARG(double, ridge) = 10;
-  /// Standard errors by which another scene must help to be let in.
-  TORCH_ARG(double, margin) = 1;
+  /// Standard errors by which a prior or another scene must help to be let in.
+  TORCH_ARG(double, margin) = 2;
   /// Share of the training pairs that the gates of users whom a scene knows are judged on.
   TORCH_ARG(double, held_out) = 0.1;
 
@@ -24,7 +24,8 @@ struct CrossEASEOptions {
   static void fields(Self& self, Visitor&& visit) {
     visit("l2", self.l2(), "weight of the L2 penalty of the scene's own weights, as in ease");
     visit("ridge", self.ridge(), "weight of the L2 penalty of the regression from other scenes");
-    visit("margin", self.margin(), "standard errors by which the other scenes must help held-out users to be let in");
+    visit("margin", self.margin(),
+          "standard errors by which the prior and other scenes must help held-out users to be let in");
     visit("held_out", self.held_out(),
           "share of the training pairs that the gates of users whom a scene knows are judged on");
   }
@@ -39,7 +40,7 @@ struct CrossEASEOptions {
 ///
 /// g is cold (0), few (1 to 5), some (6 to 20) or many. For each scene and g the gates p and c take the values with the
 /// best NDCG@10 of users from whom pairs were held out, own and taste fitted without them; for cold users, where p is
-/// 1, of everybody whom another scene knows too, by the leave-one-out prediction. c is 0 unless it helps by `margin`
+/// 1, of everybody whom another scene knows too, by the leave-one-out prediction. Each is 0 unless it helps by `margin`
 /// standard errors, so that a scene that teaches nothing is shut out. Users of no scene are served by b.
 class CrossEASEImpl : public Model {
  public:
