@@ -73,6 +73,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/multi_head_attention_test.cpp
   nn/norm_activation_test.cpp
   nn/pair_attention_test.cpp
+  nn/row_products_test.cpp
   nn/scene_gate_test.cpp
   nn/scene_groups_test.cpp
   nn/scene_linear_test.cpp

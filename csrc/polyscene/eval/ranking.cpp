@@ -180,21 +180,24 @@ class Ranking {
         scores = model_.score_items(users, s, known.candidates).to(torch::kFloat32).contiguous();
         TORCH_CHECK_VALUE(scores.dim() == 2 && scores.size(0) == end - begin && scores.size(1) == n, model_.name(),
                           ": score_items must return [", end - begin, ", ", n, "], got ", scores.sizes());
-        const auto bad = scores.isnan().any(1).nonzero();
-        TORCH_CHECK_VALUE(bad.size(0) == 0, model_.name(), ": a score of user row ",
-                          bad.size(0) ? mine[begin + bad[0][0].item<int64_t>()].user : 0, " in scene '",
-                          table_.schema().scenes[s], "' is NaN");
         if (scores.storage().use_count() > 1) scores = scores.clone();  // the model's own memory stays as it is
       }
       float* score = n > 0 ? scores.data_ptr<float>() : nullptr;
       at::parallel_for(0, end - begin, 1, [&](int64_t from, int64_t to) {
         for (auto q = from; q < to; ++q) {
+          TORCH_CHECK_VALUE(!has_nan(score + q * n, n), model_.name(), ": a score of user row ", mine[begin + q].user,
+                            " in scene '", scene_name(s), "' is NaN");
           query(s, mine[begin + q], score + q * n, n, values + (begin + q) * static_cast<int64_t>(metrics));
           if (longest) lists[begin + q] = best_places(score + q * n, n, longest);
         }
       });
     }
     if (longest) measure_lists(s, lists);
+  }
+
+  std::string scene_name(int64_t s) const {
+    const auto& names = table_.schema().scenes;
+    return s < static_cast<int64_t>(names.size()) ? names[s] : "shared";
   }
 
   // Metrics of one query; leaves out of `scores` what the user knows.
@@ -234,7 +237,7 @@ class Ranking {
   }
 
   void measure_lists(int64_t s, const std::vector<std::vector<int32_t>>& lists) {
-    const auto& name = table_.schema().scenes[s];
+    const auto name = scene_name(s);
     const auto& catalogue = catalogues_[s];
     for (const auto& each : asked_) {
       if (each.kind < query_metrics().size()) continue;
@@ -267,14 +270,12 @@ class Ranking {
     for (auto* column : {&q.scene, &q.user, &q.row, &q.positives, &q.unreachable, &q.known_here, &q.known_elsewhere}) {
       *column = torch::empty({total}, torch::kInt64);
     }
-    const auto& schema = table_.schema();
-    const auto name_of = [&](size_t s) { return s < schema.scenes.size() ? schema.scenes[s] : std::string("shared"); };
     int64_t at = 0;
     for (size_t s = 0; s < queries_.size(); ++s) {
       if (rows_[s] == 0) continue;
-      out_.summary.scene_names.push_back(name_of(s));
-      out_.summary.rows[name_of(s)] = rows_[s];
-      out_.users[name_of(s)] = static_cast<int64_t>(queries_[s].size());
+      out_.summary.scene_names.push_back(scene_name(static_cast<int64_t>(s)));
+      out_.summary.rows[scene_name(static_cast<int64_t>(s))] = rows_[s];
+      out_.users[scene_name(static_cast<int64_t>(s))] = static_cast<int64_t>(queries_[s].size());
       for (const auto& each : queries_[s]) {
         q.scene.data_ptr<int64_t>()[at] = static_cast<int64_t>(s);
         q.user.data_ptr<int64_t>()[at] = each.code;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "polyscene/nn/simd.h"
+
 namespace polyscene::eval {
 namespace {
 
@@ -60,7 +62,13 @@ Catalogue catalogue_of(const data::Interactions::Scene& scene, int64_t items) {
 }
 
 // Where wanted items come. `better` and `ties` count among what is compared with them.
-double rank_of(const float* scores, int64_t n, float mine) {
+POLYSCENE_SIMD bool has_nan(const float* scores, int64_t n) {
+  int32_t bad = 0;
+  for (int64_t c = 0; c < n; ++c) bad += scores[c] != scores[c];
+  return bad > 0;
+}
+
+POLYSCENE_SIMD double rank_of(const float* scores, int64_t n, float mine) {
   int32_t better = 0, same = 0;
   for (int64_t c = 0; c < n; ++c) {
     better += scores[c] > mine;

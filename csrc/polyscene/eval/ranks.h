@@ -21,6 +21,8 @@ struct Catalogue {
 };
 Catalogue catalogue_of(const data::Interactions::Scene& scene, int64_t items);
 
+bool has_nan(const float* scores, int64_t n);
+
 /// 1 + better + ties / 2 among n scores, of which one is `mine`.
 double rank_of(const float* scores, int64_t n, float mine);
 

@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/gemm.h"
 #include "polyscene/nn/losses.h"
+#include "polyscene/nn/row_products.h"
 
 namespace polyscene::models {
 
@@ -89,8 +91,7 @@ RankingModel::Scored FactorModel::score_batch(const data::Batch& batch) {
   const auto user = user_vectors(batch.user, batch.scene, kept);  // [B, D]
   const auto item = torch::cat({batch.item.unsqueeze(1), batch.negative}, 1).flatten();
   const auto scene = batch.scene.repeat_interleave(1 + drawn);
-  const auto vectors = item_vectors(item, scene, kept).view({rows, 1 + drawn, user.size(1)});
-  auto scores = torch::matmul(vectors, user.unsqueeze(2)).squeeze(2);  // [B, 1 + N]
+  auto scores = nn::row_products(user, item_vectors(item, scene, kept), 1 + drawn);  // [B, 1 + N]
   const auto offset = item_offsets(item, scene);
   if (offset.defined()) scores = scores + offset.view({rows, 1 + drawn});
   torch::Tensor penalty;
@@ -108,7 +109,8 @@ torch::Tensor FactorModel::score_items(const torch::Tensor& users, int64_t scene
   const auto of = [&](int64_t n) { return torch::full({n}, scene, torch::kInt64); };
   const auto user = user_vectors(users, of(users.numel()), nullptr);
   const auto item = item_vectors(items, of(items.numel()), nullptr);
-  auto out = torch::mm(user, item.t());  // [U, C]
+  auto out = torch::empty({users.numel(), items.numel()}, user.options());
+  nn::product(out, user, item.t(), /*add=*/false);  // [U, C]
   const auto offset = item_offsets(items, of(items.numel()));
   return offset.defined() ? out.add_(offset.unsqueeze(0)) : out;
 }

@@ -28,6 +28,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/prune.cpp
   ${CMAKE_CURRENT_LIST_DIR}/reorder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/row_attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/row_products.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_affine.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_gate.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_groups.cpp
