@@ -31,8 +31,8 @@ struct DisenCDROptions {
     visit("beta", self.beta(), "share of the scenes' own encoders in what the shared part is drawn to");
     visit("divergence", self.divergence(), "weight of all Kullback-Leibler divergences");
     visit("form", self.form(),
-          "'paper'; 'authors': noise times exp(std), a prior of standard deviation 3.6, one weight of a scene for all "
-          "users");
+          "'paper': a free deviation, divergences as the evidence bound has them; 'authors': a deviation above 1.1, "
+          "noise times exp(it), a prior of 3.6, divergences averaged over nodes, one weight of a scene for all users");
     visit("warm_up", self.warm_up(), "epochs of the specific parts alone before the shared one joins");
     visit("dropout", self.dropout(), "share of what each layer reads that is dropped in training");
     visit("init_std", self.init_std(), "standard deviation of the initial tables");
@@ -42,16 +42,18 @@ struct DisenCDROptions {
 /// DisenCDR (Cao et al., SIGIR 2022) over any number of scenes: a user is what scenes share and what each has alone.
 ///
 ///   specific_s, item_s = encoders of scene s over its graph;  shared = encoders of all scenes, added after every layer
-///   with weights n_us / n_u;  z = mu + eps sigma in training, else mu,  sigma = exp(0.1 + 0.9 softplus(spread))
+///   with weights n_us / n_u;  z = mu + eps sigma in training, else mu,  sigma = softplus(spread)
 ///   s(u, i, s) = (shared_u + specific_us) . item_is
-///   loss = BCE + divergence / 2S (sum_s KL(specific_s || p) + KL(item_s || p)
-///                                 + (1 - beta) KL(shared || p) + beta sum_s KL(shared || own_s)),  p = N(0, 1)
+///   loss = BCE + divergence (sum_s KL(specific_s || p) + KL(item_s || p)
+///                            + (1 - beta) KL(shared || p) + beta sum_s KL(shared || own_s)),  p = N(0, 1)
 ///
-/// own_s is an encoder of the shared tables of scene s alone. KL is the mean over nodes with training rows and the sum
-/// over D: the authors' loss divided by 2S, the number of its means of BCE. n_us are the user's training pairs in s.
-/// Who has none in s has no specific part there, and who has none anywhere scores 0. Without shared users the shared
-/// part is a second encoder of each scene. A step encodes every graph once, for rows of all scenes: O(layers (edges D +
-/// P D^2)) with P users and items of all scenes; large batches pay. Shapes: D factors.
+/// own_s is an encoder of the shared tables of scene s alone. KL is added over D and nodes with training rows and
+/// divided by the number of scores that pairs and drawn items make in one epoch, as the evidence bound has it. The
+/// "authors" average it over nodes, divide by 2S (the number of their means of BCE) and have sigma = exp(0.1 + 0.9
+/// softplus(spread)), above 1.1: the divergences then outweigh the pairs about a hundredfold. n_us are the user's
+/// training pairs in s. Who has none in s has no specific part there, and who has none anywhere scores 0. Without
+/// shared users the shared part is a second encoder of each scene. A step encodes every graph once, for rows of all
+/// scenes: O(layers (edges D + P D^2)) with P users and items of all scenes; large batches pay. Shapes: D factors.
 class DisenCDRImpl : public FactorModel {
  public:
   explicit DisenCDRImpl(std::shared_ptr<const data::Schema> schema, DisenCDROptions options = {});

@@ -12,6 +12,7 @@ import torch
 
 from .variational import SlowEncoders
 
+
 @pytest.fixture(scope="module")
 def data() -> Any:
     return ps.testing.tiny_data("ranking")
@@ -146,7 +147,10 @@ def test_warm_up_trains_the_specific_parts_alone(data: Any, tmp_path: Any) -> No
     slow = Slow(model, data)
     batch = ps.testing.batch(data, 30, negatives=2)
     slow.shared = {}
-    scores = [slow.score(u, i, s) for u, i, s in zip(*(x.tolist() for x in (batch.user, batch.item, batch.scene)))]
+    scores = [
+        slow.score(u, i, s)
+        for u, i, s in zip(*(x.tolist() for x in (batch.user, batch.item, batch.scene)), strict=True)
+    ]
     assert model(batch).tolist() == pytest.approx(scores, abs=1e-5)
     without = prepared(data, warm_up=2, negatives=2, divergence=0.0).eval()
     assert (model.loss(batch) - without.loss(batch)).item() == pytest.approx(0.7 * slow.divergences(False), rel=1e-4)
@@ -176,7 +180,7 @@ def test_generalises(tmp_path: Any) -> None:
     data = ps.read_table(**paths, task="ranking", label=None, user="user_id", item="item_id")
     ps.seed_everything(3)
     model = ps.models.DisenCDR(data.schema, dim=16)
-    ps.Trainer(epochs=40, batch_size=256, lr=0.01, seed=3).fit(model, data)
+    ps.Trainer(epochs=60, batch_size=512, lr=0.02, seed=3).fit(model, data)
     popularity = ps.models.create("popularity", data.schema)
     ps.Trainer(epochs=1).fit(popularity, data)
     reached = ps.evaluate(model, data.test).overall["ndcg@10"]
