@@ -166,13 +166,13 @@ def test_warm_up_trains_the_specific_parts_alone(data: Any, tmp_path: Any) -> No
 def test_generalises(tmp_path: Any) -> None:
     """Two groups of users, each of which meets its own half of the items: held-out pairs rank above popularity."""
     draw = np.random.default_rng(7)
-    paths: dict[str, dict[str, str]] = {"train": {}, "test": {}}
+    paths: dict[str, dict[str, str]] = {"train": {}, "valid": {}, "test": {}}
     for scene in ("a", "b"):
-        lines: dict[str, list[str]] = {"train": [], "test": []}
+        lines: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
         for user in range(60):
-            met = draw.choice(20, 9, replace=False) + 20 * (user % 2)
+            met = draw.choice(20, 10, replace=False) + 20 * (user % 2)
             for k, item in enumerate(met):
-                lines["test" if k == 0 else "train"].append(f"u{user},{scene}{item}")
+                lines[["test", "valid"][k] if k < 2 else "train"].append(f"u{user},{scene}{item}")
         for part, rows in lines.items():
             path = tmp_path / f"{part}-{scene}.csv"
             path.write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
@@ -180,7 +180,7 @@ def test_generalises(tmp_path: Any) -> None:
     data = ps.read_table(**paths, task="ranking", label=None, user="user_id", item="item_id")
     ps.seed_everything(3)
     model = ps.models.DisenCDR(data.schema, dim=16)
-    ps.Trainer(epochs=60, batch_size=512, lr=0.02, seed=3).fit(model, data)
+    ps.Trainer(epochs=100, patience=0, batch_size=256, lr=0.01, seed=3).fit(model, data)
     popularity = ps.models.create("popularity", data.schema)
     ps.Trainer(epochs=1).fit(popularity, data)
     reached = ps.evaluate(model, data.test).overall["ndcg@10"]
