@@ -61,10 +61,10 @@ class DisenCDR(Model):
     neighbours and :math:`\sigma` a softplus; the shared one adds the scenes after each layer, weighted by the user's
     training pairs. The divergences are added over users (items) and divided by the number of scores of an epoch, as the
     evidence bound has them. ``form="authors"`` is their code: the divergences are averaged over users (items) and
-    divided by 2S, which weighs them about a hundredfold, :math:`\sigma` stays above 1.1, the noise is multiplied by
+    divided by 2S, which weighs them tens of times, :math:`\sigma` stays above 1.1, the noise is multiplied by
     :math:`e^\sigma`, the prior's standard deviation is 3.6, and all users have the last one's weights; their settings
-    are ``dim=128, negatives=1, divergence=1, dropout=0.3, init_std=1, warm_up=9``, where little is learnt unless
-    training is long. Who has no training rows in a scene has no specific part there;
+    are ``dim=128, negatives=1, divergence=1, dropout=0.3, init_std=1, warm_up=9``.
+    Who has no training rows in a scene has no specific part there;
     without shared users the shared part is a second encoder of each scene. A step encodes all graphs once: large
     batches pay. Tasks: ranking.
 

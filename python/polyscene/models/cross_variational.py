@@ -21,7 +21,7 @@ class CDRIB(Model):
     graph of scene s there and back, with the outputs of all layers side by side; d is the sigmoid of an MLP. With two
     scenes it is the paper's exchange in both directions, and a user who is new in a scene is ranked by the other. The
     divergences are added over users (items) and divided by the number of scores of an epoch, as the evidence bound has
-    them; the authors average them over users, which weighs them about a hundredfold, and keep :math:`\sigma` above 1.1:
+    them; the authors average them over users, which weighs them tens of times, and keep :math:`\sigma` above 1.1:
     ``form="authors", divergence=1, layers=3, dropout=0.3, init_std=1`` (their weight decay of 5e-4 is the trainer's).
     Who has no training rows anywhere scores 0. Without shared users each scene trains alone and nothing is contrasted.
     A step encodes all graphs once: large batches pay. Tasks: ranking.
