@@ -13,6 +13,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   data/window_shuffle_test.cpp
   eval/metrics_test.cpp
   eval/scene_metrics_test.cpp
+  models/cross/cdrib_test.cpp
   models/cross/clfm_test.cpp
   models/cross/cmf_test.cpp
   models/cross/dcdcsr_test.cpp

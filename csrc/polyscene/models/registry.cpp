@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "polyscene/models/cross/bi_tgcf.h"
+#include "polyscene/models/cross/cdrib.h"
 #include "polyscene/models/cross/clfm.h"
 #include "polyscene/models/cross/cmf.h"
 #include "polyscene/models/cross/co_net.h"
@@ -101,6 +102,7 @@ std::deque<Entry>& table() {
       entry<DCDCSRImpl, DCDCSROptions>("dcdcsr", "DCDCSR", {"ranking"}),
       entry<BiTGCFImpl, BiTGCFOptions>("bi_tgcf", "BiTGCF", {"ranking"}),
       entry<PTUPCDRImpl, PTUPCDROptions>("ptupcdr", "PTUPCDR", {"ranking"}),
+      entry<CDRIBImpl, CDRIBOptions>("cdrib", "CDRIB", {"ranking"}),
       entry<DisenCDRImpl, DisenCDROptions>("disen_cdr", "DisenCDR", {"ranking"}),
       entry<CrossEASEImpl, CrossEASEOptions>("cross_ease", "CrossEASE", {"ranking"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),

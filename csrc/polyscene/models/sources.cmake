@@ -3,6 +3,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/cross/cross_ease.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross_ridge.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ease_weights.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/cdrib.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/clfm.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/cmf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/dcdcsr.cpp
@@ -19,6 +20,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/cross/scene_lists.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/bi_tgcf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/disen_cdr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/variational_graph.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp

@@ -13,6 +13,7 @@ from polyscene.models.cross_closed import CrossEASE
 from polyscene.models.cross_factor import CLFM, CMF, DCDCSR, EMCDR, SSCDR
 from polyscene.models.cross_graph import BiTGCF, DisenCDR
 from polyscene.models.cross_neural import DTCDR, NATR, PTUPCDR, CoNet, DeepAPF
+from polyscene.models.cross_variational import CDRIB
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.graph import GAT, GCN, NGCF
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
@@ -23,6 +24,7 @@ from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic
 
 __all__ = [
     "BPRMF",
+    "CDRIB",
     "CLFM",
     "CMF",
     "DCDCSR",

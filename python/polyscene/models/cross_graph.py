@@ -54,14 +54,17 @@ class DisenCDR(Model):
     .. math::
         s(u, i, s) = (z^{shared}_u + z^s_u) \cdot z^s_i, \qquad z = \mu + \epsilon \sigma \text{ in training, else } \mu
 
-        L = L_{BCE} + \frac{w}{2S} \Big(\sum_s KL(z^s_u \| p) + KL(z^s_i \| p) + \beta \, KL(z^{shared} \| z^{own}_s)
+        L = L_{BCE} + w \Big(\sum_s KL(z^s_u \| p) + KL(z^s_i \| p) + \beta \, KL(z^{shared} \| z^{own}_s)
         + (1 - \beta) KL(z^{shared} \| p)\Big), \qquad p = N(0, 1)
 
     Each z is a variational encoder that walks a scene's graph of training pairs there and back, with means over
-    neighbours; the shared one adds the scenes after each layer, weighted by the user's training pairs. It is the
-    authors' loss divided by 2S, the number of its means of cross-entropy. ``form="authors"`` is their code: the noise
-    is multiplied by :math:`e^\sigma`, the prior's standard deviation is 3.6, and all users have the last one's weights.
-    Their warm-up without the shared part is left out. Who has no training rows in a scene has no specific part there;
+    neighbours and :math:`\sigma` a softplus; the shared one adds the scenes after each layer, weighted by the user's
+    training pairs. The divergences are added over users (items) and divided by the number of scores of an epoch, as the
+    evidence bound has them. ``form="authors"`` is their code: the divergences are averaged over users (items) and
+    divided by 2S, which weighs them tens of times, :math:`\sigma` stays above 1.1, the noise is multiplied by
+    :math:`e^\sigma`, the prior's standard deviation is 3.6, and all users have the last one's weights; their settings
+    are ``dim=128, negatives=1, divergence=1, dropout=0.3, init_std=1, warm_up=9``.
+    Who has no training rows in a scene has no specific part there;
     without shared users the shared part is a second encoder of each scene. A step encodes all graphs once: large
     batches pay. Tasks: ranking.
 
@@ -74,8 +77,9 @@ class DisenCDR(Model):
         embedding_l2: L2 on the tables' rows of a batch, half the sum of squares for each row.
         layers: how often a scene's graph is walked there and back.
         beta: share of the scenes' own encoders in what the shared part is drawn to (:math:`\beta`), in [0, 1].
-        divergence: weight of all Kullback-Leibler divergences (w).
+        divergence: weight of all Kullback-Leibler divergences (w before it is divided); 1 is the evidence bound.
         form: "paper" or "authors", see above.
+        warm_up: epochs of the specific parts alone before the shared one joins.
         dropout: share of what each layer reads that is dropped in training, in [0, 1).
         init_std: standard deviation of the initial tables.
 

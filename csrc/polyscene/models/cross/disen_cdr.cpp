@@ -6,48 +6,7 @@
 #include "polyscene/nn/dropout.h"
 
 namespace polyscene::models {
-namespace {
-
 using torch::Tensor;
-
-// Mean over neighbours: rows `mine`, columns numbered by `place`.
-std::shared_ptr<const nn::SparseMatrix> means(const Tensor& offsets, const Tensor& codes, const Tensor& mine,
-                                              const Tensor& place, int64_t width) {
-  const auto degree = offsets.diff().index_select(0, mine);
-  auto at = torch::zeros({mine.numel() + 1}, torch::kInt64);
-  at.slice(0, 1).copy_(degree.cumsum(0));
-  // Ids without rows have no entries: the codes of the others follow each other as they are.
-  return std::make_shared<nn::SparseMatrix>(at, place.index_select(0, codes.to(torch::kInt64)).to(torch::kInt32),
-                                            (1 / degree.to(torch::kFloat32)).repeat_interleave(degree), width);
-}
-
-Tensor places(const Tensor& ids, int64_t count, int64_t first, int64_t none) {
-  return torch::full({count}, none, torch::kInt64).index_copy_(0, ids, torch::arange(first, first + ids.numel()));
-}
-
-}  // namespace
-
-VariationalGraphLayerImpl::VariationalGraphLayerImpl(int64_t dim, bool last) : last_(last) {
-  there_ = register_module("there", torch::nn::Linear(dim, dim));
-  for (const auto* head : last ? std::vector<const char*>{"mean", "spread"} : std::vector<const char*>{"hidden"}) {
-    back_.push_back(register_module(c10::str("back_", head), torch::nn::Linear(dim, dim)));
-    join_.push_back(register_module(c10::str("join_", head), torch::nn::Linear(2 * dim, dim)));
-  }
-}
-
-std::vector<Tensor> VariationalGraphLayerImpl::forward(const std::shared_ptr<const nn::SparseMatrix>& there,
-                                                       const std::shared_ptr<const nn::SparseMatrix>& back,
-                                                       const Tensor& x) {
-  const auto other = torch::leaky_relu(there_->forward(nn::sparse_product(there, x)), 0.1);  // [other, D]
-  const auto gathered = nn::sparse_product(back, other);                                     // [n, D]
-  std::vector<Tensor> out;
-  for (size_t head = 0; head < back_.size(); ++head) {
-    const auto g = torch::leaky_relu(back_[head]->forward(gathered), 0.1);
-    const auto y = join_[head]->forward(torch::cat({g, x}, 1));
-    out.push_back(last_ ? y : torch::relu(y));
-  }
-  return out;
-}
 
 DisenCDRImpl::DisenCDRImpl(std::shared_ptr<const data::Schema> schema, DisenCDROptions options_)
     : FactorModel(std::move(schema), options_.common, "DisenCDR"), options(std::move(options_)) {
@@ -59,23 +18,33 @@ DisenCDRImpl::DisenCDRImpl(std::shared_ptr<const data::Schema> schema, DisenCDRO
                     "DisenCDR: form must be 'paper' or 'authors', got '", options.form(), "'");
   TORCH_CHECK_VALUE(options.dropout() >= 0 && options.dropout() < 1, "DisenCDR: dropout must lie in [0, 1), got ",
                     options.dropout());
+  TORCH_CHECK_VALUE(options.warm_up() >= 0, "DisenCDR: warm_up must be 0 or more, got ", options.warm_up());
   TORCH_CHECK_VALUE(options.init_std() > 0, "DisenCDR: init_std must be positive, got ", options.init_std());
   user = register_module("user", scene_tables(scenes(), users(), common.dim(), options.init_std()));
   shared = register_module("shared", scene_tables(scenes(), users(), common.dim(), options.init_std()));
   item = register_module("item", scene_tables(scenes(), items(), common.dim(), options.init_std()));
   const auto encoders = [&](const char* name) {
-    auto out = register_module(name, torch::nn::ModuleList());
-    for (int64_t s = 0; s < scenes(); ++s) {
-      for (int64_t k = 0; k < options.layers(); ++k) {
-        out->push_back(VariationalGraphLayer(common.dim(), k + 1 == options.layers()));
-      }
-    }
-    return out;
+    return register_module(name, variational_layers(scenes(), options.layers(), common.dim()));
   };
   specific = encoders("specific");
   items_of = encoders("items_of");
   own = encoders("own");
   cross = encoders("cross");
+  joined = register_buffer("joined", torch::full({}, options.warm_up() == 0 ? 1 : 0, torch::kInt64));
+}
+
+std::vector<Phase> DisenCDRImpl::phases() const {
+  Phase alone, all;
+  alone.name = "specific";
+  alone.frozen = {"shared", "own", "cross"};
+  alone.epochs = options.warm_up();
+  alone.patience = 0;
+  return options.warm_up() > 0 ? std::vector<Phase>{alone, all} : std::vector<Phase>{all};
+}
+
+void DisenCDRImpl::begin_phase(const Phase& phase) {
+  const torch::NoGradGuard no_grad;
+  joined.fill_(phase.name == "specific" ? 0 : 1);
 }
 
 void DisenCDRImpl::make_graphs() {
@@ -83,6 +52,7 @@ void DisenCDRImpl::make_graphs() {
   if (made_ && made_of_ == known) return;
   made_ = true;
   made_of_ = known;
+  pairs_ = known ? static_cast<double>(known->pairs()) : 0;
   nodes_.clear();
   auto total = torch::zeros({users()}, torch::kInt64);
   if (known) {
@@ -90,7 +60,7 @@ void DisenCDRImpl::make_graphs() {
   }
   const auto anywhere = total.gt(0).nonzero().squeeze(1);
   known_users_ = anywhere.numel();
-  any_place_ = places(anywhere, users(), 0, known_users_);
+  any_place_ = places_of(anywhere, users(), 0, known_users_);
   int64_t user_count = 0, item_count = 0;
   for (int64_t s = 0; known && s < scenes(); ++s) {
     user_count += known->scene(s).visitors.numel();
@@ -98,12 +68,11 @@ void DisenCDRImpl::make_graphs() {
   }
   user_place_ = torch::full({scenes() * users()}, user_count, torch::kInt64);
   item_place_ = torch::full({scenes() * items()}, item_count, torch::kInt64);
+  const auto graphs = known ? mean_graphs(*known) : std::vector<MeanGraph>();
   int64_t first_user = 0, first_item = 0;
   for (int64_t s = 0; known && s < scenes(); ++s) {
     const auto& pairs = known->scene(s);
-    SceneNodes made;
-    made.users = pairs.visitors;
-    made.items = pairs.candidates;
+    SceneNodes made{graphs[s], {}, {}};
     made.place = any_place_.index_select(0, made.users);
     made.weight =
         (pairs.user_offsets.diff().index_select(0, made.users).to(torch::kFloat32) / total.index_select(0, made.users))
@@ -113,10 +82,6 @@ void DisenCDRImpl::make_graphs() {
       const auto last = anywhere[-1].item<int64_t>();
       made.weight.fill_(static_cast<double>(pairs.degree(last)) / total[last].item<double>());
     }
-    made.to_items =
-        means(pairs.item_offsets, pairs.users, made.items, places(made.users, users(), 0, -1), made.users.numel());
-    made.to_users =
-        means(pairs.user_offsets, pairs.items, made.users, places(made.items, items(), 0, -1), made.items.numel());
     user_place_.slice(0, s * users(), (s + 1) * users())
         .index_copy_(0, made.users, torch::arange(first_user, first_user + made.users.numel()));
     item_place_.slice(0, s * items(), (s + 1) * items())
@@ -127,18 +92,7 @@ void DisenCDRImpl::make_graphs() {
   }
 }
 
-DisenCDRImpl::Gauss DisenCDRImpl::encode_side(torch::nn::ModuleList& layers, int64_t scene, const Matrix& there,
-                                              const Matrix& back, Tensor x) const {
-  std::vector<Tensor> out;
-  for (int64_t k = 0; k < options.layers(); ++k) {
-    auto& layer = *layers->ptr<VariationalGraphLayerImpl>(scene * options.layers() + k);
-    out = layer.forward(there, back, nn::drop(x, options.dropout(), is_training()));
-    x = out[0];
-  }
-  return {out[0], torch::exp(0.1 + 0.9 * torch::softplus(out[1]))};
-}
-
-DisenCDRImpl::Gauss DisenCDRImpl::encode_shared(const std::vector<Tensor>& tables) const {
+Gaussian DisenCDRImpl::encode_shared(const std::vector<Tensor>& tables) const {
   auto inputs = tables;
   std::vector<Tensor> mixed;
   for (int64_t k = 0; k < options.layers(); ++k) {
@@ -154,66 +108,64 @@ DisenCDRImpl::Gauss DisenCDRImpl::encode_shared(const std::vector<Tensor>& table
     }
     for (int64_t s = 0; s < scenes(); ++s) inputs[s] = mixed[0].index_select(0, nodes_[s].place);
   }
-  return {mixed[0], torch::exp(0.1 + 0.9 * torch::softplus(mixed[1]))};
+  return {mixed[0], deviation_of(mixed[1], wide())};
 }
 
-Tensor DisenCDRImpl::draw(const Gauss& q) const {
+Tensor DisenCDRImpl::draw(const Gaussian& q) const {
   if (!is_training()) return q.mean;
   return q.mean + torch::randn_like(q.mean) * (options.form() == "authors" ? q.deviation.exp() : q.deviation);
 }
 
-Tensor DisenCDRImpl::divergence(const Gauss& q) const {
-  const double prior = options.form() == "authors" ? std::exp(0.1 + 0.9 * std::log1p(std::exp(1.0))) : 1.0;
-  const auto each =
-      std::log(prior) - q.deviation.log() + (q.deviation.square() + q.mean.square()) / (2 * prior * prior) - 0.5;
-  return each.sum() / static_cast<double>(std::max<int64_t>(q.mean.size(0), 1));
+Tensor DisenCDRImpl::reduced(const Tensor& each) const {
+  if (options.form() == "authors") return each.sum() / static_cast<double>(std::max<int64_t>(each.size(0), 1));
+  return each.sum();
 }
 
 void DisenCDRImpl::begin_pass() {
   make_graphs();
   const auto none = torch::zeros({1, common.dim()}, user->weight.options());
   kl_ = torch::zeros({}, user->weight.options());
-  if (nodes_.empty()) {
-    specific_z_ = shared_z_ = item_z_ = none;
-    return;
-  }
-  const bool divergences = is_training() || torch::GradMode::is_enabled();
+  specific_z_ = shared_z_ = item_z_ = none;
+  if (nodes_.empty()) return;
+  const bool divergences = is_training() || torch::GradMode::is_enabled(), joint = joined.item<int64_t>() == 1;
+  const double prior = options.form() == "authors" ? std::exp(0.1 + 0.9 * std::log1p(std::exp(1.0))) : 1.0;
+  const auto how = reading();
   std::vector<Tensor> users_z, items_z, tables;
-  std::vector<Gauss> own_q;
+  std::vector<Gaussian> own_q;
   for (int64_t s = 0; s < scenes(); ++s) {
     const auto& at = nodes_[s];
     const auto rows = at.users + s * users();
-    const auto q = encode_side(specific, s, at.to_items, at.to_users, user->forward(rows));
-    const auto p = encode_side(items_of, s, at.to_users, at.to_items, item->forward(at.items + s * items()));
+    const auto q = read_graph(*specific, s, how, at.to_items, at.to_users, user->forward(rows));
+    const auto p = read_graph(*items_of, s, how, at.to_users, at.to_items, item->forward(at.items + s * items()));
     users_z.push_back(draw(q));
     items_z.push_back(draw(p));
+    if (divergences) kl_ = kl_ + reduced(divergence(q, prior)) + reduced(divergence(p, prior));
+    if (!joint) continue;
     tables.push_back(shared->forward(rows));
-    if (!divergences) continue;
-    kl_ = kl_ + divergence(q) + divergence(p);
-    own_q.push_back(encode_side(own, s, at.to_items, at.to_users, tables.back()));
-  }
-  const auto q = encode_shared(tables);
-  if (divergences) {
-    kl_ = kl_ + (1 - options.beta()) * divergence(q);
-    for (int64_t s = 0; s < scenes(); ++s) {
-      const auto& place = nodes_[s].place;
-      const auto mean = q.mean.index_select(0, place), deviation = q.deviation.index_select(0, place);
-      const auto& other = own_q[s];
-      const auto each = other.deviation.log() - deviation.log() +
-                        (deviation.square() + (mean - other.mean).square()) / (2 * other.deviation.square()) - 0.5;
-      kl_ = kl_ + options.beta() * each.sum() / static_cast<double>(std::max<int64_t>(place.numel(), 1));
-    }
+    if (divergences) own_q.push_back(read_graph(*own, s, how, at.to_items, at.to_users, tables.back()));
   }
   users_z.push_back(none);
   items_z.push_back(none);
   specific_z_ = torch::cat(users_z);
   item_z_ = torch::cat(items_z);
+  shared_z_ = torch::zeros({known_users_ + 1, common.dim()}, none.options());
+  if (!joint) return;
+  const auto q = encode_shared(tables);
   shared_z_ = torch::cat({draw(q), none});
+  if (!divergences) return;
+  kl_ = kl_ + (1 - options.beta()) * reduced(divergence(q, prior));
+  for (int64_t s = 0; s < scenes(); ++s) {
+    const auto& place = nodes_[s].place;
+    const Gaussian here{q.mean.index_select(0, place), q.deviation.index_select(0, place)};
+    kl_ = kl_ + options.beta() * reduced(divergence(here, own_q[s]));
+  }
 }
 
 RankingModel::Scored DisenCDRImpl::score_batch(const data::Batch& batch) {
   auto out = FactorModel::score_batch(batch);
-  const auto weighted = kl_ * (options.divergence() / (2 * static_cast<double>(scenes())));
+  const double terms = options.form() == "authors" ? static_cast<double>(2 * scenes())
+                                                   : pairs_ * static_cast<double>(1 + batch.negative.size(1));
+  const auto weighted = kl_ * (options.divergence() / std::max(terms, 1.0));
   out.penalty = out.penalty.defined() ? out.penalty + weighted : weighted;
   return out;
 }

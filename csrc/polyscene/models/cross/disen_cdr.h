@@ -1,25 +1,27 @@
 #pragma once
 
+#include "polyscene/models/cross/variational_graph.h"
 #include "polyscene/models/ranking_model.h"
-#include "polyscene/nn/sparse_matrix.h"
 
 namespace polyscene::models {
 
 /// Options for `DisenCDR`.
 struct DisenCDROptions {
-  RankingOptions common = RankingOptions().dim(128).loss("bce");
+  RankingOptions common = RankingOptions().dim(64).loss("bce").negatives(4);
   /// Times that a scene's graph is walked there and back.
   TORCH_ARG(int64_t, layers) = 2;
   /// Share of the scenes' own encoders in what the shared part is drawn to (beta).
   TORCH_ARG(double, beta) = 0.9;
   /// Weight of all divergences.
-  TORCH_ARG(double, divergence) = 1;
+  TORCH_ARG(double, divergence) = 0.1;
   /// "paper" or "authors".
   TORCH_ARG(std::string, form) = "paper";
+  /// Epochs of the specific parts alone before the shared one joins.
+  TORCH_ARG(int64_t, warm_up) = 0;
   /// Dropout of what each layer reads.
-  TORCH_ARG(double, dropout) = 0.3;
+  TORCH_ARG(double, dropout) = 0;
   /// Standard deviation of the initial tables.
-  TORCH_ARG(double, init_std) = 1;
+  TORCH_ARG(double, init_std) = 0.1;
 
  public:
   template <typename Self, typename Visitor>
@@ -29,46 +31,35 @@ struct DisenCDROptions {
     visit("beta", self.beta(), "share of the scenes' own encoders in what the shared part is drawn to");
     visit("divergence", self.divergence(), "weight of all Kullback-Leibler divergences");
     visit("form", self.form(),
-          "'paper'; 'authors': noise times exp(std), a prior of standard deviation 3.6, one weight of a scene for all "
-          "users");
+          "'paper': a free deviation, divergences as the evidence bound has them; 'authors': a deviation above 1.1, "
+          "noise times exp(it), a prior of 3.6, divergences averaged over nodes, one weight of a scene for all users");
+    visit("warm_up", self.warm_up(), "epochs of the specific parts alone before the shared one joins");
     visit("dropout", self.dropout(), "share of what each layer reads that is dropped in training");
     visit("init_std", self.init_std(), "standard deviation of the initial tables");
   }
 };
 
-/// One side's nodes over a graph there and back: X' = relu(L [G; X]), G = lrelu(A W_2 lrelu(B W_1 X + b_1) + b_2).
-/// The last layer has two heads of G and L without relu, a mean and a spread.
-class VariationalGraphLayerImpl : public torch::nn::Module {
- public:
-  VariationalGraphLayerImpl(int64_t dim, bool last);
-  /// there [other, n], back [n, other], x [n, D]: one [n, D], or of the last layer two.
-  std::vector<torch::Tensor> forward(const std::shared_ptr<const nn::SparseMatrix>& there,
-                                     const std::shared_ptr<const nn::SparseMatrix>& back, const torch::Tensor& x);
-
- private:
-  torch::nn::Linear there_ = nullptr;
-  std::vector<torch::nn::Linear> back_, join_;
-  bool last_;
-};
-TORCH_MODULE(VariationalGraphLayer);
-
 /// DisenCDR (Cao et al., SIGIR 2022) over any number of scenes: a user is what scenes share and what each has alone.
 ///
 ///   specific_s, item_s = encoders of scene s over its graph;  shared = encoders of all scenes, added after every layer
-///   with weights n_us / n_u;  z = mu + eps sigma in training, else mu,  sigma = exp(0.1 + 0.9 softplus(spread))
+///   with weights n_us / n_u;  z = mu + eps sigma in training, else mu,  sigma = softplus(spread)
 ///   s(u, i, s) = (shared_u + specific_us) . item_is
-///   loss = BCE + divergence / 2S (sum_s KL(specific_s || p) + KL(item_s || p)
-///                                 + (1 - beta) KL(shared || p) + beta sum_s KL(shared || own_s)),  p = N(0, 1)
+///   loss = BCE + divergence (sum_s KL(specific_s || p) + KL(item_s || p)
+///                            + (1 - beta) KL(shared || p) + beta sum_s KL(shared || own_s)),  p = N(0, 1)
 ///
-/// own_s is an encoder of the shared tables of scene s alone. KL is the mean over nodes with training rows and the sum
-/// over D: the authors' loss divided by 2S, the number of its means of BCE. n_us are the user's training pairs in s.
-/// Who has none in s has no specific part there, and who has none anywhere scores 0. Without shared users the shared
-/// part is a second encoder of each scene. A step encodes every graph once, for rows of all scenes: O(layers (edges D +
-/// P D^2)) with P users and items of all scenes; large batches pay. Shapes: D factors.
+/// own_s is an encoder of the shared tables of scene s alone. KL is added over D and nodes with training rows and
+/// divided by the number of scores that pairs and drawn items make in one epoch, as the evidence bound has it. The
+/// "authors" average it over nodes, divide by 2S (the number of their means of BCE) and have sigma = exp(0.1 + 0.9
+/// softplus(spread)), above 1.1: the divergences then outweigh the pairs tens of times. n_us are the user's
+/// training pairs in s. Who has none in s has no specific part there, and who has none anywhere scores 0. Without
+/// shared users the shared part is a second encoder of each scene. A step encodes every graph once, for rows of all
+/// scenes: O(layers (edges D + P D^2)) with P users and items of all scenes; large batches pay. Shapes: D factors.
 class DisenCDRImpl : public FactorModel {
  public:
   explicit DisenCDRImpl(std::shared_ptr<const data::Schema> schema, DisenCDROptions options = {});
   std::string name() const override { return "disen_cdr"; }
+  std::vector<Phase> phases() const override;
+  void begin_phase(const Phase& phase) override;
   OptionMap options_map() const override { return to_map(options); }
 
   DisenCDROptions options;
@@ -77,6 +68,7 @@ class DisenCDRImpl : public FactorModel {
   torch::nn::Embedding item = nullptr;    ///< [S * I, D]
   /// A list of layers for each scene.
   torch::nn::ModuleList specific = nullptr, items_of = nullptr, own = nullptr, cross = nullptr;
+  torch::Tensor joined;  ///< int64 [], 1 where the shared part counts
 
  protected:
   void begin_pass() override;
@@ -87,28 +79,23 @@ class DisenCDRImpl : public FactorModel {
                              std::vector<torch::Tensor>* looked_up) override;
 
  private:
-  using Matrix = std::shared_ptr<const nn::SparseMatrix>;
-  struct Gauss {
-    torch::Tensor mean, deviation;  // [n, D]
-  };
-  struct SceneNodes {
-    torch::Tensor users, items;  // int64, ids with rows in the scene, ascending
-    torch::Tensor place;         // int64, of its users among those with rows anywhere
-    torch::Tensor weight;        // [users, 1], n_us / n_u
-    Matrix to_items, to_users;   // means over neighbours, [items, users] and [users, items]
+  struct SceneNodes : MeanGraph {
+    torch::Tensor place;   // int64, of its users among those with rows anywhere
+    torch::Tensor weight;  // [users, 1], n_us / n_u
   };
   void make_graphs();
-  Gauss encode_side(torch::nn::ModuleList& layers, int64_t scene, const Matrix& there, const Matrix& back,
-                    torch::Tensor x) const;
-  Gauss encode_shared(const std::vector<torch::Tensor>& tables) const;
-  torch::Tensor draw(const Gauss& q) const;
-  torch::Tensor divergence(const Gauss& q) const;  // from the prior
+  Gaussian encode_shared(const std::vector<torch::Tensor>& tables) const;
+  torch::Tensor draw(const Gaussian& q) const;
+  torch::Tensor reduced(const torch::Tensor& each) const;  // of divergences [n]
+  bool wide() const { return options.form() == "authors"; }
+  VariationalReading reading() const { return {options.layers(), is_training() ? options.dropout() : 0, wide()}; }
 
   bool made_ = false;
   std::shared_ptr<const data::Interactions> made_of_;
   std::vector<SceneNodes> nodes_;
   torch::Tensor user_place_, item_place_, any_place_;  // int64 [S * U], [S * I], [U]; past the end for none
   int64_t known_users_ = 0;
+  double pairs_ = 0;
   torch::Tensor specific_z_, shared_z_, item_z_, kl_;  // of the last pass, a row of zeros at the end
 };
 TORCH_MODULE(DisenCDR);
