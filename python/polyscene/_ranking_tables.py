@@ -82,14 +82,11 @@ def further(table: str, figure: Mapping[str, Any], done: Run, folder: Path) -> I
         if (read_json(place / "environment.json") or {}).get("of") == trained:
             found = Result.load(place)
         else:
-            rows, candidates = done.data.test, "all"
-            if name == "without twins":
-                rows = without_twins(done.data)
-            else:
-                candidates = int(name.split()[0])
+            whole = name != "without twins"
+            rows = done.data.test if whole else without_twins(done.data)
             if rows is None:  # there are no twins
                 continue
-            found = evaluate(done.model, rows, candidates=candidates)
+            found = evaluate(done.model, rows, candidates=int(name.split()[0]) if whole else "all")
             place.mkdir(exist_ok=True)
             write_predictions(found, place)
             write_json(place / "metrics.json", found.to_dict())
@@ -195,7 +192,7 @@ def notes(figures: Sequence[Mapping[str, Any]]) -> list[str]:
     if any("candidates" in part for part in parts):
         out.append(
             "Sampled candidates flatter, and can turn the order of models around; that part is there to compare with "
-            "papers. Each wanted item stands among drawn items that its user never met, the same for every model."
+            "papers. Each wanted item stands among drawn items of its scene that its user neither met nor wants, the same for every model."
         )
     if any("without twins" in part for part in parts):
         out.append(
