@@ -128,10 +128,12 @@ def scene_table(record: Record, part: str, scene: str) -> str:
         line = [f"`{run}`", kind(run), *(record.cell(part, scene, run, metric) for metric in METRICS)]
         line += [record.cell(part, scene, run, f"ndcg@10 {name}") for name in shown]
         if trained:
-            line += [record.cost(part, run, key) for key in ("epochs", "seconds", "peak_memory_mb")]
+            line += [record.cost(part, run, key) for key in ("epochs", "cpu_seconds", "seconds", "peak_memory_mb")]
         lines.append(line)
     head = ["Model", "Reads", "Recall@10", "NDCG@10", "Hit@10", "MRR@10", "Coverage@10"]
-    head += [f"{name} ({users[name]:,.0f})" for name in shown] + (["Epochs", "Seconds", "MB"] if trained else [])
+    head += [f"{name} ({users[name]:,.0f})" for name in shown] + (
+        ["Epochs", "CPU s", "Seconds", "MB"] if trained else []
+    )
     return table(head, lines, 2)
 
 
@@ -206,16 +208,19 @@ idea of scenes ("pooled"), therefore stand in the same tables as the models that
 
 Figures are test rows, mean ± standard deviation over seeds (without ± where a model has no chance in it or there is one
 seed); a wanted item is ranked among all items of its scene that the user did not meet there, see
-[definitions](definitions.md). The epoch is chosen by NDCG@10 of the validation rows; test rows are read once, at the
-end. Columns cold, few, some and many are NDCG@10 of users with 0, 1 to 5, 6 to 20 and more training items in the scene,
+[definitions](definitions.md). The epoch is chosen by NDCG@10 of the validation rows, a run reads test rows
+after training. Columns cold, few, some and many are NDCG@10 of users with 0, 1 to 5, 6 to 20 and more training items in the scene,
 with their number. Differences are model less reference; the references of a scene are the best by validation rows of
 the models that read it alone, and of those and the pooled ones together. * marks p < 0.05 of a paired t-test over users
 in which a user's rankings of all seeds count together, p (seeds) is of a paired t-test over seeds; both are corrected
-by Holm over all models, references and scenes of a part. One thread; seconds and MB (the peak of the whole process) are
-those of the machine and day: compare them within a table.
+by Holm over all models, references and scenes of a part. One thread. CPU s is what training took of the processor;
+seconds are by the clock and hold what else the machine did. MB is the peak of the whole process while it trains, and a
+table runs in one process or in several, so that it also holds what earlier runs left behind: an upper bound for a
+model, not a comparison between them.
 
 The options of the models are set by hand and stand in the [configs](../experiments/configs); they are the same for all
-data sets, and no search of their own was made for these tables.
+data sets. They come from trial runs on the same data while the models were written, which showed test figures, too, and
+no search with a budget alike for all was made: a model with other options may reach more.
 
 {sections}
 """

@@ -192,7 +192,8 @@ def notes(figures: Sequence[Mapping[str, Any]]) -> list[str]:
     if any("candidates" in part for part in parts):
         out.append(
             "Sampled candidates flatter, and can turn the order of models around; that part is there to compare with "
-            "papers. Each wanted item stands among drawn items of its scene that its user neither met nor wants, the same for every model."
+            "papers. Each wanted item stands among drawn items of its scene that its user neither met nor wants, the "
+            "same for every model."
         )
     if any("without twins" in part for part in parts):
         out.append(
