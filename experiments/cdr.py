@@ -210,7 +210,8 @@ Figures are test rows, mean ± standard deviation over seeds (without ± where a
 seed); a wanted item is ranked among all items of its scene that the user did not meet there, see
 [definitions](definitions.md). The epoch is chosen by NDCG@10 of the validation rows, a run reads test rows
 after training. Columns cold, few, some and many are NDCG@10 of users with 0, 1 to 5, 6 to 20 and more training
-items in the scene, with their number. Differences are model less reference; the references of a scene are the best by validation rows of
+items in the scene, with their number.
+Differences are model less reference; the references of a scene are the best by validation rows of
 the models that read it alone, and of those and the pooled ones together. * marks p < 0.05 of a paired t-test over users
 in which a user's rankings of all seeds count together, p (seeds) is of a paired t-test over seeds; both are corrected
 by Holm over all models, references and scenes of a part. One thread. CPU s is what training took of the processor;
