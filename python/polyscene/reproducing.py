@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from polyscene import _ranking_tables as ranked
 from polyscene import runs
 from polyscene._files import write_json, write_text
+from polyscene._markdown import cell, differences
+from polyscene._markdown import table as table_of
 from polyscene._significance import paired_tests
 from polyscene.data._errors import choice
 from polyscene.results import Predictions, Result, metric_order, metric_title, nulls, read_json
@@ -35,7 +38,10 @@ _REFERENCES = {
     }
 }
 # Parts in which the split moves with the seed; in the others every seed has the same test rows.
-_SPLITS = {"ml100k-scenes": ("history", "interaction")}
+_SPLITS = {
+    "ml100k-scenes": ("history", "interaction"),
+    "cdr-cold": ("amazon-sport-phone", "douban-book-music"),
+}
 _MADE_ON_THE_SPOT = "simulator"
 
 
@@ -71,10 +77,11 @@ class Outcome:
         for part in dict.fromkeys(row["part"] for row in self.rows):
             lines += ["", *([f"## {part}", ""] if part else []), *self._part(part)]
             tests = [test for test in self.tests if test["part"] == part]
+            metric, unit = ("ndcg@10", "users") if self.table in ranked.TABLES else ("auc", "rows")
             for against in dict.fromkeys(test["against"] for test in tests):
                 chosen = [test for test in tests if test["against"] == against]
-                lines += ["", f"### {part}, less {against}", "", *_differences_of(chosen)]
-            if self.tests:
+                lines += ["", f"### {part}, less {against}", "", *differences(chosen, metric, unit)]
+            if self.tests and any(each["training"] for each in self.runs if each["part"] == part):
                 lines += ["", f"### {part}, cost of training", "", *self._costs(part)]
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
@@ -93,8 +100,8 @@ class Outcome:
         cells = {(row["scene"], row["run"], row["metric"]): row for row in mine}
         lines = [["Scene", "Run", *map(metric_title, metrics)]]
         for scene, run in dict.fromkeys((row["scene"], row["run"]) for row in mine):
-            lines.append([scene, run, *(_cell(cells.get((scene, run, metric)), self.seeds) for metric in metrics)])
-        return _table(lines)
+            lines.append([scene, run, *(cell(cells.get((scene, run, metric)), self.seeds) for metric in metrics)])
+        return table_of(lines)
 
     def _costs(self, part: str) -> list[str]:
         lines = [["Run", "", "Parameters", "Epochs", "CPU seconds", "Seconds", "Peak memory (MB)"]]
@@ -107,7 +114,7 @@ class Outcome:
                 known = [each[key] for each in found if each.get(key) is not None]
                 cells.append(format(statistics.fmean(known), form) if known else "–")
             lines.append([run, "", *cells])
-        return _table(lines, skip=1)
+        return table_of(lines, skip=1)
 
 
 def tables() -> list[str]:
@@ -129,6 +136,7 @@ def reproduce(
     overrides: Sequence[str] = (),
     resume: bool = False,
     callbacks: Any = None,
+    only: Sequence[str] = (),
 ) -> Outcome:
     """Runs every config of a table with several seeds; writes ``table.md``, ``table.json`` and ``report.html``.
 
@@ -142,15 +150,19 @@ def reproduce(
         resume: finished runs are kept, others go on.
         callbacks: what shows the progress, see :meth:`Trainer.fit`; ``on_run(name)`` is called before the runs of a
             config and before each of them.
+        only: names of runs; the table is then of these alone. With ``resume`` a table can so grow, run by run.
 
     Raises:
-        ValueError: an unknown table, or overrides that do not fit its configs.
+        ValueError: an unknown table or run, or overrides that do not fit its configs.
         RunExistsError: ``out`` holds something and ``resume`` is False.
     """
     choice("reproduce: table", table, tables())
     if seeds < 1:
         raise ValueError(f"reproduce: seeds must be 1 or more, got {seeds}")
     chosen, notes = _chosen(table, data, overrides)
+    for name in only:
+        choice("reproduce: only", name, sorted({run for _, run, _ in chosen}))
+    chosen = [each for each in chosen if not only or each[1] in only]
     folder = runs.folder_for({"model": {"name": "reproduce"}, "dataset": {"name": table}}, out, resume)
     outcome = Outcome(table, folder, seeds)
     for part, run, config in chosen:
@@ -161,10 +173,16 @@ def reproduce(
         found = runs.execute_seeds(config, mine, seeds, split_seeds=moves, resume=resume, callbacks=callbacks)
         for number, each in enumerate(found):
             outcome.runs.append(_figures(part, run, config["train"]["seed"] + number, each, folder))
-    outcome.rows = _rows(outcome.runs, _COLUMNS.get(table))
+            if table in ranked.TABLES:
+                outcome.runs += ranked.further(table, outcome.runs[-1], each, folder)
+    outcome.rows = _rows(outcome.runs, ranked.COLUMNS if table in ranked.TABLES else _COLUMNS.get(table))
     for name, references in _REFERENCES.get(table, {}).items():
         if tested := [each for each in outcome.runs if each["part"] == name]:
             outcome.tests += paired_tests(tested, references, folder)
+    if table in ranked.TABLES:
+        for name in dict.fromkeys(each["part"] for each in outcome.runs):
+            outcome.tests += ranked.paired_tests([each for each in outcome.runs if each["part"] == name], folder)
+        notes += ranked.notes(outcome.runs)
     outcome.notes = notes + _differences(outcome) + _tested(outcome) + _searched(chosen)
     if table in _COLUMNS:
         thresholds = sorted({round(each["threshold"], 4) for each in outcome.runs})
@@ -255,7 +273,10 @@ def _figures(part: str, run: str, seed: int, done: runs.Run, folder: Path) -> di
             scenes[name]["confusion"] = counts
         _mean_over_scenes(scenes, result)
     target = done.model.phases()[-1].scenes
-    return {
+    of_rankings = ranked.facts(result) if result.task == "ranking" else {}
+    for name, values in of_rankings.pop("scenes", {}).items():
+        scenes[name] |= values
+    return of_rankings | {
         "part": part,
         "run": run,
         "seed": seed,
@@ -317,26 +338,17 @@ def _differences(outcome: Outcome) -> list[str]:
     return notes
 
 
-def _differences_of(tests: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Differences in AUC from one reference, with both p-values corrected by Holm."""
-    lines = [["Run", "Scene", "AUC", "95 % of resamples", "p (rows)", "p (seeds)"]]
-    for test in (test for test in tests if test["metric"] == "auc"):
-        value, sd, low, high = (test[key] for key in ("difference", "sd", "low", "high"))
-        shown = "–" if value is None else f"{value:+.4f}" + (f" ± {sd:.4f}" if sd is not None else "")
-        reach = "–" if low is None else f"{low:+.4f} … {high:+.4f}"
-        ps = ["–" if test[key] is None else f"{test[key]:.4f}" for key in ("p_rows_holm", "p_seeds_holm")]
-        lines.append([test["run"], test["scene"], shown, reach, *ps])
-    return _table(lines)
-
-
 def _tested(outcome: Outcome) -> list[str]:
     if not outcome.tests:
         return []
     moving = _SPLITS.get(outcome.table, ())
-    return [
+    over_rows = (
         "Differences are means over seeds, run less reference; p (rows) is of a paired bootstrap of the test rows, "
         "1000 resamples, p (seeds) of a paired t-test over the seeds; each is corrected by Holm over all runs and "
-        "scenes.",
+        "scenes."
+    )
+    return [
+        *([] if outcome.table in ranked.TABLES else [over_rows]),
         *(
             [f"{', '.join(moving)}: the split moves with the seed; in other parts all seeds have the same rows."]
             if moving
@@ -363,22 +375,3 @@ def _portable(configs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for config in (each for part in configs.values() for each in part.values()):
         config["dataset"].pop("root", None)
     return configs
-
-
-def _cell(row: Mapping[str, Any] | None, seeds: int) -> str:
-    if row is None or row["mean"] is None:
-        return "–"
-    return f"{row['mean']:.4f}" + (f" ± {row['sd']:.4f}" if seeds > 1 and row["sd"] is not None else "")
-
-
-def _table(lines: Sequence[Sequence[str]], skip: int | None = None) -> list[str]:
-    """Lines of Markdown; the column ``skip`` is left out."""
-    lines = [[cell for i, cell in enumerate(line) if i != skip] for line in lines]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [_line(lines[0], widths), "|" + "|".join("-" * (w + 2) for w in widths) + "|"]
-    return text + [_line(line, widths) for line in lines[1:]]
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    texts = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))]
-    return "| " + " | ".join(texts) + " |"

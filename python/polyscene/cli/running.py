@@ -71,13 +71,16 @@ def reproduce(
         Path | None, typer.Option("--out", help="Folder of the table; runs/reproduce-<table>-<n> by default.")
     ] = None,
     resume: Resume = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="A run of the table, in the place of all; may be repeated.")
+    ] = None,
 ) -> None:
     """Runs every config of a table with several seeds, and prints the table."""
     from polyscene import reproducing
     from polyscene.display import TrainingProgress
 
     try:
-        made = reproducing.reproduce(table, data, out, seeds, set_ or (), resume, TrainingProgress())
+        made = reproducing.reproduce(table, data, out, seeds, set_ or (), resume, TrainingProgress(), only or ())
     except KeyboardInterrupt:
         typer.echo("polyscene: interrupted; the same command with --resume goes on with it", err=True)
         raise typer.Exit(130) from None

@@ -46,8 +46,9 @@ def _part(content: Mapping[str, Any], part: str) -> dict[str, Any]:
     tests = [test for test in content.get("tests", ()) if test["part"] == part]
     runs = [each for each in content["runs"] if each["part"] == part]
     costs = []
-    for run in dict.fromkeys(each["run"] for each in runs):
+    for run in dict.fromkeys(each["run"] for each in runs if each.get("training")):
         found = [each.get("training", {}) | {"epochs": each.get("epochs")} for each in runs if each["run"] == run]
         known = {key: [each[key] for each in found if each.get(key) is not None] for key in _COSTS}
         costs.append({"run": run} | {key: statistics.fmean(v) if v else None for key, v in known.items()})
-    return {"name": part, "metrics": metrics, "lines": lines, "tests": tests, "costs": costs}
+    unit = next((test["unit"] for test in tests if "unit" in test), "rows")
+    return {"name": part, "unit": unit, "metrics": metrics, "lines": lines, "tests": tests, "costs": costs}
