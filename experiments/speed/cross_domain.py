@@ -48,7 +48,7 @@ def compatible() -> None:
     for name, new in old.items():
         if name not in np.__dict__:
             setattr(np, name, getattr(np, new))
-    np.NINF = -np.inf  # type: ignore[attr-defined]
+    setattr(np, "NINF", -np.inf)  # noqa: B010  (a name that is gone)
     if not hasattr(scipy.sparse.dok_matrix, "_update"):
         scipy.sparse.dok_matrix._update = lambda self, values: self._dict.update(values)
 

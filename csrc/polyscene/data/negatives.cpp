@@ -12,7 +12,7 @@ namespace polyscene::data {
 namespace {
 
 constexpr int kTries = 64;  // draws with rejection before an exact one
-constexpr int64_t kGrain = 512;
+constexpr int64_t kRowsATask = 512;
 
 }  // namespace
 
@@ -98,7 +98,7 @@ torch::Tensor Negatives::draw(const Batch& batch, const RandomStream& stream) co
   const bool in_batch = sampling_.from == "in_batch", popularity = sampling_.from == "popularity";
   std::vector<std::vector<int64_t>> mates(in_batch ? known_->scenes() : 0);
   for (int64_t b = 0; in_batch && b < rows; ++b) mates[scene[b]].push_back(item[b]);
-  at::parallel_for(0, rows, kGrain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, rows, kRowsATask, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       const auto& mine = known_->scene(scene[b]);
       for (int64_t j = 0; j < n; ++j) {

@@ -15,8 +15,8 @@
 namespace polyscene::eval {
 namespace {
 
-constexpr int64_t kScores = int64_t{1} << 23;  // scores that are held at once
-constexpr int64_t kUsers = 1024;               // and of at most so many users
+constexpr int64_t kScoresAtOnce = int64_t{1} << 23;  // scores that are held at once
+constexpr int64_t kUsers = 1024;                     // and of at most so many users
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 struct Asked {
@@ -62,7 +62,7 @@ struct Query {
   std::vector<int64_t> beside;  // what the user's other queries in the scene want
 };
 
-torch::Tensor codes_of(const data::Table& table, int64_t field) {
+torch::Tensor own_codes(const data::Table& table, int64_t field) {
   const auto codes = table.columns()->codes.select(1, table.encoding().column[field]);
   return (table.rows().defined() ? codes.index_select(0, table.rows()) : codes.narrow(0, 0, table.size()))
       .to(torch::kInt64)
@@ -109,7 +109,7 @@ class Ranking {
   void collect() {
     const auto& schema = table_.schema();
     const auto user = table_.users(), item = table_.items(), scene = table_.scenes();
-    const auto user_code = codes_of(table_, schema.user), item_code = codes_of(table_, schema.item);
+    const auto user_code = own_codes(table_, schema.user), item_code = own_codes(table_, schema.item);
     const auto *users = user.const_data_ptr<int64_t>(), *items = item.const_data_ptr<int64_t>(),
                *scenes = scene.const_data_ptr<int64_t>(), *codes = user_code.const_data_ptr<int64_t>(),
                *item_codes = item_code.const_data_ptr<int64_t>();
@@ -170,7 +170,7 @@ class Ranking {
       if (each.kind >= query_metrics().size()) longest = std::max(longest, each.k);
     }
     std::vector<std::vector<int32_t>> lists(longest ? mine.size() : 0);
-    const auto step = std::clamp<int64_t>(kScores / std::max<int64_t>(n, 1), 1, kUsers);
+    const auto step = std::clamp<int64_t>(kScoresAtOnce / std::max<int64_t>(n, 1), 1, kUsers);
     for (int64_t begin = 0; begin < count; begin += step) {
       const auto end = std::min(count, begin + step);
       auto users = torch::empty({end - begin}, torch::kInt64);

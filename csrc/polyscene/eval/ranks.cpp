@@ -10,7 +10,7 @@ namespace polyscene::eval {
 namespace {
 
 constexpr double kHead = 0.8;  // share of the pairs that items of the head take
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 int64_t hits(const std::vector<double>& ranks, int64_t k) {
   return std::upper_bound(ranks.begin(), ranks.end(), static_cast<double>(k)) - ranks.begin();
@@ -108,7 +108,7 @@ double value_of(size_t kind, int64_t k, const Ranks& ranks) {
     }
     default: {
       const auto& mine = kind == 7 ? ranks.head : ranks.tail;
-      return mine.empty() ? kNaN : static_cast<double>(hits(mine, k)) / static_cast<double>(mine.size());
+      return mine.empty() ? kNotANumber : static_cast<double>(hits(mine, k)) / static_cast<double>(mine.size());
     }
   }
 }

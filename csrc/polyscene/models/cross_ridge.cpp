@@ -7,7 +7,7 @@
 namespace polyscene::models {
 namespace {
 
-constexpr int64_t kMost = 30'000;  // users in both: 7.2 GB while it is made
+constexpr int64_t kMostShared = 30'000;  // users in both: 7.2 GB while it is made
 
 float scale(const data::Interactions::Scene& pairs, int64_t user) {
   const auto n = pairs.degree(user);
@@ -32,8 +32,8 @@ CrossRidge::CrossRidge(const data::Interactions::Scene& source, const data::Inte
   const torch::NoGradGuard no_grad;
   both_ = source.visitors.index_select(0, torch::isin(source.visitors, target.visitors).nonzero().squeeze(1));
   const auto n = both_.numel();
-  TORCH_CHECK_VALUE(n <= kMost, "CrossEASE: inverts a matrix of the users of two scenes: ", n, " here, at most ", kMost,
-                    " fit");
+  TORCH_CHECK_VALUE(n <= kMostShared, "CrossEASE: inverts a matrix of the users of two scenes: ", n, " here, at most ",
+                    kMostShared, " fit");
   place_ = torch::full({source.user_offsets.numel() - 1}, -1, torch::kInt64).index_put_({both_}, torch::arange(n));
   base_ = mean_row(target, both_);
   if (n == 0) return;

@@ -7,7 +7,7 @@
 namespace polyscene::models {
 namespace {
 
-constexpr int64_t kMost = 40'000;  // of the side that is inverted: 19 GB
+constexpr int64_t kMostInverted = 40'000;  // of the side that is inverted: 19 GB
 
 torch::Tensor places(int64_t rows, const torch::Tensor& present) {
   return torch::full({rows}, -1, torch::kInt64).index_put_({present}, torch::arange(present.numel()));
@@ -39,8 +39,8 @@ EaseWeights::EaseWeights(const data::Interactions::Scene& pairs, double l2) : pa
   by_users_ = pairs.visitors.numel() < pairs.candidates.numel();
   const auto& present = by_users_ ? pairs.visitors : pairs.candidates;
   const auto n = present.numel(), items = pairs.item_offsets.numel() - 1, users = pairs.user_offsets.numel() - 1;
-  TORCH_CHECK_VALUE(n <= kMost, "EASE: inverts a matrix of the users or items, whichever are fewer: ", n,
-                    " here, at most ", kMost, " fit; light_gcn and bpr_mf have no such limit");
+  TORCH_CHECK_VALUE(n <= kMostInverted, "EASE: inverts a matrix of the users or items, whichever are fewer: ", n,
+                    " here, at most ", kMostInverted, " fit; light_gcn and bpr_mf have no such limit");
   place_ = places(by_users_ ? users : items, present);
   auto gram = by_users_ ? shared(pairs.user_offsets, pairs.items, pairs.item_offsets, pairs.users, present, place_)
                         : shared(pairs.item_offsets, pairs.users, pairs.user_offsets, pairs.items, present, place_);

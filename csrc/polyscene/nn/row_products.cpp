@@ -12,11 +12,12 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kFloats = 32768;  // numbers a task
+constexpr int64_t kTaskFloats = 32768;  // numbers a task
 
 // Sixteen sums side by side: compilers may not reorder one sum to use wide registers.
 template <typename T>
-POLYSCENE_INLINE void products(const T* one, const T* many, T* out, int64_t rows, int64_t count, int64_t width) {
+POLYSCENE_INLINE void row_products_into(const T* one, const T* many, T* out, int64_t rows, int64_t count,
+                                        int64_t width) {
   for (int64_t b = 0; b < rows; ++b, one += width) {
     for (int64_t k = 0; k < count; ++k, many += width) {
       T lanes[16] = {}, sum = 0;
@@ -32,8 +33,8 @@ POLYSCENE_INLINE void products(const T* one, const T* many, T* out, int64_t rows
 }
 
 template <typename T>
-POLYSCENE_INLINE void products_back(const T* gradient, const T* one, const T* many, T* to_one, T* to_many, int64_t rows,
-                                    int64_t count, int64_t width) {
+POLYSCENE_INLINE void row_products_back(const T* gradient, const T* one, const T* many, T* to_one, T* to_many,
+                                        int64_t rows, int64_t count, int64_t width) {
   for (int64_t b = 0; b < rows; ++b, one += width, to_one += width) {
     for (int64_t d = 0; d < width; ++d) to_one[d] = 0;
     for (int64_t k = 0; k < count; ++k, many += width, to_many += width) {
@@ -46,19 +47,20 @@ POLYSCENE_INLINE void products_back(const T* gradient, const T* one, const T* ma
   }
 }
 
-#define POLYSCENE_ROW_PRODUCT_KERNELS(T)                                                                             \
-  POLYSCENE_SIMD void products_of(const T* one, const T* many, T* out, int64_t rows, int64_t count, int64_t width) { \
-    products(one, many, out, rows, count, width);                                                                    \
-  }                                                                                                                  \
-  POLYSCENE_SIMD void back_of(const T* gradient, const T* one, const T* many, T* to_one, T* to_many, int64_t rows,   \
-                              int64_t count, int64_t width) {                                                        \
-    products_back(gradient, one, many, to_one, to_many, rows, count, width);                                         \
+#define POLYSCENE_ROW_PRODUCTS_KERNELS(T)                                                                         \
+  POLYSCENE_SIMD void row_products_of(const T* one, const T* many, T* out, int64_t rows, int64_t count,           \
+                                      int64_t width) {                                                            \
+    row_products_into(one, many, out, rows, count, width);                                                        \
+  }                                                                                                               \
+  POLYSCENE_SIMD void row_products_back_of(const T* gradient, const T* one, const T* many, T* to_one, T* to_many, \
+                                           int64_t rows, int64_t count, int64_t width) {                          \
+    row_products_back(gradient, one, many, to_one, to_many, rows, count, width);                                  \
   }
-POLYSCENE_ROW_PRODUCT_KERNELS(float)
-POLYSCENE_ROW_PRODUCT_KERNELS(double)
+POLYSCENE_ROW_PRODUCTS_KERNELS(float)
+POLYSCENE_ROW_PRODUCTS_KERNELS(double)
 
-int64_t grain(int64_t count, int64_t width) {
-  return std::max<int64_t>(1, kFloats / std::max<int64_t>(1, count * width));
+int64_t rows_a_task(int64_t count, int64_t width) {
+  return std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(1, count * width));
 }
 
 class RowProducts : public torch::autograd::Function<RowProducts> {
@@ -71,8 +73,8 @@ class RowProducts : public torch::autograd::Function<RowProducts> {
     AT_DISPATCH_FLOATING_TYPES(one.scalar_type(), "row_products", [&] {
       const auto *a = one.const_data_ptr<scalar_t>(), *b = many.const_data_ptr<scalar_t>();
       auto* to = out.data_ptr<scalar_t>();
-      at::parallel_for(0, rows, grain(count, width), [&](int64_t begin, int64_t end) {
-        products_of(a + begin * width, b + begin * count * width, to + begin * count, end - begin, count, width);
+      at::parallel_for(0, rows, rows_a_task(count, width), [&](int64_t begin, int64_t end) {
+        row_products_of(a + begin * width, b + begin * count * width, to + begin * count, end - begin, count, width);
       });
     });
     return out;
@@ -92,10 +94,10 @@ class RowProducts : public torch::autograd::Function<RowProducts> {
       const auto *g = gradient.const_data_ptr<scalar_t>(), *a = one.const_data_ptr<scalar_t>(),
                  *b = many.const_data_ptr<scalar_t>();
       auto *d_one = to_one.data_ptr<scalar_t>(), *d_many = to_many.data_ptr<scalar_t>();
-      at::parallel_for(0, rows, grain(count, width), [&](int64_t begin, int64_t end) {
+      at::parallel_for(0, rows, rows_a_task(count, width), [&](int64_t begin, int64_t end) {
         const auto from = begin * count * width;
-        back_of(g + begin * count, a + begin * width, b + from, d_one + begin * width, d_many + from, end - begin,
-                count, width);
+        row_products_back_of(g + begin * count, a + begin * width, b + from, d_one + begin * width, d_many + from,
+                             end - begin, count, width);
       });
     });
     return {to_one, to_many, {}};

@@ -63,10 +63,9 @@ void check_choice(const Json& value, const Place& place, const std::vector<std::
 
 const std::vector<std::string>& roles() {
   static const std::vector<std::string> kRoles = {
-      "data",    "train",     "valid",    "test", "task",   "delimiter", "clean",
-      "scene",   "user",      "item",     "time", "weight", "interest",  "categorical",
-      "numeric", "multi_hot", "sequence", "text", "image",  "min_count", "unseen_scene",
-      "core"};
+      "data",     "train", "valid", "test",      "task",         "delimiter",   "clean",   "scene",
+      "user",     "item",  "time",  "weight",    "interest",     "categorical", "numeric", "multi_hot",
+      "sequence", "text",  "image", "min_count", "unseen_scene", "core"};
   return kRoles;
 }
 
@@ -107,8 +106,9 @@ Json resolve_split(Json given, const Place& place) {
   if (given.is_null()) given = Json::object();
   if (given.is_string()) given = Json{{"by", given}};
   auto out = resolve_fields(section_fields("split"), given, place);
-  check_choice(out["by"], place.at("by"),
-               {"random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "cold_scene", "files"});
+  check_choice(
+      out["by"], place.at("by"),
+      {"random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "cold_scene", "files"});
   check_choice(out["within"], place.at("within"), {"", "user", "scene"});
   if (out["within"] == "") out.erase("within");
   return out;
