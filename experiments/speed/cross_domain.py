@@ -119,9 +119,13 @@ class Ours:
         self.test = self.data.test.take((self.data.test.scenes() == target).nonzero().squeeze(1))
 
     def epoch(self) -> float:
-        """Rows a second of one epoch; of a model with phases, over those that pass rows."""
-        trainer = ps.Trainer(optimizer="lazy_adam", lr=1e-3, batch_size=ROWS, epochs=1, patience=0)
+        """Rows a second of an epoch; of a model with phases, over those that pass rows.
+
+        A fit makes the moments of the optimiser anew, where the peer keeps its own: the second epoch counts.
+        """
+        trainer = ps.Trainer(optimizer="lazy_adam", lr=1e-3, batch_size=ROWS, epochs=2, patience=0)
         lines = [line for line in trainer.fit(self.model, self.data.train) if line["phase"] != "map"]
+        lines = [line for before, line in zip(lines, lines[1:], strict=False) if line["phase"] == before["phase"]]
         return len(lines) / sum(1 / line["rows_per_s"] for line in lines)
 
     def evaluate(self) -> float:

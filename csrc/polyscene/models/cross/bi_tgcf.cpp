@@ -5,6 +5,8 @@
 #include <functional>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/row_products.h"
+#include "polyscene/nn/unit_rows.h"
 
 namespace polyscene::models {
 namespace {
@@ -178,9 +180,7 @@ Tensor BiTGCFImpl::features(const Tensor& user_nodes, const Tensor& user_ids, co
 }
 
 Tensor BiTGCFImpl::finished(const Tensor& features) const {
-  auto rest = features.slice(1, 1);
-  rest = rest / rest.norm(2, 2, /*keepdim=*/true).clamp_min(1e-12);
-  const auto all = torch::cat({features.slice(1, 0, 1), rest}, 1);  // [n, L + 1, D]
+  const auto all = nn::unit_rows(features.flatten(0, 1), features.size(1)).view(features.sizes());  // [n, L + 1, D]
   return options.combine() == "concat" ? all.flatten(1) : all.mean(1);
 }
 
@@ -200,9 +200,7 @@ RankingModel::Scored BiTGCFImpl::score_batch(const data::Batch& batch) {
   const auto all = features(nodes(users_, batch.user, batch.scene), batch.user,
                             nodes(items_, items, batch.scene.repeat_interleave(each)), items, take);
   const auto vectors = finished(all);
-  const auto scores =
-      torch::matmul(vectors.slice(0, rows).view({rows, each, vectors.size(1)}), vectors.slice(0, 0, rows).unsqueeze(2))
-          .squeeze(2);  // [B, 1 + N]
+  const auto scores = nn::row_products(vectors.slice(0, 0, rows), vectors.slice(0, rows), each);  // [B, 1 + N]
   Tensor penalty;
   if (common.embedding_l2() > 0) {
     penalty = all.select(1, 0).square().sum() * (0.5 * common.embedding_l2() / std::max<int64_t>(rows, 1));
