@@ -15,7 +15,7 @@
 namespace polyscene::eval {
 namespace {
 
-constexpr int64_t kScoresAtOnce = int64_t{1} << 23;  // scores that are held at once
+constexpr int64_t kScoresAtOnce = int64_t{1} << 22;  // scores that are held at once: the last cache takes them
 constexpr int64_t kUsers = 1024;                     // and of at most so many users
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/gemm.h"
 #include "polyscene/nn/row_products.h"
 #include "polyscene/nn/unit_rows.h"
 
@@ -34,6 +35,16 @@ struct Entries {
                                               torch::tensor(values), width);
   }
 };
+
+// Rows of x; a view where they follow one another, as all items of a scene do.
+Tensor rows_at(const Tensor& x, const Tensor& rows) {
+  const auto n = rows.numel();
+  const auto* row = rows.const_data_ptr<int64_t>();
+  for (int64_t i = 1; i < n; ++i) {
+    if (row[i] != row[0] + i) return x.index_select(0, rows);
+  }
+  return n ? x.narrow(0, row[0], n) : x.narrow(0, 0, 0);
+}
 
 }  // namespace
 
@@ -136,7 +147,8 @@ void BiTGCFImpl::make_graph() {
             exchange.matrix(static_cast<int64_t>(shared.size()))};
   made_ = true;
   made_of_ = known;
-  layers_.clear();
+  layers_ = Tensor();
+  finished_ = Tensor();
 }
 
 Tensor BiTGCFImpl::initial() {
@@ -211,20 +223,28 @@ RankingModel::Scored BiTGCFImpl::score_batch(const data::Batch& batch) {
 void BiTGCFImpl::encode() {
   const torch::NoGradGuard no_grad;
   const auto x = initial();
-  layers_ = nn::propagate_all(graph_, how_, x);
+  layers_ = torch::stack(nn::propagate_all(graph_, how_, x), 1);
+  finished_ = finished(layers_);
 }
 
 Tensor BiTGCFImpl::score_items(const Tensor& users, int64_t scene, const Tensor& items) {
-  if (layers_.empty()) encode();
-  const auto take = [&](const Tensor& rows) {
-    std::vector<Tensor> out;
-    for (const auto& layer : layers_) out.push_back(layer.index_select(0, rows));
-    return torch::stack(out, 1);
-  };
+  const torch::NoGradGuard no_grad;
+  if (!finished_.defined()) encode();
   const auto in = [&](const Tensor& ids) { return torch::full_like(ids, scene); };
-  const auto vectors =
-      finished(features(nodes(users_, users, in(users)), users, nodes(items_, items, in(items)), items, take));
-  return torch::mm(vectors.slice(0, 0, users.numel()), vectors.slice(0, users.numel()).t());
+  const auto user_nodes = nodes(users_, users, in(users)), item_nodes = nodes(items_, items, in(items));
+  Tensor user, item;
+  if (user_nodes.lt(0).any().item<bool>() || item_nodes.lt(0).any().item<bool>()) {
+    const auto take = [&](const Tensor& rows) { return layers_.index_select(0, rows); };
+    const auto all = finished(features(user_nodes, users, item_nodes, items, take));
+    user = all.slice(0, 0, users.numel());
+    item = all.slice(0, users.numel());
+  } else {
+    user = finished_.index_select(0, user_nodes);
+    item = rows_at(finished_, item_nodes);
+  }
+  auto out = torch::empty({users.numel(), items.numel()}, user.options());
+  nn::product(out, user, item.t(), /*add=*/false);
+  return out;
 }
 
 }  // namespace polyscene::models

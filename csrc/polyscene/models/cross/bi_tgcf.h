@@ -93,7 +93,8 @@ class BiTGCFImpl : public RankingModel {
   Side users_, items_;
   nn::SceneGraph graph_;
   nn::Propagation how_;
-  std::vector<torch::Tensor> layers_;  // of the last `encode`
+  torch::Tensor layers_;    // of all nodes when `encode` was last called, [P, L + 1, D]
+  torch::Tensor finished_;  // what scores are made of, [P, D']
 };
 TORCH_MODULE(BiTGCF);
 
