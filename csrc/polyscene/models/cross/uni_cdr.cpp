@@ -233,11 +233,12 @@ Tensor UniCDRImpl::loss(const data::Batch& batch) {
 }
 
 Tensor UniCDRImpl::score_items(const Tensor& users_, int64_t scene, const Tensor& items_) {
+  const torch::NoGradGuard no_grad;
   look_around();
   if (users_.numel() == 0 || items_.numel() == 0) return torch::zeros({users_.numel(), items_.numel()});
   const auto q = items_of(items_, torch::full({items_.numel()}, scene, torch::kInt64));  // [C, D]
   auto seat = torch::full({items()}, -1, torch::kInt64).index_put_({items_}, torch::arange(items_.numel()));
-  auto out = torch::empty({users_.numel(), items_.numel()}, q.options().requires_grad(false));
+  auto out = torch::empty({users_.numel(), items_.numel()}, q.options());
   const bool joint_now = joint();
   constexpr int64_t kBlock = 256;
   for (int64_t first = 0; first < users_.numel(); first += kBlock) {

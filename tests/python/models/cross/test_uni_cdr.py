@@ -117,10 +117,11 @@ def check(model: ps.Model, data: Any, *, whole: bool = True) -> None:
     batch.item[2] = 0
     rows = list(zip(batch.user.tolist(), batch.item.tolist(), batch.scene.tolist(), strict=True))
     model.eval()
-    assert model(batch).tolist() == pytest.approx([slow.score(*row) for row in rows], rel=1e-9, abs=1e-9)
-    assert model.loss(batch).item() == pytest.approx(slow.loss(batch), rel=1e-8)
+    rel = 1e-5 if model.options["aggregator"] == "similarity" else 1e-9  # EASE is solved in single precision
+    assert model(batch).tolist() == pytest.approx([slow.score(*row) for row in rows], rel=rel, abs=rel / 10)
+    assert model.loss(batch).item() == pytest.approx(slow.loss(batch), rel=rel)
     if whole:
-        assert model.train().loss(batch).item() == pytest.approx(slow.loss(batch), rel=1e-8)
+        assert model.train().loss(batch).item() == pytest.approx(slow.loss(batch), rel=rel)
         model.eval()
     model.encode()
     users, items = (torch.tensor(sorted({0, *x.tolist()})) for x in (batch.user[:8], batch.item))
@@ -128,7 +129,7 @@ def check(model: ps.Model, data: Any, *, whole: bool = True) -> None:
         with torch.no_grad():
             got = model.score_items(users, s, items)
         want = [[slow.score(u, i, s) for i in items.tolist()] for u in users.tolist()]
-        np.testing.assert_allclose(got.numpy(), want, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(got.numpy(), want, rtol=rel, atol=rel / 10)
 
 
 def small(data: Any, **options: Any) -> ps.Model:
@@ -276,8 +277,9 @@ def test_training_contexts_have_the_expected_length(data: Any) -> None:
         for parameter in model.parameters():
             parameter.fill_(1)
         model.shared_map.zero_()
-    row = next(r for r in range(len(data.train)) if (b := data.train.batch([r])).user == user and b.scene == s)
-    batch = data.train.batch([row] * 2000)
+    everything = data.train.batch(torch.arange(len(data.train)))
+    row = ((everything.user == user) & (everything.scene == s)).nonzero()[0]
+    batch = data.train.batch(row.expand(2000))
     torch.manual_seed(5)
     full = model.train()(batch) / (4 * 4)  # 1 with the one item that is left, 0 without
     assert set(full.tolist()) == {0.0, 1.0}
