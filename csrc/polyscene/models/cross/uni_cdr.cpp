@@ -138,7 +138,7 @@ UniCDRImpl::Read UniCDRImpl::read(bool own, const Tensor& rows, const Tensor& sc
   out.scene = own ? scene : torch::zeros_like(scene);
   out.id = (own ? user->forward(rows_in(scene, asked, users())) : shared->forward(asked)) * out.here;
   const auto& place = out.context.place;
-  out.vectors = item->forward(place.flatten()).view({place.size(0), place.size(1), -1});
+  out.vectors = item->forward(place.flatten()).view({place.size(0), place.size(1), common.dim()});
   if (options.aggregator() == "attention") {
     const auto bias = (own ? specific_attention_bias : shared_attention_bias).index_select(0, out.scene).unsqueeze(1);
     const auto key = torch::tanh(mapped(out.vectors, out.scene, own ? specific_attention : shared_attention) + bias);
