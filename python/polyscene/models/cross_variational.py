@@ -79,8 +79,8 @@ class UniCDR(Model):
     (the 100 greatest weights of each item), 0 below ``prior_floor``, over their sum; the authors' contexts also hold
     items that EASE predicts, which the user never met. Their masked softmax gives padding a weight; here it has none.
     With more than two scenes q reads one sample of the others together, the paper one of each. Scenes may share items
-    as well, but their factors are apart: the paper's form for shared items alone is not there. Without shared users q is
-    a second vector of the user. Tasks: ranking.
+    as well, but their factors are apart: the paper's form for shared items alone is not there. Without shared users q
+    is a second vector of the user. Tasks: ranking.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.
