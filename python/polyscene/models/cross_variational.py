@@ -80,7 +80,8 @@ class UniCDR(Model):
     items that EASE predicts, which the user never met. Their masked softmax gives padding a weight; here it has none.
     With more than two scenes q reads one sample of the others together, the paper one of each. Scenes may share items
     as well, but their factors are apart: the paper's form for shared items alone is not there. Without shared users q
-    is a second vector of the user. Tasks: ranking.
+    is a second vector of the user. The defaults are the authors'; where users have few rows they overfit, and
+    ``id_share=0.2, contrast=0.2, dropout=0.7`` did better on validation rows. Tasks: ranking.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.
