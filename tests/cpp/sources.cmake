@@ -26,6 +26,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/cross/ptupcdr_test.cpp
   models/cross/bi_tgcf_test.cpp
   models/cross/disen_cdr_test.cpp
+  models/cross/uni_cdr_test.cpp
   models/graphs_test.cpp
   models/interest/attention_transfer_test.cpp
   models/interest/interest_migration_test.cpp

@@ -34,7 +34,7 @@ torch::Tensor shared(const torch::Tensor& a_offsets, const torch::Tensor& a_code
 
 }  // namespace
 
-EaseWeights::EaseWeights(const data::Interactions::Scene& pairs, double l2) : pairs_(pairs) {
+EaseWeights::EaseWeights(const data::Interactions::Scene& pairs, double l2) : pairs_(pairs), l2_(l2) {
   const torch::NoGradGuard no_grad;
   by_users_ = pairs.visitors.numel() < pairs.candidates.numel();
   const auto& present = by_users_ ? pairs.visitors : pairs.candidates;
@@ -90,6 +90,40 @@ void EaseWeights::add(int64_t user, float* to, std::vector<float>& scratch) cons
     for (int64_t c = 0; c < n; ++c) to[candidate[c]] -= scratch[c] / diagonal[candidate[c]];
   }
   for (const auto* i = pairs_.begin(user); i != pairs_.end(user); ++i) to[*i] += 1;
+}
+
+void EaseWeights::add_row(int64_t item, float* to, std::vector<float>& scratch) const {
+  const auto* offset = pairs_.item_offsets.const_data_ptr<int64_t>();
+  if (!inverse_.defined() || offset[item] == offset[item + 1]) return;
+  const auto n = inverse_.size(0), candidates = pairs_.candidates.numel();
+  const auto* place = place_.const_data_ptr<int64_t>();
+  const float* inverse = inverse_.const_data_ptr<float>();
+  const float* diagonal = diagonal_.const_data_ptr<float>();
+  const auto* candidate = pairs_.candidates.const_data_ptr<int64_t>();
+  if (!by_users_) {
+    const float* p = inverse + place[item] * n;
+    for (int64_t c = 0; c < n; ++c) {
+      if (candidate[c] != item) to[candidate[c]] -= p[c] / diagonal[candidate[c]];
+    }
+    return;
+  }
+  // P = (I - X' K X) / l2: the sum of the rows of K X of the item's users.
+  scratch.assign(n + pairs_.item_offsets.numel() - 1, 0.f);
+  float *k = scratch.data(), *sum = k + n;
+  const auto *user = pairs_.users.const_data_ptr<int32_t>(), *met = pairs_.items.const_data_ptr<int32_t>();
+  const auto *visitor = pairs_.visitors.const_data_ptr<int64_t>(),
+             *begins = pairs_.user_offsets.const_data_ptr<int64_t>();
+  for (auto j = offset[item]; j < offset[item + 1]; ++j) {
+    const float* row = inverse + place[user[j]] * n;
+    for (int64_t v = 0; v < n; ++v) k[v] += row[v];
+  }
+  for (int64_t v = 0; v < n; ++v) {
+    for (auto j = begins[visitor[v]]; j < begins[visitor[v] + 1]; ++j) sum[met[j]] += k[v];
+  }
+  for (int64_t c = 0; c < candidates; ++c) {
+    const auto i = candidate[c];
+    if (i != item) to[i] += sum[i] / (static_cast<float>(l2_) * diagonal[i]);
+  }
 }
 
 }  // namespace polyscene::models

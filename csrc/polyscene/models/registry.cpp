@@ -18,6 +18,7 @@
 #include "polyscene/models/cross/natr.h"
 #include "polyscene/models/cross/ptupcdr.h"
 #include "polyscene/models/cross/sscdr.h"
+#include "polyscene/models/cross/uni_cdr.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -104,6 +105,7 @@ std::deque<Entry>& table() {
       entry<PTUPCDRImpl, PTUPCDROptions>("ptupcdr", "PTUPCDR", {"ranking"}),
       entry<CDRIBImpl, CDRIBOptions>("cdrib", "CDRIB", {"ranking"}),
       entry<DisenCDRImpl, DisenCDROptions>("disen_cdr", "DisenCDR", {"ranking"}),
+      entry<UniCDRImpl, UniCDROptions>("uni_cdr", "UniCDR", {"ranking"}),
       entry<CrossEASEImpl, CrossEASEOptions>("cross_ease", "CrossEASE", {"ranking"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };

@@ -20,6 +20,9 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/cross/scene_lists.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/bi_tgcf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/disen_cdr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/item_prior.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/uni_cdr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/cross/user_contexts.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/variational_graph.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp

@@ -13,7 +13,7 @@ from polyscene.models.cross_closed import CrossEASE
 from polyscene.models.cross_factor import CLFM, CMF, DCDCSR, EMCDR, SSCDR
 from polyscene.models.cross_graph import BiTGCF, DisenCDR
 from polyscene.models.cross_neural import DTCDR, NATR, PTUPCDR, CoNet, DeepAPF
-from polyscene.models.cross_variational import CDRIB
+from polyscene.models.cross_variational import CDRIB, UniCDR
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.graph import GAT, GCN, NGCF
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
@@ -71,6 +71,7 @@ __all__ = [
     "SceneBranch",
     "SharedBottom",
     "Specialist",
+    "UniCDR",
     "WideDeep",
     "XDeepFM",
     "create",
