@@ -33,6 +33,8 @@ WITHOUT_GRADIENT: dict[str, set[str]] = {
         *(f"{name}_{kind}" for name in ("encoder.layer0", "meta.layer0", "meta.output") for kind in ("weight", "bias")),
     },
 }
+# Learning rates of models whose stacked ReLU layers die at the 0.03 of the others: then all users are alike.
+SMALLER_STEPS = {"cdrib": 0.01}
 NEEDS_MORE: dict[str, str] = {}  # models that users, items and scenes alone do not suffice, and what they say
 OPTIMISERS: list[tuple[Any, dict[str, Any]]] = [
     (torch.optim.SGD, {"lr": 0.05}),
@@ -258,7 +260,7 @@ def test_gradient_clipping(name: str, data: Any) -> None:
 def test_over_fits_64_rows(name: str, data: Any) -> None:
     model = make(name, data)
     batch = draw(model, data, 64)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
+    optimiser = torch.optim.Adam(model.parameters(), lr=SMALLER_STEPS.get(name, 0.03))
     for _ in range(200):
         optimiser.zero_grad()
         model.loss(batch).backward()
@@ -272,7 +274,7 @@ def test_over_fits_64_rows(name: str, data: Any) -> None:
                 rows = (batch.scene == scene).nonzero().squeeze(1)
                 for side, items in enumerate((batch.item, batch.negative[:, 0])):
                     scores[rows, side] = model.score_items(batch.user[rows], scene, items[rows]).diagonal()
-            assert (scores[:, 0] > scores[:, 1]).sum() >= 63  # one of 64 may be left to a dead unit
+            assert (scores[:, 0] > scores[:, 1]).all()
         else:
             assert auc(batch.label, model(batch)) > 0.99
 
