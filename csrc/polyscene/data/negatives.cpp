@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kTries = 64;  // draws with rejection before an exact one
 constexpr int64_t kRowsATask = 512;
+constexpr int64_t kAhead = 8;  // rows whose users are on their way while one is drawn for
 
 }  // namespace
 
@@ -102,6 +103,14 @@ torch::Tensor Negatives::draw(const Batch& batch, const RandomStream& stream) co
   for (int64_t b = 0; in_batch && b < rows; ++b) mates[scene[b]].push_back(item[b]);
   at::parallel_for(0, rows, kRowsATask, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
+      // What a user met is anywhere in memory: where it lies is fetched early, then itself.
+      if (b + 2 * kAhead < end) {
+        __builtin_prefetch(scenes_[scene[b + 2 * kAhead]].offsets + user[b + 2 * kAhead]);
+      }
+      if (b + kAhead < end) {
+        const auto& next = scenes_[scene[b + kAhead]];
+        __builtin_prefetch(next.seen.data() + next.offsets[user[b + kAhead]]);
+      }
       const auto& mine = known_->scene(scene[b]);
       for (int64_t j = 0; j < n; ++j) {
         const auto number = static_cast<uint64_t>(row[b] * n + j);

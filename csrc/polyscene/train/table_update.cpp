@@ -22,7 +22,8 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kPiece = 4096;  // floats that a thread takes at a time
-constexpr int64_t kAhead = 8;     // rows that are on their way while one is updated
+constexpr int64_t kAhead = 6;     // rows that are on their way while one is updated
+constexpr int64_t kLines = 8;     // of each, at most
 
 // update(row, g, w, width) for each row of the gradient; rows do not repeat, so threads never meet. `beside` are
 // tensors of the table's shape that the update reads too, `counts` has one number a row.
@@ -34,11 +35,16 @@ void for_rows(const RowGradient& gradient, const Tensor& weight, std::initialize
   const auto* rows = gradient.rows.const_data_ptr<int64_t>();
   const auto* values = gradient.values.const_data_ptr<scalar_t>();
   auto* weights = weight.data_ptr<scalar_t>();
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(scalar_t));  // numbers that come together
+  const int64_t fetched = std::min(width, kLines * line);
   interleaved_for(count, std::max<int64_t>(1, kPiece / width), [&](int64_t begin, int64_t end) {
     for (int64_t u = begin; u < end; ++u) {
       if (u + kAhead < end) {
-        __builtin_prefetch(weights + rows[u + kAhead] * width, 1);
-        for (const auto* table : beside) __builtin_prefetch(table + rows[u + kAhead] * width, 1);
+        const auto next = rows[u + kAhead] * width;
+        for (int64_t d = 0; d < fetched; d += line) {
+          __builtin_prefetch(weights + next + d, 1);
+          for (const auto* table : beside) __builtin_prefetch(table + next + d, 1);
+        }
         if (counts) __builtin_prefetch(counts + rows[u + kAhead], 1);
       }
       update(rows[u], values + u * width, weights + rows[u] * width, width);
