@@ -34,7 +34,7 @@ torch::Tensor shared(const torch::Tensor& a_offsets, const torch::Tensor& a_code
 
 }  // namespace
 
-EaseWeights::EaseWeights(const data::Interactions::Scene& pairs, double l2) : pairs_(pairs) {
+EaseWeights::EaseWeights(const data::Interactions::Scene& pairs, double l2) : pairs_(pairs), l2_(l2) {
   const torch::NoGradGuard no_grad;
   by_users_ = pairs.visitors.numel() < pairs.candidates.numel();
   const auto& present = by_users_ ? pairs.visitors : pairs.candidates;
@@ -90,6 +90,48 @@ void EaseWeights::add(int64_t user, float* to, std::vector<float>& scratch) cons
     for (int64_t c = 0; c < n; ++c) to[candidate[c]] -= scratch[c] / diagonal[candidate[c]];
   }
   for (const auto* i = pairs_.begin(user); i != pairs_.end(user); ++i) to[*i] += 1;
+}
+
+void EaseWeights::add(const torch::Tensor& met, float* to, std::vector<float>& scratch) const {
+  if (!inverse_.defined()) return;
+  const auto n = inverse_.size(0), candidates = pairs_.candidates.numel();
+  const auto* place = place_.const_data_ptr<int64_t>();
+  const float* inverse = inverse_.const_data_ptr<float>();
+  const float* diagonal = diagonal_.const_data_ptr<float>();
+  const auto* candidate = pairs_.candidates.const_data_ptr<int64_t>();
+  const auto* offset = pairs_.item_offsets.const_data_ptr<int64_t>();
+  std::vector<int64_t> items;
+  for (int64_t j = 0; j < met.numel(); ++j) {
+    const auto item = met.const_data_ptr<int64_t>()[j];
+    if (offset[item] < offset[item + 1]) items.push_back(item);
+  }
+  if (items.empty()) return;
+  if (by_users_) {  // x P = (x - x X' K X) / l2
+    auto met_by = torch::zeros({n});
+    for (const auto item : items) {
+      for (auto a = offset[item]; a < offset[item + 1]; ++a)
+        met_by.data_ptr<float>()[place[pairs_.users.const_data_ptr<int32_t>()[a]]] += 1;
+    }
+    const auto k = torch::mv(inverse_, met_by);
+    scratch.assign(pairs_.item_offsets.numel() - 1, 0.f);
+    const auto* visitor = pairs_.visitors.const_data_ptr<int64_t>();
+    for (int64_t v = 0; v < n; ++v) {
+      const float mine = k.const_data_ptr<float>()[v];
+      for (const auto* i = pairs_.begin(visitor[v]); i != pairs_.end(visitor[v]); ++i) scratch[*i] -= mine;
+    }
+    for (const auto item : items) scratch[item] += 1;
+    const auto less = static_cast<float>(1 / l2_);
+    for (int64_t c = 0; c < candidates; ++c)
+      to[candidate[c]] -= scratch[candidate[c]] * less / diagonal[candidate[c]];
+  } else {
+    scratch.assign(n, 0.f);
+    for (const auto item : items) {
+      const float* p = inverse + place[item] * n;
+      for (int64_t c = 0; c < n; ++c) scratch[c] += p[c];
+    }
+    for (int64_t c = 0; c < n; ++c) to[candidate[c]] -= scratch[c] / diagonal[candidate[c]];
+  }
+  for (const auto item : items) to[item] += 1;
 }
 
 }  // namespace polyscene::models

@@ -17,12 +17,15 @@ class EaseWeights {
 
   /// x_u B of a user of the pairs is added to `to`, float [I]; nothing for a user without any. `scratch` is resized.
   void add(int64_t user, float* to, std::vector<float>& scratch) const;
+  /// The same for what somebody met who is not among the users, int64 [m], each once; items without rows say nothing.
+  void add(const torch::Tensor& met, float* to, std::vector<float>& scratch) const;
 
  private:
   data::Interactions::Scene pairs_;
   torch::Tensor place_;     // int64 [U] or [I]: of each row among the inverted side, -1 for none
   torch::Tensor inverse_;   // K or P; undefined without pairs
   torch::Tensor diagonal_;  // of P, [I], 1 for items without rows
+  double l2_;
   bool by_users_;
 };
 

@@ -130,6 +130,15 @@ std::vector<std::string> list(const std::string& task) {
   return names;
 }
 
+std::vector<std::string> list(bool Entry::* can) {
+  const std::lock_guard lock(guard());
+  std::vector<std::string> names;
+  for (const auto& entry : table()) {
+    if (entry.*can) names.push_back(entry.name);
+  }
+  return names;
+}
+
 const Entry& find(const std::string& name) {
   {
     const std::lock_guard lock(guard());

@@ -216,7 +216,7 @@ void BiTGCFImpl::encode() {
   layers_ = nn::propagate_all(graph_, how_, x);
 }
 
-Tensor BiTGCFImpl::score_items(const Tensor& users, int64_t scene, const Tensor& items) {
+Tensor BiTGCFImpl::encoded(int64_t scene, const Tensor& users, const Tensor& items) {
   if (layers_.empty()) encode();
   const auto take = [&](const Tensor& rows) {
     std::vector<Tensor> out;
@@ -224,9 +224,20 @@ Tensor BiTGCFImpl::score_items(const Tensor& users, int64_t scene, const Tensor&
     return torch::stack(out, 1);
   };
   const auto in = [&](const Tensor& ids) { return torch::full_like(ids, scene); };
-  const auto vectors =
-      finished(features(nodes(users_, users, in(users)), users, nodes(items_, items, in(items)), items, take));
+  return finished(features(nodes(users_, users, in(users)), users, nodes(items_, items, in(items)), items, take));
+}
+
+Tensor BiTGCFImpl::score_items(const Tensor& users, int64_t scene, const Tensor& items) {
+  const auto vectors = encoded(scene, users, items);
   return torch::mm(vectors.slice(0, 0, users.numel()), vectors.slice(0, users.numel()).t());
+}
+
+Tensor BiTGCFImpl::vectors_of_users(int64_t scene, const Tensor& ids) {
+  return encoded(scene, ids, torch::empty({0}, torch::kInt64));
+}
+
+Tensor BiTGCFImpl::vectors_of_items(int64_t scene, const Tensor& ids) {
+  return encoded(scene, torch::empty({0}, torch::kInt64), ids);
 }
 
 }  // namespace polyscene::models
