@@ -82,7 +82,8 @@ torch::Tensor ranking_scores(models::Model& model, const torch::Tensor& users, c
   if (lists.numel() > 0) {
     auto& newcomers = dynamic_cast<models::ServesNewcomers&>(model);
     const auto met = met_of(all.take(lists));
-    out.index_copy_(0, lists, scene_by_scene(lists.numel(), scenes, items, [&](int64_t scene, const torch::Tensor& ids) {
+    out.index_copy_(0, lists,
+                    scene_by_scene(lists.numel(), scenes, items, [&](int64_t scene, const torch::Tensor& ids) {
                       return newcomers.score_newcomers(met, scene, ids).to(torch::kFloat32);
                     }));
   }
@@ -91,11 +92,13 @@ torch::Tensor ranking_scores(models::Model& model, const torch::Tensor& users, c
 
 // Who is scored from what they met: those with events, when the model can.
 torch::Tensor folded_in(models::Model& model, const RecommendRequest& request) {
-  if (model.schema().task != "ranking" || !request.events.defined()) return torch::zeros_like(request.user, torch::kBool);
+  if (model.schema().task != "ranking" || !request.events.defined())
+    return torch::zeros_like(request.user, torch::kBool);
   const auto changed = met_of(request.events).offsets.diff().gt(0);  // [U]
   if (dynamic_cast<models::ServesNewcomers*>(&model)) return changed;
-  TORCH_CHECK_VALUE(!changed.logical_and(request.user.lt(data::kFirstId)).any().item<bool>(), "recommend: ",
-                    model.name(), " has nothing for people whom training did not know; those that serve them: ",
+  TORCH_CHECK_VALUE(!changed.logical_and(request.user.lt(data::kFirstId)).any().item<bool>(),
+                    "recommend: ", model.name(),
+                    " has nothing for people whom training did not know; those that serve them: ",
                     join(models::list(&models::Entry::serves_newcomers)));
   return torch::zeros_like(changed);
 }

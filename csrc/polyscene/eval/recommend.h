@@ -29,10 +29,9 @@ struct Recommendation {
 
 /// The best items for each user: candidates are the items with training rows in the scene (or in any), each user's
 /// behaviour is encoded once, training behaviour and `events` together. A ranking model that serves newcomers scores
-/// whoever has events from all that they met, in place of its row for them. Equal scores come in the order of scenes and
-/// items.
-/// Throws ValueError before training, for a newcomer with events whom the model cannot serve, or without user and item columns, for k below 1 or misshapen tensors; IndexError
-/// for a scene that is none.
+/// whoever has events from all that they met, in place of its row for them. Equal scores come in the order of scenes
+/// and items. Throws ValueError before training, for a newcomer with events whom the model cannot serve, or without
+/// user and item columns, for k below 1 or misshapen tensors; IndexError for a scene that is none.
 Recommendation recommend(models::Model& model, const RecommendRequest& request);
 
 }  // namespace polyscene::eval

@@ -19,8 +19,8 @@ Similar similar_items(models::Model& model, int64_t item, int64_t from, int64_t 
   TORCH_CHECK_VALUE(k > 0, "similar_items: k must be positive, got ", k);
   TORCH_CHECK_VALUE(item >= data::kFirstId && item < counts.size(1), "similar_items: no item has row ", item);
   for (const auto scene : {from, to}) {
-    TORCH_CHECK_INDEX(scene >= -1 && scene < scenes, "similar_items: scene must be in [0, ", scenes,
-                      ") or -1, got ", scene);
+    TORCH_CHECK_INDEX(scene >= -1 && scene < scenes, "similar_items: scene must be in [0, ", scenes, ") or -1, got ",
+                      scene);
   }
   const torch::NoGradGuard no_grad;
   const models::EvaluationMode evaluating(model);

@@ -121,8 +121,7 @@ void EaseWeights::add(const torch::Tensor& met, float* to, std::vector<float>& s
     }
     for (const auto item : items) scratch[item] += 1;
     const auto less = static_cast<float>(1 / l2_);
-    for (int64_t c = 0; c < candidates; ++c)
-      to[candidate[c]] -= scratch[candidate[c]] * less / diagonal[candidate[c]];
+    for (int64_t c = 0; c < candidates; ++c) to[candidate[c]] -= scratch[candidate[c]] * less / diagonal[candidate[c]];
   } else {
     scratch.assign(n, 0.f);
     for (const auto item : items) {

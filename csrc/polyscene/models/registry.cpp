@@ -130,7 +130,7 @@ std::vector<std::string> list(const std::string& task) {
   return names;
 }
 
-std::vector<std::string> list(bool Entry::* can) {
+std::vector<std::string> list(bool Entry::*can) {
   const std::lock_guard lock(guard());
   std::vector<std::string> names;
   for (const auto& entry : table()) {
@@ -155,7 +155,7 @@ std::shared_ptr<Model> create(const std::string& name, std::shared_ptr<const dat
   const auto& entry = find(name);
   TORCH_CHECK_VALUE(schema, name, ": a schema is needed, got none");
   TORCH_CHECK_VALUE(does(entry, schema->task), name, ": made for task ", join(entry.tasks, " or "),
-                    ", the data's task is '", schema->task, "'");
+                    ", the data's task is '", schema->task, "'; models for it: ", join(list(schema->task)));
   return entry.create(std::move(schema), options);
 }
 

@@ -126,8 +126,7 @@ Tensor ServesByVectors::reasons(int64_t, const Met& met, int64_t scene, const Te
   auto q = torch::zeros({count, width}, torch::kFloat64);
   for (int64_t s = 0; s < trained_on().scenes(); ++s) {
     const auto at = met.positions(0, s);
-    if (at.numel() > 0)
-      q.index_copy_(0, at, vectors_of_items(s, met.item.index_select(0, at)).to(torch::kFloat64));
+    if (at.numel() > 0) q.index_copy_(0, at, vectors_of_items(s, met.item.index_select(0, at)).to(torch::kFloat64));
   }
   const auto each = at::linalg_solve(normal_matrix(q, all.square), q.t());  // [D', L]
   const auto gain = all.length / each.sum(1).norm().clamp_min(1e-12);

@@ -13,7 +13,7 @@ import polyscene as ps
 import pytest
 import torch
 
-RANKING = [name for name in ps.models.list("ranking")]
+RANKING = ps.models.list("ranking")
 
 FRESH = """
 import json, sys
@@ -69,7 +69,7 @@ def test_equal_scores_come_in_the_order_of_scenes_and_items(data: Any, tmp_path:
             parameter.zero_()
     ids = list(data.schema.categorical[1].ids)
     found = model.recommend(["u1"], k=30, scene="tablet", exclude_seen=False)
-    inside = sorted({i for i, s in zip(data.train.items().tolist(), data.train.scenes().tolist(), strict=True) if s == 1})
+    inside = sorted(set(data.train.items()[data.train.scenes() == 1].tolist()))
     assert found.items[0, : len(inside)].tolist() == [ids[i - 2] for i in inside]
     ps.save(model, tmp_path / "m.safetensors")
     again = ps.load(tmp_path / "m.safetensors").recommend(["u1"], k=30, scene="tablet", exclude_seen=False)

@@ -336,7 +336,8 @@ torch::Tensor CrossEASEImpl::score_newcomers(const Met& met, int64_t scene, cons
   auto out = torch::empty({met.people(), items.numel()});
   for (int64_t n = 0; n < met.people(); ++n) {
     const auto at = met.positions(n);
-    const Met alone{torch::tensor({int64_t{0}, at.numel()}), met.item.index_select(0, at), met.scene.index_select(0, at)};
+    const Met alone{torch::tensor({int64_t{0}, at.numel()}), met.item.index_select(0, at),
+                    met.scene.index_select(0, at)};
     const auto prior = gate_of(met, n, scene)[0] * mine.prior;
     out[n].copy_((by_item(0, alone, scene).sum(0) + prior).index_select(0, items));
   }

@@ -214,13 +214,14 @@ Tensor NATRImpl::score_items(const Tensor& users_, int64_t scene, const Tensor& 
 
 Tensor NATRImpl::reasons(int64_t row, const Met& met, int64_t scene, const Tensor& items_) {
   const torch::NoGradGuard no_grad;
-  TORCH_CHECK_VALUE(of_items(), "NATR: with shared 'users' its attention is over users; nothing is known of a user's items");
+  TORCH_CHECK_VALUE(of_items(),
+                    "NATR: with shared 'users' its attention is over users; nothing is known of a user's items");
   const auto count = items_.numel(), pairs = met.item.numel();
   auto out = torch::zeros({count, pairs});
   if (target.item<int64_t>() == 0 || row < data::kFirstId || count == 0) return out;
   const auto here = torch::full({1}, scene, torch::kInt64);
   const auto had = read(torch::tensor({row}, torch::kInt64), here, nullptr);
-  const auto y = item->forward(rows_in(here, items_, items()));  // [C, D]
+  const auto y = item->forward(rows_in(here, items_, items()));               // [C, D]
   const auto there = had.there.logical_and(had.ids.ne(items_.unsqueeze(1)));  // [C, L]
   const auto share = shares(had.logits.expand_as(there), there);
   const auto& h = had.vectors[0];  // [L, D]

@@ -47,7 +47,8 @@ class NATRImpl : public RankingModel, public GivesReasons {
   std::vector<Phase> phases() const override;
   void begin_phase(const Phase& phase) override;
   torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
-  /// Exact, with `shared` "items": attention times beta times H_l . q_i; the rest of the score is the user's own factors.
+  /// Exact, with `shared` "items": attention times beta times H_l . q_i; the rest of the score is the user's own
+  /// factors.
   torch::Tensor reasons(int64_t user, const Met& met, int64_t scene, const torch::Tensor& items) override;
   std::string name() const override { return "natr"; }
   OptionMap options_map() const override { return to_map(options); }

@@ -140,9 +140,9 @@ Tensor PTUPCDRImpl::moved(int64_t from, int64_t to, const Tensor& vector, const 
     for (int64_t pair = 0; pair < scenes() * (scenes() - 1); ++pair) out.offsets.push_back(pair < code ? 0 : rows);
     return out;
   };
-  const auto q = item->weight.detach().index_select(0, met + from * items());                         // [L, D]
-  const auto logits = torch::mv(encoder->forward(q, groups(most)), encoder_weight[code]);             // [L]
-  const auto taste = torch::mv(q.t(), torch::softmax(logits, 0)).unsqueeze(0);                        // [1, D]
+  const auto q = item->weight.detach().index_select(0, met + from * items());              // [L, D]
+  const auto logits = torch::mv(encoder->forward(q, groups(most)), encoder_weight[code]);  // [L]
+  const auto taste = torch::mv(q.t(), torch::softmax(logits, 0)).unsqueeze(0);             // [1, D]
   return torch::mm(vector, meta->forward(taste, groups(1)).view({dim, dim}));
 }
 

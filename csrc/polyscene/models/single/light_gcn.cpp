@@ -24,7 +24,7 @@ void LightGCNImpl::prepare(const data::Table& train) {
 void LightGCNImpl::begin_pass() {
   auto layer = torch::cat({user->weight, item->weight});
   nodes_ = layer;
-  sent_ = {};
+  sent_ = torch::Tensor();
   if (history()) {
     // A loaded model makes its graph again from the training pairs that it keeps.
     const auto known = history()->interactions();
