@@ -30,6 +30,14 @@ def item_counts(owner: str, model: Model) -> torch.Tensor:
     return tensors["item_count"]
 
 
+def events_of_one(events: Any, user: int) -> Any:
+    """The events of user number ``user`` alone, without interests."""
+    first, last = events.offsets[user : user + 2].tolist()
+    part = slice(first, last)
+    columns = (events.item[part], events.scene[part], events.label[part], events.time[part])
+    return _C.data.Events(torch.tensor([0, last - first]), *columns, None)
+
+
 def items_of_one(owner: str, model: Model, rows: Rows, items: Sequence[Any]) -> Any:
     """What one new user likes, as events; an item without a scene counts in all that have it."""
     schema = model.schema

@@ -15,6 +15,7 @@ from polyscene._model import Model
 from polyscene._people import (
     Rows,
     events_of,
+    events_of_one,
     id_text,
     item_counts,
     items_of_one,
@@ -168,7 +169,7 @@ def recommend(
         warnings.warn(
             f"recommend: {what} is known of {', '.join(strangers[:3])}{more}, served by popularity; give events or "
             "profile",
-            stacklevel=2,
+            stacklevel=3,
         )
     names, scenes = _names(schema), _scene_names(schema)
     return Recommendations(ids, names[item.numpy()], score.numpy(), scenes[where.numpy()], because)
@@ -287,7 +288,7 @@ def _because(native: Any, schema: Any, user: torch.Tensor, given: Any, item: tor
     out = np.empty(tuple(item.shape), dtype=object)
     for u in range(len(user)):
         there = torch.nonzero(item[u] >= 0).squeeze(1)
-        mine = None if given is None else given.take(torch.tensor([u]))
+        mine = None if given is None else events_of_one(given, u)
         met, scenes, part = _C.eval.recommendation_reasons(native, int(user[u]), mine, item[u][there], where[u][there])
         for n, r in enumerate(there.tolist()):
             out[u, r] = _reasons(schema, met, scenes, part[n], _SHOWN)

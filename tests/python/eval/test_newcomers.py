@@ -198,6 +198,33 @@ def test_emcdr_maps_a_newcomer_from_scene_to_scene(data: Any) -> None:
     assert parts["i3"] == pytest.approx(whole - less, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize(("name", "options"), [("ptupcdr", {}), ("sscdr", {"hops": 0})])
+def test_a_newcomer_is_moved_as_the_user_with_the_same_vector(name: str, options: dict[str, Any], data: Any) -> None:
+    model = fitted(name, data, dim=4, **options)
+    users = data.schema.categorical[0].rows
+    columns = (data.train.users(), data.train.scenes())
+    cold = next(u for u in range(2, users) if {s for _, s in met(data, u)} == {"phone"})
+    ids = list(data.schema.categorical[1].ids)
+    table, rows = model.item.weight.detach().double(), model.user.weight.detach()
+    q = torch.stack([table[2 + ids.index(item)] for item, _ in met(data, cold)])
+    if name == "sscdr":  # the mean of the points
+        p = (q / q.norm(dim=1, keepdim=True).clamp(min=1)).mean(0)
+    else:
+        every = table[inside(data, 0)]
+        square = every.T @ every
+        p = torch.linalg.solve(q.T @ q + 0.05 * (square + square.trace() / 4 * torch.eye(4)), q.sum(0))
+        here = sorted(set(columns[0][columns[1] == 0].tolist()) - {cold})
+        p = p / p.norm() * rows[here].norm(dim=1).mean()
+    with torch.no_grad():
+        model.user.weight[cold] = p.float()
+    got = scores_of(model.recommend(items=met(data, cold), scene="tablet", k=30, exclude_seen=False))
+    wanted = own_scores(model, data, cold, 1)
+    if name == "sscdr":  # distances up to a scale
+        scale = sum(got.values()) / sum(wanted.values())
+        wanted = {item: score * scale for item, score in wanted.items()}
+    assert got == pytest.approx(wanted, rel=1e-3, abs=1e-5)
+
+
 def test_light_gcn_parts_are_what_neighbours_send(data: Any) -> None:
     model = fitted("light_gcn", data, dim=5, layers=2)
     users, items = (field.rows for field in data.schema.categorical)
@@ -305,16 +332,42 @@ def test_users_of_another_scene_alone_are_served(name: str, data: Any) -> None:
     assert found.items.shape == (len(users), 3) and np.isfinite(found.scores).all()
 
 
-@pytest.mark.parametrize("name", ["bpr_mf", "light_gcn", "cmf", "ease", "item_knn"])
-def test_newcomers_get_the_genre_that_they_like_in_another_scene(name: str, data: Any) -> None:
-    options = {"scope": "overall"} if name in ("ease", "item_knn") else {}
-    model = fitted(name, data, epochs=40, **options | ({"l2": 5.0} if name == "ease" else {}))
+@pytest.fixture(scope="module")
+def groups() -> Any:
+    """Three groups of users who like a third of the items in each of two scenes."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for user in range(200):
+        taste = np.where(np.arange(60) % 3 == user % 3, 12.0, 1.0) / 280
+        for scene in ("book", "film"):
+            rows += [(f"u{user}", f"{scene}{item}", scene) for item in draw.choice(60, 8, False, taste)]
+    user, item, scene = zip(*rows, strict=True)
+    table = pa.table({"user_id": user, "item_id": item, "scene": scene})
+    return ps.read_table(train=table, task="ranking", label=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bpr_mf", {"dim": 16}),
+        ("light_gcn", {"dim": 16}),
+        ("cmf", {"dim": 16}),
+        ("bi_tgcf", {"dim": 16}),
+        ("emcdr", {"dim": 16}),
+        ("ease", {"scope": "overall"}),
+        ("item_knn", {"scope": "overall"}),
+        ("cross_ease", {}),
+    ],
+)
+def test_newcomers_get_what_their_like_get_in_another_scene(name: str, options: dict[str, Any], groups: Any) -> None:
+    model = fitted(name, groups, epochs=40, **options)
     hits = []
-    for genre in range(5):
-        liked = [f"i{i}" for i in range(14) if i % 5 == genre]
-        found = model.recommend(items=liked, scene="television", k=3)
-        hits += [int(item[1:]) % 5 == genre for item in found.items[0]]
-    assert sum(hits) >= 8  # 15 of them; 3 by chance
+    for group in range(3):
+        liked = [f"book{i}" for i in range(group, 60, 9)]
+        found = model.recommend(items=liked, scene="film", k=10, explain=True)
+        hits += [int(item.removeprefix("film")) % 3 == group for item in found.items[0]]
+        assert all(each.item in liked for reasons in found.because[0] for each in reasons)
+    assert sum(hits) >= 20, sum(hits)  # of 30; 10 by chance
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
