@@ -44,7 +44,7 @@ class Reason(NamedTuple):
     share: float
 
     def __str__(self) -> str:
-        return f"{self.item} ({self.scene}) {self.share:.0%}"
+        return f"{self.item} ({self.scene}) {100 * self.share:.2g} %"
 
 
 @dataclass
