@@ -306,23 +306,27 @@ torch::Tensor CrossEASEImpl::gate_of(const Met& met, int64_t person, int64_t sce
   return gates[scene][group_of(met.items(person, scene).numel())].to(torch::kFloat32);
 }
 
-torch::Tensor CrossEASEImpl::by_item(int64_t user, const Met& met, int64_t scene) {
+torch::Tensor CrossEASEImpl::by_item(int64_t user, const Met& met, int64_t scene, bool summed) {
   const auto& mine = fitted(scene);
   const auto gate = gate_of(met, 0, scene)[1].item<float>();
-  auto out = torch::zeros({met.item.numel(), mine.prior.numel()});  // [L, I]
-  const auto row = [&](int64_t n) { return out.data_ptr<float>() + n * out.size(1); };
+  auto out = torch::zeros({summed ? 1 : met.item.numel(), mine.prior.numel()});  // [L or 1, I]
+  const auto row = [&](int64_t n) { return out.data_ptr<float>() + (summed ? 0 : n * out.size(1)); };
   std::vector<float> scratch;
   float sources = 0;
   for (size_t s = 0; s < mine.sources.size(); ++s)
     sources += mine.sources[s] && met.positions(0, static_cast<int64_t>(s)).numel() > 0;
   for (size_t s = 0; s < mine.sources.size(); ++s) {
     const auto at = met.positions(0, static_cast<int64_t>(s));
+    if (at.numel() == 0) continue;
+    const auto items = met.item.index_select(0, at);
     const auto* place = at.const_data_ptr<int64_t>();
     if (!mine.sources[s]) {  // the scene itself
-      for (int64_t j = 0; j < at.numel(); ++j) mine.own.add(met.item.narrow(0, place[j], 1), row(place[j]), scratch);
-    } else if (at.numel() > 0 && gate != 0) {
-      const auto weights = mine.sources[s]->weights_by_item(user, met.item.index_select(0, at));
-      for (int64_t j = 0; j < at.numel(); ++j)
+      if (summed) mine.own.add(items, row(0), scratch);
+      for (int64_t j = 0; !summed && j < at.numel(); ++j) mine.own.add(items.narrow(0, j, 1), row(place[j]), scratch);
+    } else if (gate != 0) {
+      auto weights = mine.sources[s]->weights_by_item(user, items);
+      if (summed) weights = weights.sum(0, /*keepdim=*/true);
+      for (int64_t j = 0; j < weights.size(0); ++j)
         mine.sources[s]->add(weights.const_data_ptr<float>() + j * weights.size(1), gate / sources, row(place[j]));
     }
   }
@@ -339,7 +343,7 @@ torch::Tensor CrossEASEImpl::score_newcomers(const Met& met, int64_t scene, cons
     const Met alone{torch::tensor({int64_t{0}, at.numel()}), met.item.index_select(0, at),
                     met.scene.index_select(0, at)};
     const auto prior = gate_of(met, n, scene)[0] * mine.prior;
-    out[n].copy_((by_item(0, alone, scene).sum(0) + prior).index_select(0, items));
+    out[n].copy_((by_item(0, alone, scene, /*summed=*/true)[0] + prior).index_select(0, items));
   }
   return out;
 }
@@ -363,7 +367,7 @@ torch::Tensor CrossEASEImpl::similarity(int64_t item, int64_t from, int64_t to, 
 torch::Tensor CrossEASEImpl::reasons(int64_t user, const Met& met, int64_t scene, const torch::Tensor& items) {
   const torch::NoGradGuard no_grad;
   encode();
-  return by_item(user, met, scene).index_select(1, items).t().contiguous();
+  return by_item(user, met, scene, /*summed=*/false).index_select(1, items).t().contiguous();
 }
 
 }  // namespace polyscene::models

@@ -79,7 +79,8 @@ class CrossEASEImpl : public Model, public ServesNewcomers, public FindsSimilar,
   };
   Fitted fit(const data::Interactions& known, int64_t scene) const;
   static Parts parts(const Fitted& fitted, const torch::Tensor& users);
-  torch::Tensor by_item(int64_t user, const Met& met, int64_t scene);  // what each pair of one person adds, [L, I]
+  /// What each pair of one person adds to scores, [L, I], or their sum, [1, I].
+  torch::Tensor by_item(int64_t user, const Met& met, int64_t scene, bool summed);
   torch::Tensor gate_of(const Met& met, int64_t person, int64_t scene) const;  // [2]
   void judge(const data::Interactions& known);
   void judge_warm(const data::Interactions& known, const data::Interactions& rest, int64_t scene);
