@@ -84,7 +84,10 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/softmax_test.cpp
   nn/sparse_matrix_test.cpp
   nn/temporal_attention_test.cpp
+  nn/tower_links_test.cpp
   nn/transformer_encoder_test.cpp
+  nn/unit_rows_test.cpp
+  train/coalesce_test.cpp
   train/optimizer_test.cpp
   train/schedule_test.cpp
   transfer/anchored_test.cpp

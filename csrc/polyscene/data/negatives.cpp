@@ -25,50 +25,52 @@ Negatives::Negatives(std::shared_ptr<const Interactions> known, Sampling samplin
   TORCH_CHECK_VALUE(sampling_.negatives >= 0, "negatives: their number must be 0 or more, got ", sampling_.negatives);
   TORCH_CHECK_VALUE(sampling_.exponent >= 0, "negatives: exponent must be 0 or more, got ", sampling_.exponent);
   for (int64_t s = 0; s < known_->scenes(); ++s) {
-    const auto& scene = known_->scene(s);
-    const auto* candidate = scene.candidates.const_data_ptr<int64_t>();
-    const auto count = scene.candidates.numel();
-    auto& place = place_.emplace_back(known_->items(), -1);
-    for (int64_t c = 0; c < count; ++c) place[candidate[c]] = static_cast<int32_t>(c);
+    const auto& from = known_->scene(s);
+    auto& scene = scenes_.emplace_back();
+    scene.candidates = from.candidates.const_data_ptr<int64_t>();
+    scene.offsets = from.user_offsets.const_data_ptr<int64_t>();
+    scene.count = from.candidates.numel();
+    std::vector<int32_t> place(known_->items(), -1);
+    for (int64_t c = 0; c < scene.count; ++c) place[scene.candidates[c]] = static_cast<int32_t>(c);
+    scene.seen.resize(from.pairs());
+    const auto* item = from.items.const_data_ptr<int32_t>();
+    for (size_t n = 0; n < scene.seen.size(); ++n) scene.seen[n] = place[item[n]];
     if (sampling_.from != "popularity") continue;
-    const auto* offset = scene.item_offsets.const_data_ptr<int64_t>();
-    auto& sums = cumulative_.emplace_back(count);
+    const auto* offset = from.item_offsets.const_data_ptr<int64_t>();
+    scene.cumulative.resize(scene.count);
     double total = 0;
-    for (int64_t c = 0; c < count; ++c) {
-      const auto users = offset[candidate[c] + 1] - offset[candidate[c]];
-      sums[c] = total += std::pow(static_cast<double>(users), sampling_.exponent);
+    for (int64_t c = 0; c < scene.count; ++c) {
+      const auto users = offset[scene.candidates[c] + 1] - offset[scene.candidates[c]];
+      scene.cumulative[c] = total += std::pow(static_cast<double>(users), sampling_.exponent);
     }
   }
 }
 
 int64_t Negatives::uniform(int64_t s, int64_t user, const RandomStream& stream, uint64_t number) const {
-  const auto& scene = known_->scene(s);
-  const auto count = scene.candidates.numel();
-  if (count == 0) return kUnknown;
-  const auto* candidate = scene.candidates.const_data_ptr<int64_t>();
-  const auto* seen = scene.begin(user);
-  const auto known = scene.degree(user);
-  if (known >= count) return candidate[stream.below(count, number)];
+  const auto& scene = scenes_[s];
+  if (scene.count == 0) return kUnknown;
+  const auto* seen = scene.seen.data() + scene.offsets[user];
+  const auto known = scene.offsets[user + 1] - scene.offsets[user];
+  if (known >= scene.count) return scene.candidates[stream.below(scene.count, number)];
   // The r-th unseen candidate: behind j seen ones, where seen j is the first with more than r unseen before it.
-  const auto r = stream.below(count - known, number);
-  const auto& place = place_[s];
+  const auto r = stream.below(scene.count - known, number);
   int64_t low = 0, high = known;
   while (low < high) {
     const auto j = (low + high) / 2;
-    if (place[seen[j]] - j > r) {
+    if (seen[j] - j > r) {
       high = j;
     } else {
       low = j + 1;
     }
   }
-  return candidate[r + low];
+  return scene.candidates[r + low];
 }
 
 int64_t Negatives::popular(int64_t s, int64_t user, const RandomStream& stream, uint64_t number) const {
   const auto& scene = known_->scene(s);
-  const auto& sums = cumulative_[s];
+  const auto& sums = scenes_[s].cumulative;
   if (sums.empty()) return kUnknown;
-  const auto* candidate = scene.candidates.const_data_ptr<int64_t>();
+  const auto* candidate = scenes_[s].candidates;
   const auto last = static_cast<int64_t>(sums.size()) - 1;
   const auto at = [&](const std::vector<double>& of, uint64_t i) {
     const auto found = std::upper_bound(of.begin(), of.end(), stream.uniform(i) * of.back());

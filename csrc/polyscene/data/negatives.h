@@ -34,13 +34,21 @@ class Negatives {
   torch::Tensor draw(const Batch& batch, const RandomStream& stream) const;
 
  private:
+  // Of one scene, as plain memory: a draw reads little, and reaching into tensors would be most of it.
+  struct Scene {
+    const int64_t* candidates;
+    const int64_t* offsets;          // of users
+    int64_t count;                   // C
+    std::vector<int32_t> seen;       // places among the candidates of what users met, as in Interactions::Scene::items
+    std::vector<double> cumulative;  // [C], weights of candidates added up, for "popularity"
+  };
+
   int64_t uniform(int64_t scene, int64_t user, const RandomStream& stream, uint64_t number) const;
   int64_t popular(int64_t scene, int64_t user, const RandomStream& stream, uint64_t number) const;
 
   std::shared_ptr<const Interactions> known_;
   Sampling sampling_;
-  std::vector<std::vector<int32_t>> place_;      // [S][I], of each item among the scene's candidates
-  std::vector<std::vector<double>> cumulative_;  // [S][C], weights of candidates added up, for "popularity"
+  std::vector<Scene> scenes_;
 };
 
 }  // namespace polyscene::data

@@ -15,7 +15,7 @@
 namespace polyscene::eval {
 namespace {
 
-constexpr int64_t kScoresAtOnce = int64_t{1} << 23;  // scores that are held at once
+constexpr int64_t kScoresAtOnce = int64_t{1} << 22;  // scores that are held at once: the last cache takes them
 constexpr int64_t kUsers = 1024;                     // and of at most so many users
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
@@ -185,9 +185,10 @@ class Ranking {
       float* score = n > 0 ? scores.data_ptr<float>() : nullptr;
       at::parallel_for(0, end - begin, 1, [&](int64_t from, int64_t to) {
         for (auto q = from; q < to; ++q) {
-          TORCH_CHECK_VALUE(!has_nan(score + q * n, n), model_.name(), ": a score of user row ", mine[begin + q].user,
-                            " in scene '", scene_name(s), "' is NaN");
-          query(s, mine[begin + q], score + q * n, n, values + (begin + q) * static_cast<int64_t>(metrics));
+          const bool fine =
+              query(s, mine[begin + q], score + q * n, n, values + (begin + q) * static_cast<int64_t>(metrics));
+          TORCH_CHECK_VALUE(fine, model_.name(), ": a score of user row ", mine[begin + q].user, " in scene '",
+                            scene_name(s), "' is NaN");
           if (longest) lists[begin + q] = best_places(score + q * n, n, longest);
         }
       });
@@ -200,8 +201,8 @@ class Ranking {
     return s < static_cast<int64_t>(names.size()) ? names[s] : "shared";
   }
 
-  // Metrics of one query; leaves out of `scores` what the user knows.
-  void query(int64_t s, const Query& query, float* scores, int64_t n, double* values) const {
+  // Metrics of one query; leaves out of `scores` what the user knows. False when a score that is compared is NaN.
+  bool query(int64_t s, const Query& query, float* scores, int64_t n, double* values) const {
     const auto& place = catalogues_[s].place;
     for (const auto* known : {known_.get(), table_.also_seen().get()}) {
       if (!known || query.user < data::kFirstId) continue;
@@ -210,6 +211,8 @@ class Ranking {
       }
     }
     for (const auto beside : query.beside) scores[beside] = kLeftOut;
+    // A rank tells of NaN by itself: another pass over the scores costs as much as ranking does.
+    bool fine = options_.candidates == 0 || !has_nan(scores, n);
     Ranks ranks;
     std::vector<float> drawn;
     for (const auto wanted : query.wanted) {
@@ -225,6 +228,7 @@ class Ranking {
           rank = rank_of(drawn.data(), static_cast<int64_t>(drawn.size()), mine);
         } else {
           rank = rank_of(scores, n, mine);
+          fine = fine && !std::isnan(rank);
         }
       }
       ranks.all.push_back(rank);
@@ -234,6 +238,7 @@ class Ranking {
     for (size_t m = 0; m < asked_.size(); ++m) {
       if (asked_[m].kind < query_metrics().size()) values[m] = value_of(asked_[m].kind, asked_[m].k, ranks);
     }
+    return fine;
   }
 
   void measure_lists(int64_t s, const std::vector<std::vector<int32_t>>& lists) {

@@ -61,7 +61,6 @@ Catalogue catalogue_of(const data::Interactions::Scene& scene, int64_t items) {
   return out;
 }
 
-// Where wanted items come. `better` and `ties` count among what is compared with them.
 POLYSCENE_SIMD bool has_nan(const float* scores, int64_t n) {
   int32_t bad = 0;
   for (int64_t c = 0; c < n; ++c) bad += scores[c] != scores[c];
@@ -69,11 +68,13 @@ POLYSCENE_SIMD bool has_nan(const float* scores, int64_t n) {
 }
 
 POLYSCENE_SIMD double rank_of(const float* scores, int64_t n, float mine) {
-  int32_t better = 0, same = 0;
+  int32_t better = 0, same = 0, bad = 0;
   for (int64_t c = 0; c < n; ++c) {
     better += scores[c] > mine;
     same += scores[c] == mine;
+    bad += scores[c] != scores[c];
   }
+  if (bad) return kNotANumber;
   return 1 + static_cast<double>(better) + 0.5 * static_cast<double>(same - 1);
 }
 

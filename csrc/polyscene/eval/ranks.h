@@ -23,7 +23,7 @@ Catalogue catalogue_of(const data::Interactions::Scene& scene, int64_t items);
 
 bool has_nan(const float* scores, int64_t n);
 
-/// 1 + better + ties / 2 among n scores, of which one is `mine`.
+/// 1 + better + ties / 2 among n scores, of which one is `mine`; NaN when a score is.
 double rank_of(const float* scores, int64_t n, float mine);
 
 /// Ranks of what one query wants, ascending; infinite for what cannot be ranked.

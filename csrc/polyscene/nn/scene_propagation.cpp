@@ -14,6 +14,7 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kShare = 1 << 14;  // elements a task
+constexpr int64_t kAhead = 8;        // rows that are on their way while one is added
 
 // y = drop(r x + s + s x)
 template <typename T>
@@ -82,6 +83,25 @@ Step step(const SceneGraph& graph, const Propagation& how, const Tensor& x, int6
   return made;
 }
 
+// g[rows[n]] += given[n, k] in the order of n: threads share out the columns, so that the bits do not depend on them.
+void add_layer(Tensor& g, const Tensor& rows, const Tensor& given, int64_t k) {
+  const auto count = rows.numel(), layers = given.size(1), width = given.size(2);
+  const auto* row = rows.const_data_ptr<int64_t>();
+  AT_DISPATCH_FLOATING_TYPES(g.scalar_type(), "add_layer", [&] {
+    const auto* values = given.const_data_ptr<scalar_t>();
+    auto* to = g.data_ptr<scalar_t>();
+    at::parallel_for(0, width, std::max<int64_t>(16, kShare / std::max<int64_t>(1, count)),
+                     [&](int64_t begin, int64_t end) {
+                       for (int64_t n = 0; n < count; ++n) {
+                         if (n + kAhead < count) __builtin_prefetch(to + row[n + kAhead] * width + begin, 1);
+                         const auto* value = values + (n * layers + k) * width;
+                         auto* sum = to + row[n] * width;
+                         for (auto d = begin; d < end; ++d) sum[d] += value[d];
+                       }
+                     });
+  });
+}
+
 struct Held : torch::CustomClassHolder {
   Held(SceneGraph graph_, Propagation how_) : graph(std::move(graph_)), how(how_) {}
   SceneGraph graph;
@@ -117,9 +137,9 @@ class Propagated : public torch::autograd::Function<Propagated> {
     const auto& [graph, how] = std::tie(held->graph, held->how);
     const auto saved = context->get_saved_variables();
     const auto seed = context->saved_data["seed"].toInt();
-    const auto& given = gradients[0];  // [n, L + 1, D]
+    const auto given = gradients[0].contiguous();  // [n, L + 1, D]
     auto g = torch::zeros({context->saved_data["nodes"].toInt(), given.size(2)}, given.options());
-    g.index_add_(0, saved[0], given.select(1, how.layers));
+    add_layer(g, saved[0], given, how.layers);
     auto by_gathered = torch::empty_like(g);
     for (auto k = how.layers - 1; k >= 0; --k) {
       const auto &x = saved[1 + 2 * k], &gathered = saved[2 + 2 * k];
@@ -136,7 +156,7 @@ class Propagated : public torch::autograd::Function<Propagated> {
         });
       });
       graph.edges->add_transposed_times(by_gathered, g);
-      g.index_add_(0, saved[0], given.select(1, k));
+      add_layer(g, saved[0], given, k);
     }
     return {g, {}, {}, {}, {}};
   }

@@ -6,6 +6,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/core/memory.h"
+#include "polyscene/train/coalesce.h"
 
 namespace polyscene::train {
 namespace {

@@ -12,10 +12,6 @@ struct RowGradient {
   torch::Tensor values;  ///< [U, D]
 };
 
-/// A sparse gradient with ascending rows and no repeats. Autograd forgets that a gradient was so when it stores it: one
-/// that is, is only marked, instead of being sorted again.
-torch::Tensor coalesced(const torch::Tensor& gradient);
-
 /// Rows of a coalesced sparse gradient; of a dense one the rows that are not all zero.
 RowGradient row_gradient(const torch::Tensor& gradient);
 

@@ -14,9 +14,9 @@ using State = std::map<std::string, torch::Tensor>;
 /// A trained model, as fusion sees it.
 struct Migrated {
   State state;
-  double weight = 1;  ///< its share, such as its training rows
-  State importance;   ///< diagonal Fisher information by name (`fisher`); empty: all entries count the same
-  State rows;         ///< for lookup tables: how much each row counts, [V], such as the rows that looked it up
+  double weight = 1;      ///< its share, such as its training rows
+  State importance = {};  ///< diagonal Fisher information by name (`fisher`); empty: all entries count the same
+  State rows = {};        ///< for lookup tables: how much each row counts, [V], such as the rows that looked it up
 };
 
 /// Fuses models that were trained from the same initialisation:

@@ -2,7 +2,6 @@
 
 #include "catch.h"
 
-using polyscene::train::coalesced;
 using polyscene::train::NamedTensors;
 using polyscene::train::Optimizer;
 using polyscene::train::OptimizerOptions;
@@ -157,23 +156,23 @@ TEST_CASE("rowwise_adagrad: one accumulator a row") {
   CHECK_THAT(optimizer.state().at("w.sum"), IsNear(torch::tensor({0., 25.}, torch::kFloat64), 1e-12));
 }
 
-TEST_CASE("coalesced: marks a gradient whose rows ascend, sorts and adds up others") {
-  const auto values = torch::arange(6, torch::kFloat64).view({3, 2});
-  const auto make = [&](const std::vector<int64_t>& rows) {
-    return at::_sparse_coo_tensor_unsafe(torch::tensor(rows).view({1, 3}), values, {9, 2});
-  };
-  const auto ascending = make({1, 4, 8});
-  CHECK(!ascending.is_coalesced());
-  const auto marked = coalesced(ascending);
-  CHECK(marked.is_coalesced());
-  CHECK(marked._values().data_ptr() == values.data_ptr());
-  for (const auto& rows : {std::vector<int64_t>{4, 1, 8}, std::vector<int64_t>{1, 4, 4}}) {
-    const auto given = make(rows);
-    const auto found = coalesced(given);
-    CHECK(found.is_coalesced());
-    CHECK(torch::equal(found.to_dense(), given.to_dense()));
-    CHECK(found._values().size(0) == (rows[2] == 4 ? 2 : 3));
+TEST_CASE("Optimizer: lazy Adam of a wide row equals Adam by hand") {
+  torch::manual_seed(0);
+  auto weight = torch::randn({1, 100}).requires_grad_();
+  auto exact = weight.detach().to(torch::kFloat64);
+  Optimizer optimizer(with("lazy_adam"), {}, {{"w", weight}});
+  auto mean = torch::zeros({1, 100}, torch::kFloat64), square = torch::zeros_like(mean);
+  for (int t = 1; t <= 30; ++t) {
+    auto g = torch::randn({1, 100}) * std::pow(10.0, t % 7 - 5);
+    g.select(1, 3).zero_();  // never moves
+    weight.mutable_grad() = at::_sparse_coo_tensor_unsafe(torch::zeros({1, 1}, torch::kInt64), g, {1, 100});
+    optimizer.step();
+    const auto slope = g.to(torch::kFloat64);
+    mean = 0.9 * mean + 0.1 * slope;
+    square = 0.999 * square + 0.001 * slope.square();
+    exact = exact - 0.1 * (mean / (1 - std::pow(0.9, t))) / ((square / (1 - std::pow(0.999, t))).sqrt() + 1e-8);
   }
+  CHECK(torch::allclose(weight.detach().to(torch::kFloat64), exact, 1e-5, 1e-5));
 }
 
 TEST_CASE("Optimizer: uncoalesced gradients count as their sum, for the norm too") {

@@ -5,6 +5,9 @@
 #include <functional>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/gemm.h"
+#include "polyscene/nn/row_products.h"
+#include "polyscene/nn/unit_rows.h"
 
 namespace polyscene::models {
 namespace {
@@ -32,6 +35,16 @@ struct Entries {
                                               torch::tensor(values), width);
   }
 };
+
+// Rows of x; a view where they follow one another, as all items of a scene do.
+Tensor rows_at(const Tensor& x, const Tensor& rows) {
+  const auto n = rows.numel();
+  const auto* row = rows.const_data_ptr<int64_t>();
+  for (int64_t i = 1; i < n; ++i) {
+    if (row[i] != row[0] + i) return x.index_select(0, rows);
+  }
+  return n ? x.narrow(0, row[0], n) : x.narrow(0, 0, 0);
+}
 
 }  // namespace
 
@@ -134,7 +147,8 @@ void BiTGCFImpl::make_graph() {
             exchange.matrix(static_cast<int64_t>(shared.size()))};
   made_ = true;
   made_of_ = known;
-  layers_.clear();
+  layers_ = Tensor();
+  finished_ = Tensor();
 }
 
 Tensor BiTGCFImpl::initial() {
@@ -178,9 +192,7 @@ Tensor BiTGCFImpl::features(const Tensor& user_nodes, const Tensor& user_ids, co
 }
 
 Tensor BiTGCFImpl::finished(const Tensor& features) const {
-  auto rest = features.slice(1, 1);
-  rest = rest / rest.norm(2, 2, /*keepdim=*/true).clamp_min(1e-12);
-  const auto all = torch::cat({features.slice(1, 0, 1), rest}, 1);  // [n, L + 1, D]
+  const auto all = nn::unit_rows(features.flatten(0, 1), features.size(1)).view(features.sizes());  // [n, L + 1, D]
   return options.combine() == "concat" ? all.flatten(1) : all.mean(1);
 }
 
@@ -200,9 +212,7 @@ RankingModel::Scored BiTGCFImpl::score_batch(const data::Batch& batch) {
   const auto all = features(nodes(users_, batch.user, batch.scene), batch.user,
                             nodes(items_, items, batch.scene.repeat_interleave(each)), items, take);
   const auto vectors = finished(all);
-  const auto scores =
-      torch::matmul(vectors.slice(0, rows).view({rows, each, vectors.size(1)}), vectors.slice(0, 0, rows).unsqueeze(2))
-          .squeeze(2);  // [B, 1 + N]
+  const auto scores = nn::row_products(vectors.slice(0, 0, rows), vectors.slice(0, rows), each);  // [B, 1 + N]
   Tensor penalty;
   if (common.embedding_l2() > 0) {
     penalty = all.select(1, 0).square().sum() * (0.5 * common.embedding_l2() / std::max<int64_t>(rows, 1));
@@ -213,31 +223,36 @@ RankingModel::Scored BiTGCFImpl::score_batch(const data::Batch& batch) {
 void BiTGCFImpl::encode() {
   const torch::NoGradGuard no_grad;
   const auto x = initial();
-  layers_ = nn::propagate_all(graph_, how_, x);
+  layers_ = torch::stack(nn::propagate_all(graph_, how_, x), 1);
+  finished_ = finished(layers_);
 }
 
-Tensor BiTGCFImpl::encoded(int64_t scene, const Tensor& users, const Tensor& items) {
-  if (layers_.empty()) encode();
-  const auto take = [&](const Tensor& rows) {
-    std::vector<Tensor> out;
-    for (const auto& layer : layers_) out.push_back(layer.index_select(0, rows));
-    return torch::stack(out, 1);
-  };
+std::pair<Tensor, Tensor> BiTGCFImpl::encoded(int64_t scene, const Tensor& users, const Tensor& items) {
+  if (!finished_.defined()) encode();
   const auto in = [&](const Tensor& ids) { return torch::full_like(ids, scene); };
-  return finished(features(nodes(users_, users, in(users)), users, nodes(items_, items, in(items)), items, take));
+  const auto user_nodes = nodes(users_, users, in(users)), item_nodes = nodes(items_, items, in(items));
+  if (user_nodes.lt(0).any().item<bool>() || item_nodes.lt(0).any().item<bool>()) {
+    const auto take = [&](const Tensor& rows) { return layers_.index_select(0, rows); };
+    const auto all = finished(features(user_nodes, users, item_nodes, items, take));
+    return {all.slice(0, 0, users.numel()), all.slice(0, users.numel())};
+  }
+  return {finished_.index_select(0, user_nodes), rows_at(finished_, item_nodes)};
 }
 
 Tensor BiTGCFImpl::score_items(const Tensor& users, int64_t scene, const Tensor& items) {
-  const auto vectors = encoded(scene, users, items);
-  return torch::mm(vectors.slice(0, 0, users.numel()), vectors.slice(0, users.numel()).t());
+  const torch::NoGradGuard no_grad;
+  const auto [user, item] = encoded(scene, users, items);
+  auto out = torch::empty({users.numel(), items.numel()}, user.options());
+  nn::product(out, user, item.t(), /*add=*/false);
+  return out;
 }
 
 Tensor BiTGCFImpl::vectors_of_users(int64_t scene, const Tensor& ids) {
-  return encoded(scene, ids, torch::empty({0}, torch::kInt64));
+  return encoded(scene, ids, torch::empty({0}, torch::kInt64)).first;
 }
 
 Tensor BiTGCFImpl::vectors_of_items(int64_t scene, const Tensor& ids) {
-  return encoded(scene, torch::empty({0}, torch::kInt64), ids);
+  return encoded(scene, torch::empty({0}, torch::kInt64), ids).second;
 }
 
 }  // namespace polyscene::models

@@ -90,15 +90,17 @@ class BiTGCFImpl : public RankingModel, public ServesByVectors {
   torch::Tensor features(const torch::Tensor& user_nodes, const torch::Tensor& user, const torch::Tensor& item_nodes,
                          const torch::Tensor& item, const Take& take) const;
   torch::Tensor finished(const torch::Tensor& features) const;  // [n, L + 1, D] to [n, D']
-  /// Of the last `encode`, users before items.
-  torch::Tensor encoded(int64_t scene, const torch::Tensor& users, const torch::Tensor& items);
+  /// Vectors of users and of items, of the last `encode`.
+  std::pair<torch::Tensor, torch::Tensor> encoded(int64_t scene, const torch::Tensor& users,
+                                                  const torch::Tensor& items);
 
   bool made_ = false;
   std::shared_ptr<const data::Interactions> made_of_;
   Side users_, items_;
   nn::SceneGraph graph_;
   nn::Propagation how_;
-  std::vector<torch::Tensor> layers_;  // of the last `encode`
+  torch::Tensor layers_;    // of all nodes when `encode` was last called, [P, L + 1, D]
+  torch::Tensor finished_;  // what scores are made of, [P, D']
 };
 TORCH_MODULE(BiTGCF);
 

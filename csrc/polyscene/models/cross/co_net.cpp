@@ -7,6 +7,7 @@
 
 #include "polyscene/nn/gemm.h"
 #include "polyscene/nn/scene_linear.h"
+#include "polyscene/nn/tower_links.h"
 
 namespace polyscene::models {
 namespace {
@@ -97,23 +98,24 @@ PairModel::Parts CoNetImpl::item_parts(const Tensor& rows, const Tensor& scene, 
 }
 
 Tensor CoNetImpl::combine(const Parts& user, const Parts& item, const nn::SceneGroups& groups) {
-  const auto &own = user[1], &share = user[2], &taking_part = user[3];  // [A, 1, S, 1]
-  auto z = user[0] + own * item[0];                                     // [A, K, S, H]
-  if (item.size() > 1) z = z + share * (1 - own) * item[1];
-  const auto rows = z.size(0), each = z.size(1), slots = z.size(2);
+  const auto base = user[0].squeeze(1);                                                               // [A, S, H]
+  const auto own = user[1].flatten(1), share = user[2].flatten(1), taking_part = user[3].flatten(1);  // [A, S]
+  const auto rows = base.size(0), each = item[0].size(1), slots = base.size(1);
+  const auto of_pairs = [&](const Tensor& part) {
+    return part.expand({rows, each, 1, part.size(3)}).reshape({rows * each, part.size(3)});
+  };
+  const auto x = of_pairs(item[0]);
+  auto z = nn::linked_input(base, own, share * (1 - own), x, item.size() > 1 ? of_pairs(item[1]) : x);  // [A K, S, H]
   const auto all = nn::SceneGroups::all(rows * each);
   for (size_t l = 1;; ++l) {
-    const auto a = z.relu() * taking_part;
+    const auto [a, sent] = nn::linked(z, taking_part, share);
     if (l == cross.size()) {
-      const auto last = (a * own).sum(2).view({rows * each, 1, a.size(3)});  // [A K, 1, H]
+      const auto last = (a * own.repeat_interleave(each, 0).unsqueeze(2)).sum(1, /*keepdim=*/true);  // [A K, 1, H]
       return nn::scene_linear(last, tower->weight[l].transpose(0, 1), tower->bias[l].transpose(0, 1), groups)
           .view({rows, each});
     }
-    const auto flat = a.view({rows * each, slots, a.size(3)});
-    z = nn::scene_linear(flat, tower->weight[l], tower->bias[l], all).view({rows, each, slots, cross[l].size(0)});
-    if (slots == 1) continue;
-    const auto linked = others(a, share).view({rows * each * slots, a.size(3)});
-    z = z + nn::dense(linked, cross[l]).view(z.sizes());
+    z = nn::scene_linear(a, tower->weight[l], tower->bias[l], all);
+    if (slots > 1) z = z + nn::dense(sent.flatten(0, 1), cross[l]).view(z.sizes());
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/nn/dropout.h"
+#include "polyscene/nn/unit_rows.h"
 
 namespace polyscene::models {
 
@@ -37,7 +38,7 @@ torch::Tensor NGCFImpl::walk(const torch::Tensor& factors) {
     x = options.form() == "authors" ? torch::leaky_relu(of_sum.forward(gathered), 0.2) + torch::leaky_relu(product, 0.2)
                                     : torch::leaky_relu(of_sum.forward(x + gathered) + product, 0.2);
     x = nn::drop(x, options.dropout(), is_training());
-    out.push_back(x / x.norm(2, 1, /*keepdim=*/true).clamp_min(1e-12));
+    out.push_back(nn::unit_rows(x));
     if (options.form() == "recbole") x = out.back();
   }
   return torch::cat(out, 1);  // [U + I, (K + 1) D]
