@@ -6,7 +6,9 @@
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/eval/predict.h"
 #include "polyscene/eval/ranking.h"
+#include "polyscene/eval/reasons.h"
 #include "polyscene/eval/recommend.h"
+#include "polyscene/eval/similar.h"
 
 namespace polyscene::bindings {
 
@@ -88,6 +90,27 @@ void bind_evaluate(py::module_& parent) {
   m.def("recommend", wrap_pybind_function(recommend), py::arg("model"), py::arg("user"),
         py::arg("user_fields") = py::none(), py::arg("events") = py::none(), py::arg("scene") = -1, py::arg("k") = 10,
         py::arg("exclude_seen") = true, "Returns (items [U, k], scenes [U, k], scores [U, k], known [U]).");
+  const auto similar_items = [](models::Model& model, int64_t item, int64_t source, int64_t target, int64_t k) {
+    eval::Similar out;
+    {
+      const py::gil_scoped_release no_gil;
+      out = eval::similar_items(model, item, source, target, k);
+    }
+    return py::make_tuple(out.item, out.scene, out.score);
+  };
+  m.def("similar_items", wrap_pybind_function(similar_items), py::arg("model"), py::arg("item"), py::arg("source") = -1,
+        py::arg("target") = -1, py::arg("k") = 10, "Returns (items [n], scenes [n], scores [n]).");
+  const auto reasons = [](models::Model& model, int64_t user, std::optional<data::Events> events,
+                          const torch::Tensor& items, const torch::Tensor& scenes) {
+    eval::Reasons out;
+    {
+      const py::gil_scoped_release no_gil;
+      out = eval::recommendation_reasons(model, user, events.value_or(data::Events()), items, scenes);
+    }
+    return py::make_tuple(out.item, out.scene, out.part);
+  };
+  m.def("recommendation_reasons", wrap_pybind_function(reasons), py::arg("model"), py::arg("user"), py::arg("events"),
+        py::arg("items"), py::arg("scenes"), "Returns (items [L], scenes [L], parts [N, L]).");
 }
 
 }  // namespace polyscene::bindings

@@ -114,7 +114,7 @@ void bind_registry(py::module_& m) {
   };
   m.def("create", wrap_pybind_function(create), py::arg("name"), py::arg("schema"), py::arg("options") = py::dict(),
         "Makes a registered model.");
-  m.def("list", wrap_pybind_function(&models::list), py::arg("task") = "",
+  m.def("list", wrap_pybind_function([](const std::string& task) { return models::list(task); }), py::arg("task") = "",
         "Registered names, all or those of one task.");
   m.def("options",
         wrap_pybind_function([](const std::string& name) { return to_python(models::find(name).options()); }),

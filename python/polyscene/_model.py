@@ -13,6 +13,7 @@ from torch import nn
 
 from polyscene._extension import _C
 from polyscene._module import Module
+from polyscene._padding import padded
 from polyscene.nn.embedding import FeatureEmbedding
 
 _CALLED_BY_CPP = ("forward", "loss", "explain", "prepare", "fit_closed_form", "phases", "begin_epoch")
@@ -208,17 +209,36 @@ class Model(Module):
 
     def recommend(
         self,
-        users: Any,
+        users: Any = None,
         k: int = 10,
         scene: str | None = None,
         events: Any = None,
         exclude_seen: bool = True,
         profile: Any = None,
+        *,
+        items: Any = None,
+        explain: bool = False,
     ) -> Any:
-        """The best items for each user, see :func:`polyscene.evaluation.recommend`."""
-        from polyscene import evaluation
+        """The best items for each user, or for a new one by ``items``, see :func:`polyscene.recommending.recommend`."""
+        from polyscene import recommending
 
-        return evaluation.recommend(self, users, k, scene, events, exclude_seen, profile)
+        return recommending.recommend(
+            self, users, k, scene, events, exclude_seen, profile, items=items, explain=explain
+        )
+
+    def similar_items(self, item: Any, scene: str | None = None, k: int = 10, *, source: str | None = None) -> Any:
+        """The items most like one, see :func:`polyscene.recommending.similar_items`."""
+        from polyscene import recommending
+
+        return recommending.similar_items(self, item, scene, k, source=source)
+
+    def explain_recommendation(
+        self, user: Any, item: Any, scene: str | None = None, *, events: Any = None, items: Any = None
+    ) -> Any:
+        """Which of a user's items carried a score, see :func:`polyscene.recommending.explain_recommendation`."""
+        from polyscene import recommending
+
+        return recommending.explain_recommendation(self, user, item, scene, events=events, items=items)
 
     def transition_matrix(self, source: str, target: str) -> torch.Tensor:
         """Mean predicted p(y' | y = i) over the training events that go from one scene to another, [K, K].
@@ -254,7 +274,7 @@ class Model(Module):
         rows = (batch.categorical.long(), batch.numeric, batch.scene)
         if self.history_length == 0:
             return rows
-        return rows + _padded(batch, self.history_length)
+        return rows + padded(batch, self.history_length)
 
     def extra_repr(self) -> str:
         """Options, as in the call that makes the model."""
@@ -373,20 +393,3 @@ def _blank(cls: type[Model]) -> Model:
 
 def _tables(child: nn.Module) -> list[str]:
     return child.table_parameters() if isinstance(child, Model) else ["weight"]
-
-
-def _padded(batch: Any, length: int) -> tuple[torch.Tensor, ...]:
-    events = batch.history
-    if events is None:
-        raise ValueError(f"export_inputs: the batch carries no history, the model needs {length} events a row")
-    first, last = events.offsets[:-1], events.offsets[1:]
-    first = torch.maximum(first, last - length)
-    index = first.unsqueeze(1) + torch.arange(length)  # [B, T]
-    held = index < last.unsqueeze(1)
-    if events.item.numel() == 0:
-        index, held = torch.zeros_like(index), torch.zeros_like(held)
-        blank = [torch.zeros_like(index), torch.zeros_like(index), torch.zeros(index.shape)]
-    else:
-        index = index.clamp(max=events.item.numel() - 1)
-        blank = [torch.where(held, column[index], 0) for column in (events.item.long(), events.scene, events.label)]
-    return (*blank, last - first)

@@ -12,6 +12,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   data/simulator_test.cpp
   data/window_shuffle_test.cpp
   eval/metrics_test.cpp
+  eval/recommend_test.cpp
   eval/scene_metrics_test.cpp
   models/cross/cdrib_test.cpp
   models/cross/clfm_test.cpp

@@ -150,7 +150,7 @@ DATASETS = {
     "noise of the simulator": ({"name": "simulator", "noise": 2}, ValueError, "simulator: noise must be in [0, 1], got 2"),
     "a label of the simulator": ({"name": "simulator", "users": 9, "split": {"ratios": [1, 0, 0]}}, ValueError, "dataset: a run needs training and test rows, got train"),
     "one row": ({"name": "table", "data": "{dir}/one.csv"}, ValueError, "dataset: split by 'random' leaves no valid rows (1 rows, ratios [8.0, 1.0, 1.0]); give more rows or other ratios"),
-    "a model of another task": ({"name": "table", "data": "{dir}/a.csv", "task": "rating"}, ValueError, "logistic: made for task ctr, the data's task is 'rating'"),
+    "a model of another task": ({"name": "table", "data": "{dir}/a.csv", "task": "rating"}, ValueError, "logistic: made for task ctr, the data's task is 'rating'; models for it: *"),
 }
 # fmt: on
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import polyscene
@@ -62,6 +63,28 @@ def test_cpp_program_names_what_is_wrong(built: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and "m.safetensors" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["bpr_mf", "light_gcn", "ease", "item_knn", "cross_ease", "emcdr", "bi_tgcf", "disen_cdr", "co_net"]
+)
+def test_cpp_recommends_what_python_recommends(built: Path, name: str, tmp_path: Path) -> None:
+    data = polyscene.testing.tiny_data("ranking", seed=4)
+    polyscene.seed_everything(3)
+    model = polyscene.models.create(name, data.schema)
+    polyscene.Trainer(epochs=2, batch_size=64, lr=1e-2, seed=3, threads=1).fit(model, data)
+    polyscene.save(model, tmp_path / "m.safetensors")
+    users = list(data.schema.categorical[0].ids)
+    for scene in ("", "tablet"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of users of whom a scene knows nothing
+            found = model.recommend(users, k=6, scene=scene or None)
+        printed = run(built / "recommend", tmp_path / "m.safetensors", "6", scene, *users)
+        rows = [line.split("\t") for line in printed.splitlines()]
+        columns = found.columns()
+        wanted = zip(columns["user"], columns["item"], columns["scene"], strict=True)
+        assert [tuple(row[:3]) for row in rows] == list(wanted)
+        assert [float(row[3]) for row in rows] == pytest.approx(columns["score"].tolist(), rel=1e-4, abs=1e-5)
 
 
 def test_cpp_model_of_ones_own_in_python(built: Path, tmp_path: Path) -> None:

@@ -5,6 +5,10 @@
 #include <limits>
 #include <numeric>
 
+#include "polyscene/core/errors.h"
+#include "polyscene/eval/met.h"
+#include "polyscene/models/registry.h"
+
 namespace polyscene::eval {
 namespace {
 
@@ -18,27 +22,6 @@ std::pair<torch::Tensor, torch::Tensor> candidates_of(const data::History& histo
   counts = counts.slice(1, data::kFirstId);
   const auto found = counts.gt(0).nonzero();  // [C, 2]
   return {found.select(1, 0) + std::max<int64_t>(scene, 0), found.select(1, 1) + data::kFirstId};
-}
-
-// Training behaviour of the users, and what happened since.
-data::Events behaviour(const data::History& history, const RecommendRequest& request, int64_t length) {
-  if (!request.events.defined()) return history.before(request.user, {}, {}, length);
-  const auto counts = request.events.offsets.diff();
-  const auto owner = torch::arange(request.user.numel()).repeat_interleave(counts);
-  // Users as rows of a history of their own: its vocabulary has the two rows that stand for nobody first.
-  const auto before = history.before(request.user, {}, {}, length);
-  data::History merged;
-  merged.schema = history.schema;
-  const auto shift = torch::zeros({data::kFirstId}, torch::kInt64);
-  merged.offsets = torch::cat({shift, before.offsets});
-  merged.item = before.item;
-  merged.scene = before.scene;
-  merged.label = before.label;
-  merged.time = before.time;
-  merged.row = torch::full({before.item.numel()}, -1, torch::kInt64);
-  merged.interest = before.interest;
-  const auto all = merged.append(owner + data::kFirstId, request.events);
-  return all->before(torch::arange(request.user.numel()) + data::kFirstId, {}, {}, length);
 }
 
 data::Batch candidate_batch(const data::History& history, const torch::Tensor& user_fields, const torch::Tensor& user,
@@ -72,17 +55,52 @@ torch::Tensor seen_items(const data::Events& events, int64_t user, const torch::
   return torch::isin(items, events.item.slice(0, at[0], at[1]).to(torch::kInt64));
 }
 
-// Scores of a ranking model, [U, C]; candidates come scene by scene.
-torch::Tensor ranking_scores(models::Model& model, const torch::Tensor& users, const torch::Tensor& scenes,
-                             const torch::Tensor& items) {
+// Of candidates that come scene by scene, [U, C], by a function of a scene and its items.
+template <typename Score>
+torch::Tensor scene_by_scene(int64_t users, const torch::Tensor& scenes, const torch::Tensor& items, Score&& score) {
   const auto n = items.numel();
-  auto out = torch::empty({users.numel(), n});
+  auto out = torch::empty({users, n});
   const auto* scene = scenes.const_data_ptr<int64_t>();
   for (int64_t begin = 0, end = 0; begin < n; begin = end) {
     while (end < n && scene[end] == scene[begin]) ++end;
-    out.slice(1, begin, end).copy_(model.score_items(users, scene[begin], items.slice(0, begin, end)));
+    out.slice(1, begin, end).copy_(score(scene[begin], items.slice(0, begin, end)));
   }
   return out;
+}
+
+// Scores of a ranking model, [U, C]: of `folded` people from what they met, of the others by their rows.
+torch::Tensor ranking_scores(models::Model& model, const torch::Tensor& users, const data::Events& all,
+                             const torch::Tensor& folded, const torch::Tensor& scenes, const torch::Tensor& items) {
+  auto out = torch::empty({users.numel(), items.numel()});
+  const auto rows = folded.logical_not().nonzero().squeeze(1), lists = folded.nonzero().squeeze(1);
+  if (rows.numel() > 0) {
+    const auto mine = users.index_select(0, rows);
+    out.index_copy_(0, rows, scene_by_scene(rows.numel(), scenes, items, [&](int64_t scene, const torch::Tensor& ids) {
+                      return model.score_items(mine, scene, ids).to(torch::kFloat32);
+                    }));
+  }
+  if (lists.numel() > 0) {
+    auto& newcomers = dynamic_cast<models::ServesNewcomers&>(model);
+    const auto met = met_of(all.take(lists));
+    out.index_copy_(0, lists,
+                    scene_by_scene(lists.numel(), scenes, items, [&](int64_t scene, const torch::Tensor& ids) {
+                      return newcomers.score_newcomers(met, scene, ids).to(torch::kFloat32);
+                    }));
+  }
+  return out;
+}
+
+// Who is scored from what they met: those with events, when the model can.
+torch::Tensor folded_in(models::Model& model, const RecommendRequest& request) {
+  if (model.schema().task != "ranking" || !request.events.defined())
+    return torch::zeros_like(request.user, torch::kBool);
+  const auto changed = met_of(request.events).offsets.diff().gt(0);  // [U]
+  if (dynamic_cast<models::ServesNewcomers*>(&model)) return changed;
+  TORCH_CHECK_VALUE(!changed.logical_and(request.user.lt(data::kFirstId)).any().item<bool>(),
+                    "recommend: ", model.name(),
+                    " has nothing for people whom training did not know; those that serve them: ",
+                    join(models::list(&models::Entry::serves_newcomers)));
+  return torch::zeros_like(changed);
 }
 
 void check(const models::Model& model, const RecommendRequest& request) {
@@ -109,6 +127,17 @@ void check(const models::Model& model, const RecommendRequest& request) {
 
 }  // namespace
 
+torch::Tensor rows_of(const data::CategoricalField& field, const std::vector<std::string>& ids) {
+  const auto index = field.ids.index();
+  auto out = torch::zeros({static_cast<int64_t>(ids.size())}, torch::kInt64);
+  for (size_t n = 0; n < ids.size(); ++n) {
+    if (const auto found = index.find(ids[n]); found != index.end()) {
+      out.data_ptr<int64_t>()[n] = found->second + data::kFirstId;
+    }
+  }
+  return out;
+}
+
 Recommendation recommend(models::Model& model, const RecommendRequest& request) {
   check(model, request);
   const torch::NoGradGuard no_grad;
@@ -122,8 +151,8 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
   const auto fields =
       request.user_fields.defined() ? request.user_fields : history.user_fields.index_select(0, request.user);
   // Everything the user did, to leave out what was seen; the newest events, to follow them.
-  const auto all = behaviour(history, request, std::numeric_limits<int32_t>::max());
-  const auto newest = behaviour(history, request, length);
+  const auto all = behaviour(history, request.user, request.events, std::numeric_limits<int32_t>::max());
+  const auto newest = behaviour(history, request.user, request.events, length);
 
   Recommendation out;
   out.item = torch::full({users, k}, -1, torch::kInt64);
@@ -136,7 +165,11 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
   const auto popularity = n > 0 ? share / share.sum() : share;
 
   const bool ranks = model.schema().task == "ranking";
-  if (ranks) model.encode();
+  const auto folded = folded_in(model, request);
+  if (ranks) {
+    out.known = request.user.ge(data::kFirstId).logical_or(folded);
+    model.encode();
+  }
   const auto step = std::max<int64_t>(1, (ranks ? kScores : kPairs) / std::max<int64_t>(n, 1));
   for (int64_t begin = 0; begin < users && n > 0; begin += step) {
     const auto mine = torch::arange(begin, std::min(begin + step, users));
@@ -145,7 +178,7 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
     const auto user_rows = request.user.index_select(0, mine);
     torch::Tensor scores;
     if (ranks) {
-      scores = ranking_scores(model, user_rows, scenes, items);
+      scores = ranking_scores(model, user_rows, all.take(mine), folded.index_select(0, mine), scenes, items);
     } else {
       const auto batch =
           candidate_batch(history, fields.index_select(0, mine).index_select(0, owner),
@@ -155,6 +188,8 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
     }
     for (int64_t u = 0; u < count; ++u) {
       auto row = scores[u];
+      // A model that tells no candidate from another knows nothing that it can use.
+      if (ranks && n > 1 && row.max().item<float>() == row.min().item<float>()) out.known[begin + u] = false;
       if (!out.known[begin + u].item<bool>()) row.copy_(popularity);
       if (request.exclude_seen)
         row.masked_fill_(seen_items(all, begin + u, items), -std::numeric_limits<float>::infinity());

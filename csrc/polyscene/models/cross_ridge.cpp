@@ -99,4 +99,29 @@ void CrossRidge::add(const float* weights, float times, float* to) const {
   for (int64_t c = 0; c < candidates; ++c) to[candidate[c]] -= less * base[candidate[c]];
 }
 
+torch::Tensor CrossRidge::weights_by_item(int64_t user, const torch::Tensor& items) const {
+  const auto m = items.numel(), n = both_.numel();
+  auto kernel = torch::zeros({m, n});  // of each item alone
+  if (m == 0 || n == 0) return kernel;
+  const torch::NoGradGuard no_grad;
+  const auto own = place_.const_data_ptr<int64_t>()[user];
+  const auto mine = static_cast<float>(1 / std::sqrt(static_cast<double>(m)));
+  const auto *offset = source_.item_offsets.const_data_ptr<int64_t>(), *place = place_.const_data_ptr<int64_t>();
+  const auto* other = source_.users.const_data_ptr<int32_t>();
+  for (int64_t j = 0; j < m; ++j) {
+    const auto item = items.const_data_ptr<int64_t>()[j];
+    for (auto a = offset[item]; a < offset[item + 1]; ++a) {
+      const auto at = place[other[a]];
+      if (at >= 0 && at != own) kernel.data_ptr<float>()[j * n + at] = mine * scale(source_, other[a]);
+    }
+  }
+  auto out = torch::mm(kernel, inverse_);
+  if (own >= 0) {  // the inverse without their row: C - c c' / C_uu
+    const auto c = inverse_[own];
+    out -= torch::outer(torch::mv(kernel, c), c / c[own]);
+    out.select(1, own).zero_();
+  }
+  return out;
+}
+
 }  // namespace polyscene::models

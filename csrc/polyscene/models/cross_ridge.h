@@ -22,6 +22,9 @@ class CrossRidge {
   /// Weight of each of the O users in the taste of users int64 [n], float32 [n, O]; 0 for users whom the source does
   /// not know.
   torch::Tensor weights(const torch::Tensor& users) const;
+  /// What each of a person's items of the source (int64 [m], ascending) adds to these weights, [m, O]. `user` is the
+  /// row of the person, 0 for somebody who has none: their items are these.
+  torch::Tensor weights_by_item(int64_t user, const torch::Tensor& items) const;
   /// Adds times * sum_v w_v (y_v - b) to `to`, float [I]; `weights` is one row of the above.
   void add(const float* weights, float times, float* to) const;
 

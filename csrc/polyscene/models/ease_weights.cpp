@@ -92,38 +92,49 @@ void EaseWeights::add(int64_t user, float* to, std::vector<float>& scratch) cons
   for (const auto* i = pairs_.begin(user); i != pairs_.end(user); ++i) to[*i] += 1;
 }
 
-void EaseWeights::add_row(int64_t item, float* to, std::vector<float>& scratch) const {
-  const auto* offset = pairs_.item_offsets.const_data_ptr<int64_t>();
-  if (!inverse_.defined() || offset[item] == offset[item + 1]) return;
+void EaseWeights::add(const torch::Tensor& met, float* to, std::vector<float>& scratch) const {
+  if (!inverse_.defined()) return;
   const auto n = inverse_.size(0), candidates = pairs_.candidates.numel();
   const auto* place = place_.const_data_ptr<int64_t>();
   const float* inverse = inverse_.const_data_ptr<float>();
   const float* diagonal = diagonal_.const_data_ptr<float>();
   const auto* candidate = pairs_.candidates.const_data_ptr<int64_t>();
-  if (!by_users_) {
-    const float* p = inverse + place[item] * n;
-    for (int64_t c = 0; c < n; ++c) {
-      if (candidate[c] != item) to[candidate[c]] -= p[c] / diagonal[candidate[c]];
+  const auto* offset = pairs_.item_offsets.const_data_ptr<int64_t>();
+  std::vector<int64_t> items;
+  for (int64_t j = 0; j < met.numel(); ++j) {
+    const auto item = met.const_data_ptr<int64_t>()[j];
+    if (offset[item] < offset[item + 1]) items.push_back(item);
+  }
+  if (items.empty()) return;
+  if (by_users_) {  // x P = (x - x X' K X) / l2, where x X' is 0 but for a few users
+    std::vector<float> met_by(n, 0.f), k(n, 0.f);
+    for (const auto item : items) {
+      for (auto a = offset[item]; a < offset[item + 1]; ++a) {
+        met_by[place[pairs_.users.const_data_ptr<int32_t>()[a]]] += 1;
+      }
     }
-    return;
+    for (int64_t u = 0; u < n; ++u) {
+      if (met_by[u] == 0) continue;
+      const float* row = inverse + u * n;
+      for (int64_t v = 0; v < n; ++v) k[v] += met_by[u] * row[v];
+    }
+    scratch.assign(pairs_.item_offsets.numel() - 1, 0.f);
+    const auto* visitor = pairs_.visitors.const_data_ptr<int64_t>();
+    for (int64_t v = 0; v < n; ++v) {
+      for (const auto* i = pairs_.begin(visitor[v]); i != pairs_.end(visitor[v]); ++i) scratch[*i] -= k[v];
+    }
+    for (const auto item : items) scratch[item] += 1;
+    const auto less = static_cast<float>(1 / l2_);
+    for (int64_t c = 0; c < candidates; ++c) to[candidate[c]] -= scratch[candidate[c]] * less / diagonal[candidate[c]];
+  } else {
+    scratch.assign(n, 0.f);
+    for (const auto item : items) {
+      const float* p = inverse + place[item] * n;
+      for (int64_t c = 0; c < n; ++c) scratch[c] += p[c];
+    }
+    for (int64_t c = 0; c < n; ++c) to[candidate[c]] -= scratch[c] / diagonal[candidate[c]];
   }
-  // P = (I - X' K X) / l2: the sum of the rows of K X of the item's users.
-  scratch.assign(n + pairs_.item_offsets.numel() - 1, 0.f);
-  float *k = scratch.data(), *sum = k + n;
-  const auto *user = pairs_.users.const_data_ptr<int32_t>(), *met = pairs_.items.const_data_ptr<int32_t>();
-  const auto *visitor = pairs_.visitors.const_data_ptr<int64_t>(),
-             *begins = pairs_.user_offsets.const_data_ptr<int64_t>();
-  for (auto j = offset[item]; j < offset[item + 1]; ++j) {
-    const float* row = inverse + place[user[j]] * n;
-    for (int64_t v = 0; v < n; ++v) k[v] += row[v];
-  }
-  for (int64_t v = 0; v < n; ++v) {
-    for (auto j = begins[visitor[v]]; j < begins[visitor[v] + 1]; ++j) sum[met[j]] += k[v];
-  }
-  for (int64_t c = 0; c < candidates; ++c) {
-    const auto i = candidate[c];
-    if (i != item) to[i] += sum[i] / (static_cast<float>(l2_) * diagonal[i]);
-  }
+  for (const auto item : items) to[item] += 1;
 }
 
 }  // namespace polyscene::models

@@ -17,8 +17,8 @@ class EaseWeights {
 
   /// x_u B of a user of the pairs is added to `to`, float [I]; nothing for a user without any. `scratch` is resized.
   void add(int64_t user, float* to, std::vector<float>& scratch) const;
-  /// Row `item` of B is added to `to`, float [I]; nothing for an item without pairs. `scratch` is resized.
-  void add_row(int64_t item, float* to, std::vector<float>& scratch) const;
+  /// The same for what somebody met who is not among the users, int64 [m], each once; items without rows say nothing.
+  void add(const torch::Tensor& met, float* to, std::vector<float>& scratch) const;
 
  private:
   data::Interactions::Scene pairs_;

@@ -105,6 +105,18 @@ RankingModel::Scored FactorModel::score_batch(const data::Batch& batch) {
   return {scores.select(1, 0), scores.slice(1, 1), penalty};
 }
 
+torch::Tensor FactorModel::vectors_of_users(int64_t scene, const torch::Tensor& ids) {
+  return user_vectors(ids, torch::full_like(ids, scene), nullptr);
+}
+
+torch::Tensor FactorModel::vectors_of_items(int64_t scene, const torch::Tensor& ids) {
+  return item_vectors(ids, torch::full_like(ids, scene), nullptr);
+}
+
+torch::Tensor FactorModel::offsets_of_items(int64_t scene, const torch::Tensor& ids) {
+  return item_offsets(ids, torch::full_like(ids, scene));
+}
+
 torch::Tensor FactorModel::score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
   const auto of = [&](int64_t n) { return torch::full({n}, scene, torch::kInt64); };
   const auto user = user_vectors(users, of(users.numel()), nullptr);

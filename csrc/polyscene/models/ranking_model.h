@@ -1,6 +1,7 @@
 #pragma once
 
 #include "polyscene/models/base.h"
+#include "polyscene/models/serving.h"
 
 namespace polyscene::models {
 
@@ -80,7 +81,7 @@ class RankingModel : public Model {
 
 /// A ranking model whose score is the product of a vector of the user and one of the item (and what the item has
 /// alone).
-class FactorModel : public RankingModel {
+class FactorModel : public RankingModel, public ServesByVectors {
  public:
   using RankingModel::RankingModel;
 
@@ -101,6 +102,11 @@ class FactorModel : public RankingModel {
 
   torch::Tensor pair_scores(const torch::Tensor& user, const torch::Tensor& item, const torch::Tensor& scene) override;
   Scored score_batch(const data::Batch& batch) override;
+
+  torch::Tensor vectors_of_users(int64_t scene, const torch::Tensor& ids) override;
+  torch::Tensor vectors_of_items(int64_t scene, const torch::Tensor& ids) override;
+  torch::Tensor offsets_of_items(int64_t scene, const torch::Tensor& ids) override;
+  const data::Interactions& trained_on() const override { return known(); }
 };
 
 /// A table of `rows` x `dim` whose first two rows (unknown, missing) start at 0 and the others at N(0, std^2).

@@ -132,6 +132,15 @@ std::vector<std::string> list(const std::string& task) {
   return names;
 }
 
+std::vector<std::string> list(bool Entry::*can) {
+  const std::lock_guard lock(guard());
+  std::vector<std::string> names;
+  for (const auto& entry : table()) {
+    if (entry.*can) names.push_back(entry.name);
+  }
+  return names;
+}
+
 const Entry& find(const std::string& name) {
   {
     const std::lock_guard lock(guard());
@@ -148,7 +157,7 @@ std::shared_ptr<Model> create(const std::string& name, std::shared_ptr<const dat
   const auto& entry = find(name);
   TORCH_CHECK_VALUE(schema, name, ": a schema is needed, got none");
   TORCH_CHECK_VALUE(does(entry, schema->task), name, ": made for task ", join(entry.tasks, " or "),
-                    ", the data's task is '", schema->task, "'");
+                    ", the data's task is '", schema->task, "'; models for it: ", join(list(schema->task)));
   return entry.create(std::move(schema), options);
 }
 

@@ -46,6 +46,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene/scene_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/shared_bottom.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/star.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/serving.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/autoint.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/bpr_mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/dcn_v2.cpp

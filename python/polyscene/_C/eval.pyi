@@ -7,7 +7,7 @@ import polyscene._C.data
 import polyscene._C.models
 import torch
 import typing
-__all__: list[str] = ['auc', 'best_threshold', 'calibration', 'confusion', 'coverage', 'evaluate', 'evaluate_ranking', 'evaluate_scores', 'gauc', 'known_metrics', 'log_loss', 'mae', 'predict_logits', 'ranking_metrics', 'recommend', 'rmse', 'roc']
+__all__: list[str] = ['auc', 'best_threshold', 'calibration', 'confusion', 'coverage', 'evaluate', 'evaluate_ranking', 'evaluate_scores', 'gauc', 'known_metrics', 'log_loss', 'mae', 'predict_logits', 'ranking_metrics', 'recommend', 'recommendation_reasons', 'rmse', 'roc', 'similar_items']
 def auc(scores: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None) -> tuple[float, str]:
     """
     (area under the ROC curve, reason when undefined); ties count one half.
@@ -68,6 +68,10 @@ def recommend(model: polyscene._C.models.Model, user: torch.Tensor, user_fields:
     """
     Returns (items [U, k], scenes [U, k], scores [U, k], known [U]).
     """
+def recommendation_reasons(model: polyscene._C.models.Model, user: typing.SupportsInt | typing.SupportsIndex, events: polyscene._C.data.Events | None, items: torch.Tensor, scenes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    Returns (items [L], scenes [L], parts [N, L]).
+    """
 def rmse(scores: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None) -> tuple[float, str]:
     """
     (root of the mean squared error, reason).
@@ -75,4 +79,8 @@ def rmse(scores: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None 
 def roc(scores: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None, points: typing.SupportsInt | typing.SupportsIndex = 200) -> tuple[list[float], list[float], list[float], str]:
     """
     (false positive rates, true positive rates, thresholds on the logit, reason when there is no curve).
+    """
+def similar_items(model: polyscene._C.models.Model, item: typing.SupportsInt | typing.SupportsIndex, source: typing.SupportsInt | typing.SupportsIndex = -1, target: typing.SupportsInt | typing.SupportsIndex = -1, k: typing.SupportsInt | typing.SupportsIndex = 10) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    Returns (items [n], scenes [n], scores [n]).
     """

@@ -86,6 +86,9 @@ def check_dataset(
     categorical: Annotated[list[str] | None, typer.Option("--categorical", help="May be repeated.")] = None,
     numeric: Annotated[list[str] | None, typer.Option("--numeric", help="May be repeated.")] = None,
     delimiter: Annotated[str | None, typer.Option("--delimiter", help="Between the cells of a text file.")] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="Names for files without a header line: user_id,item_id,label.")
+    ] = None,
 ) -> None:
     """Tells what is wrong with a file, with row and column; exit code 1 when something is."""
     from polyscene import datasets
@@ -96,7 +99,10 @@ def check_dataset(
     if len(named) < len(file):
         raise typer.BadParameter("files of several scenes must have different names; the name is that of the scene")
     source: Path | dict[str, Path] = file[0] if len(file) == 1 else named
-    report = datasets.check(source, delimiter=delimiter, **{key: value for key, value in roles.items() if value})
+    given = None if columns is None else columns.split(",")
+    report = datasets.check(
+        source, delimiter=delimiter, columns=given, **{key: value for key, value in roles.items() if value}
+    )
     typer.echo(report.text())
     if any(finding.severity == "error" for finding in report.findings):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Commands on finished runs: ``evaluate``, ``predict``, ``recommend``, ``report``, ``compare``."""
+"""Commands on finished runs: ``evaluate``, ``predict``, ``recommend``, ``similar``, ``report``, ``compare``."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ def _write(table: Any, out: Path | None) -> None:
 
 def recommend(
     run: RunFolder,
-    users: Annotated[list[str], typer.Argument(help="User ids.")],
+    users: Annotated[list[str] | None, typer.Argument(help="User ids; none with --items.")] = None,
+    items: Annotated[
+        list[str] | None, typer.Option("--items", help="An item that one new user likes; may be repeated.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Items for each user.")] = 10,
     scene: Annotated[str | None, typer.Option("--scene", help="Scene of the recommendation; all by default.")] = None,
     events: Annotated[
@@ -87,13 +90,15 @@ def recommend(
         typer.Option("--events", help="JSON list of events since training: user, item, scene, label, time."),
     ] = None,
     keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Also items that the user has seen.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also which of the user's items carried each recommendation.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="CSV or Parquet file; standard output by default.")] = None,
 ) -> None:
     """Recommends items to users."""
-    import numpy as np
     import pyarrow as pa
 
-    from polyscene import evaluation
+    from polyscene import recommending
 
     since = None
     if events is not None:
@@ -105,18 +110,44 @@ def recommend(
             raise ValueError(f"{events}: line {error.lineno}, column {error.colno}: {error.msg}") from error
         if not isinstance(since, list) or not all(isinstance(event, dict) for event in since):
             raise ValueError(f'{events}: wanted a JSON list of objects, such as [{{"user": "1", "item": "2"}}]')
-    found = evaluation.recommend(_model(run), users, k=k, scene=scene, events=since, exclude_seen=not keep_seen)
-    u, rank = np.nonzero(np.isfinite(found.scores))
-    table = pa.table(
-        {
-            "user": pa.array([found.users[i] for i in u], pa.string()),
-            "rank": rank + 1,
-            "item": pa.array(found.items[u, rank].tolist(), pa.string()),
-            "scene": pa.array(found.scenes[u, rank].tolist(), pa.string()),
-            "score": found.scores[u, rank],
-        }
+    if not users and not items:
+        raise ValueError("recommend: wanted user ids, or --items of a new user, got neither")
+    found = recommending.recommend(
+        _model(run),
+        users or None,
+        k=k,
+        scene=scene,
+        events=since,
+        exclude_seen=not keep_seen,
+        items=items or None,
+        explain=explain,
     )
-    _write(table, out)
+    columns = found.columns()
+    texts = {name: pa.array(columns[name].tolist(), pa.string()) for name in columns if name not in ("rank", "score")}
+    _write(pa.table({name: texts.get(name, column) for name, column in columns.items()}), out)
+
+
+def similar(
+    run: RunFolder,
+    item: Annotated[str, typer.Argument(help="Item id.")],
+    scene: Annotated[str | None, typer.Option("--scene", help="Where to look; all scenes by default.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", help="Scene of the item; the one with most of its rows by default.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Items at most.")] = 10,
+    out: Annotated[Path | None, typer.Option("--out", help="CSV or Parquet file; standard output by default.")] = None,
+) -> None:
+    """Lists the items that are most like one, also of other scenes."""
+    import pyarrow as pa
+
+    found = _model(run).similar_items(item, scene, k, source=source)
+    columns = {
+        "rank": pa.array(range(1, len(found) + 1), pa.int64()),
+        "item": pa.array([each.item for each in found], pa.string()),
+        "scene": pa.array([each.scene for each in found], pa.string()),
+        "score": pa.array([each.score for each in found], pa.float64()),
+    }
+    _write(pa.table(columns), out)
 
 
 def report(run: Annotated[Path, typer.Argument(help="Run folder, or a folder of runs.")]) -> None:
@@ -143,5 +174,5 @@ def compare(
 
 def add(app: typer.Typer) -> None:
     """Registers the commands."""
-    for command in (evaluate, predict, recommend, report, compare):
+    for command in (evaluate, predict, recommend, similar, report, compare):
         app.command()(command)

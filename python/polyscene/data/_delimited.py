@@ -45,6 +45,17 @@ def _cut(path: Path, error: BaseException) -> ValueError:
     return ValueError(f"{path}: the compressed file ends early or is damaged ({error}); copy or download it again")
 
 
+def read_first_line(path: Path) -> str:
+    """The first line that is not empty, without its end; "" for an empty file."""
+    try:
+        with _stream(path) as stream:
+            head = stream.read(_HEAD)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _cut(path, error) from error
+    lines = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace").splitlines()
+    return next((line for line in lines if line.strip()), "")
+
+
 def read_header(path: Path, layout: Layout) -> Header:
     """Reads the names of the columns.
 

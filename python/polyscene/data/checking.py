@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,12 +84,15 @@ class CheckReport:
         return self.text()
 
 
-def check(path: Any, *, delimiter: str | None = None, **roles: Any) -> CheckReport:
+def check(
+    path: Any, *, delimiter: str | None = None, columns: Sequence[str] | None = None, **roles: Any
+) -> CheckReport:
     """Reads a file or frame and reports everything that is wrong with it.
 
     Args:
         path: a source, as in `read_table`.
         delimiter: what separates the cells of a text file.
+        columns: names of the columns of text files that have no header line.
         roles: roles as in `read_table`; features that are not named are looked at as what they seem to be.
 
     Raises:
@@ -102,7 +105,7 @@ def check(path: Any, *, delimiter: str | None = None, **roles: Any) -> CheckRepo
         >>> report.ok, report.findings[0].column, report.findings[0].row
         (False, 'label', 1)
     """
-    frame = Frame(pieces(path, "check", delimiter), "check")
+    frame = Frame(pieces(path, "check", delimiter, columns=columns), "check")
     report = CheckReport(frame.name)
     try:
         frame.load(frame.names)

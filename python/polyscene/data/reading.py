@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from polyscene.data import _cells
 from polyscene.data._cells import BadCell
-from polyscene.data._delimited import COMPRESSED, Layout, line_of, read_delimited, read_header
+from polyscene.data._delimited import COMPRESSED, Layout, line_of, read_delimited, read_first_line, read_header
 from polyscene.data._errors import listed, suggestion
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
@@ -44,13 +44,14 @@ class Piece:
         return f"{self.name}: row {row + 1}{line}"
 
 
-def read(source: Any, *, delimiter: str | None = None) -> pa.Table:
+def read(source: Any, *, delimiter: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
     r"""Reads a whole source as it is: text files as text, other sources with their own types.
 
     Args:
         source: a path, a list of paths, or anything with ``__arrow_c_stream__`` (Arrow, pandas >= 2.2, polars, duckdb).
         delimiter: what separates cells of a text file; the suffix decides if it is None (``.csv``: a comma, else a
             tab).
+        columns: names of the columns of text files that have no header line.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -63,11 +64,13 @@ def read(source: Any, *, delimiter: str | None = None) -> pa.Table:
         >>> read("a.csv").to_pylist()
         [{'item_id': '007', 'price': '1.5'}]
     """
-    tables = [piece.load(piece.names) for piece in pieces(source, "read", delimiter)]
+    tables = [piece.load(piece.names) for piece in pieces(source, "read", delimiter, columns=columns)]
     return pa.concat_tables(tables, promote_options="default") if len(tables) > 1 else tables[0]
 
 
-def pieces(source: Any, owner: str, delimiter: str | None = None, *, part: str = "") -> list[Piece]:
+def pieces(
+    source: Any, owner: str, delimiter: str | None = None, *, part: str = "", columns: Sequence[str] | None = None
+) -> list[Piece]:
     """Opens a source without reading its rows. A dict maps scene names to sources."""
     if isinstance(source, Mapping):
         if not source:
@@ -75,7 +78,7 @@ def pieces(source: Any, owner: str, delimiter: str | None = None, *, part: str =
         out = []
         for scene, each in source.items():
             try:
-                mine = pieces(each, owner, delimiter, part=part)
+                mine = pieces(each, owner, delimiter, part=part, columns=columns)
             except (FileNotFoundError, TypeError) as error:
                 raise type(error)(
                     f"{error}; a dict maps scenes to sources (here {scene!r}), columns belong into a pyarrow.table"
@@ -85,13 +88,13 @@ def pieces(source: Any, owner: str, delimiter: str | None = None, *, part: str =
                 out.append(piece)
         return out
     if isinstance(source, (str, PathLike)):
-        return [_open(Path(source), owner, delimiter, part)]
+        return [_open(Path(source), owner, delimiter, part, _column_names(owner, columns))]
     if hasattr(source, "__arrow_c_stream__"):
         return [_frame(source, part or "data", part)]
     if isinstance(source, (list, tuple)):
         if not source:
             raise ValueError(f"{owner}: wanted at least one file, got an empty list")
-        return [piece for each in source for piece in pieces(each, owner, delimiter, part=part)]
+        return [piece for each in source for piece in pieces(each, owner, delimiter, part=part, columns=columns)]
     raise TypeError(
         f"{owner}: wanted a path, a list of paths, or a frame with __arrow_c_stream__ (Arrow, pandas >= 2.2, polars), "
         f"got {type(source).__name__}"
@@ -120,13 +123,34 @@ def suffix(path: Path) -> str:
     return inner.suffix.lower()
 
 
-def _open(path: Path, owner: str, delimiter: str | None, part: str) -> Piece:
+def _column_names(owner: str, columns: Sequence[str] | None) -> tuple[str, ...] | None:
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not all(isinstance(name, str) and name for name in columns) or not columns:
+        raise TypeError(f"{owner}: columns must be a list of names, got {columns!r}")
+    _distinct(f"{owner}: columns", columns)
+    return tuple(columns)
+
+
+def _between(path: Path, owner: str) -> str:
+    """What separates the cells of a file without a header: a tab, a comma or a space, whichever its first row has."""
+    first = read_first_line(path)
+    for delimiter in ("\t", ",", " "):
+        if delimiter in first:
+            return delimiter
+    raise ValueError(f"{owner}: {path}: line 1 has one cell alone, {first!r}; give a delimiter")
+
+
+def _open(path: Path, owner: str, delimiter: str | None, part: str, columns: tuple[str, ...] | None) -> Piece:
     if path.is_dir():
         raise ValueError(f"{owner}: wanted a file, got the folder {path}; name the file, or give a list of files")
     if not path.exists():
         near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise FileNotFoundError(f"{owner}: no file {path}{suggestion(path.name, near)}")
     kind = suffix(path)
+    if columns is not None and kind not in ATOMIC + PARQUET + ARROW:
+        between = delimiter or _between(path, owner)
+        return delimited(path, Layout(between, '"' if between == "," else "", names=columns), part)
     if kind in ATOMIC:
         return _atomic(path, part)
     if kind in DELIMITERS or (delimiter is not None and kind not in PARQUET + ARROW):

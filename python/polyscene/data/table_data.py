@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from polyscene._extension import _C
 from polyscene.data._columns import Arrays, arrays
@@ -19,7 +21,8 @@ from polyscene.data.roles import Roles, resolve
 from polyscene.data.splits import Split, assign, split_spec
 
 CLEAN = {"incomplete": ("drop", "error"), "wrong": ("error", "drop"), "duplicates": ("keep", "drop")}
-_NOT_ROLES = ("data", "train", "valid", "test", "split", "schema", "delimiter", "clean", "core", "name")
+_NOT_ROLES = ("data", "train", "valid", "test", "split", "schema", "delimiter", "columns", "separate_items", "clean")
+_NOT_ROLES += ("core", "name")
 
 
 def read_table(
@@ -45,6 +48,8 @@ def read_table(
     text: Sequence[str] = (),
     image: Sequence[str] = (),
     delimiter: str | None = None,
+    columns: Sequence[str] | None = None,
+    separate_items: bool = False,
     clean: Mapping[str, str] | None = None,
     min_count: int | None = None,
     unseen_scene: str = "error",
@@ -87,6 +92,11 @@ def read_table(
         text: not supported in this version.
         image: not supported in this version.
         delimiter: what separates the cells of a text file.
+        columns: names of the columns of text files that have no header line, such as the ``user item label`` files of
+            DisenCDR and CDRIB: ``("user_id", "item_id", "label")``. Without ``delimiter`` the first row says what
+            separates the cells: a tab, a comma or a space.
+        separate_items: items are numbered anew in every scene: with a dict from scene to source, item "7" of scene a is
+            read as "a:7".
         clean: what becomes of rows: ``{"incomplete": "drop", "wrong": "error", "duplicates": "keep"}`` are the
             defaults; a row is incomplete without label, scene or time, and wrong when a number or label cannot be read.
         min_count: ids seen fewer times in training rows share the row of unknown ids; None for 2, in rankings 1.
@@ -113,7 +123,9 @@ def read_table(
     given = dict(locals())
     roles_given = {key: given[key] for key in inspect.signature(read_table).parameters if key not in _NOT_ROLES}
     cleaning = _clean_spec(clean, owner)
-    sources = _sources(data, {"train": train, "valid": valid, "test": test}, delimiter, owner)
+    sources = _sources(data, {"train": train, "valid": valid, "test": test}, delimiter, columns, owner)
+    if separate_items:
+        _separate(sources, item, owner)
     frame = Frame(sources, owner)
     if schema is not None:
         return _encoded(frame, schema, roles_given, split, name, owner)
@@ -173,15 +185,38 @@ def encode(source: Any, schema: _C.data.Schema, **roles: Any) -> _C.data.Table:
     return read_table(source, schema=schema, **roles).table
 
 
-def _sources(data: Any, parts: Mapping[str, Any], delimiter: str | None, owner: str) -> list[Piece]:
+def _separate(sources: list[Piece], item: str | None, owner: str) -> None:
+    """Puts the scene of a source before its items."""
+    for piece in sources:
+        if piece.scene is None or item is None or item not in piece.names:
+            raise ValueError(f"{owner}: separate_items needs a dict from scene to source, and an item column in each")
+
+        def load(columns: Sequence[str], scene: str = piece.scene, inner: Any = piece.load) -> pa.Table:
+            table = inner(columns)
+            if item not in columns:
+                return table
+            at = table.column_names.index(item)
+            named = pc.binary_join_element_wise(scene, table.column(at).cast(pa.string()), ":")
+            return table.set_column(at, item, named)
+
+        piece.load = load
+
+
+def _sources(
+    data: Any, parts: Mapping[str, Any], delimiter: str | None, columns: Sequence[str] | None, owner: str
+) -> list[Piece]:
     given = {part: source for part, source in parts.items() if source is not None}
     if data is not None and given:
         raise ValueError(f"{owner}: give data or {', '.join(given)}, not both")
     if data is None and not given:
         raise ValueError(f"{owner}: no source; give data (and split), or train, valid and test")
     if data is not None:
-        return pieces(data, owner, delimiter)
-    return [piece for part, source in given.items() for piece in pieces(source, owner, delimiter, part=part)]
+        return pieces(data, owner, delimiter, columns=columns)
+    return [
+        piece
+        for part, source in given.items()
+        for piece in pieces(source, owner, delimiter, part=part, columns=columns)
+    ]
 
 
 def _clean_spec(given: Any, owner: str) -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import polyscene as ps
 import pytest
@@ -141,3 +143,46 @@ def test_a_stopped_run_goes_on_to_the_same_bits(config: Path, tmp_path: Path) ->
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     for name, tensor in whole.state_dict().items():
         assert (tensor == parts.state_dict()[name]).all()
+
+
+def test_recommending_from_the_command_line(capsys: pytest.CaptureFixture[str], folders: dict[str, Path]) -> None:
+    def table(*arguments: str) -> list[list[str]]:
+        done = commands.command(capsys, *arguments)
+        assert done.code == 0 and done.err == ""
+        return list(csv.reader(done.out.splitlines()))
+
+    folder = str(folders["bpr_mf"])
+    model = ps.load(folder)
+    liked = ["a0", "a4", "b8"]
+    flags = [part for item in liked for part in ("--items", item)]
+    head, *rows = table("recommend", folder, *flags, "--scene", "b", "-k", "4", "--explain")
+    found = model.recommend(items=liked, scene="b", k=4, explain=True)
+    assert head == ["user", "rank", "item", "scene", "score", "because"]
+    assert [row[2] for row in rows] == found.items[0].tolist() and {row[0] for row in rows} == {"new user"}
+    assert rows[0][5] == ", ".join(map(str, found.because[0, 0]))
+    head, *rows = table("similar", folder, "a0", "-k", "3")
+    assert head == ["rank", "item", "scene", "score"]
+    assert [(row[1], row[2]) for row in rows] == [(each.item, each.scene) for each in model.similar_items("a0", k=3)]
+    assert {row[2] for row in table("similar", folder, "a0", "--scene", "b")[1:]} == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("recommend",), "recommend: wanted user ids, or --items of a new user, got neither"),
+        (("recommend", "u1", "--items", "a0"), "recommend: give users, or the items of one new user"),
+        (("recommend", "--items", "a0x"), "recommend: unknown item 'a0x'; it must have rows in training"),
+        (("similar", "a0x"), "similar_items: unknown item 'a0x'; it must have rows in training"),
+    ],
+)
+def test_what_the_command_line_asks_wrongly(
+    capsys: pytest.CaptureFixture[str], folders: dict[str, Path], arguments: tuple[str, ...], message: str
+) -> None:
+    done = commands.command(capsys, arguments[0], str(folders["bpr_mf"]), *arguments[1:])
+    assert done.code != 0 and done.err.startswith(f"polyscene: {message}")
+
+
+def test_a_model_of_ratings_names_those_of_rankings(config: Path) -> None:
+    resolved = runs.resolve(config, ['model={"name": "mf"}'])
+    with pytest.raises(ValueError, match=r"mf: made for task ctr or rating, .*'ranking'; models for it: .*bpr_mf"):
+        runs.execute(resolved, runs.folder_for(resolved, config.parent / "mf", resume=False))

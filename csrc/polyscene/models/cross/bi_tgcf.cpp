@@ -227,24 +227,32 @@ void BiTGCFImpl::encode() {
   finished_ = finished(layers_);
 }
 
-Tensor BiTGCFImpl::score_items(const Tensor& users, int64_t scene, const Tensor& items) {
-  const torch::NoGradGuard no_grad;
+std::pair<Tensor, Tensor> BiTGCFImpl::encoded(int64_t scene, const Tensor& users, const Tensor& items) {
   if (!finished_.defined()) encode();
   const auto in = [&](const Tensor& ids) { return torch::full_like(ids, scene); };
   const auto user_nodes = nodes(users_, users, in(users)), item_nodes = nodes(items_, items, in(items));
-  Tensor user, item;
   if (user_nodes.lt(0).any().item<bool>() || item_nodes.lt(0).any().item<bool>()) {
     const auto take = [&](const Tensor& rows) { return layers_.index_select(0, rows); };
     const auto all = finished(features(user_nodes, users, item_nodes, items, take));
-    user = all.slice(0, 0, users.numel());
-    item = all.slice(0, users.numel());
-  } else {
-    user = finished_.index_select(0, user_nodes);
-    item = rows_at(finished_, item_nodes);
+    return {all.slice(0, 0, users.numel()), all.slice(0, users.numel())};
   }
+  return {finished_.index_select(0, user_nodes), rows_at(finished_, item_nodes)};
+}
+
+Tensor BiTGCFImpl::score_items(const Tensor& users, int64_t scene, const Tensor& items) {
+  const torch::NoGradGuard no_grad;
+  const auto [user, item] = encoded(scene, users, items);
   auto out = torch::empty({users.numel(), items.numel()}, user.options());
   nn::product(out, user, item.t(), /*add=*/false);
   return out;
+}
+
+Tensor BiTGCFImpl::vectors_of_users(int64_t scene, const Tensor& ids) {
+  return encoded(scene, ids, torch::empty({0}, torch::kInt64)).first;
+}
+
+Tensor BiTGCFImpl::vectors_of_items(int64_t scene, const Tensor& ids) {
+  return encoded(scene, torch::empty({0}, torch::kInt64), ids).second;
 }
 
 }  // namespace polyscene::models

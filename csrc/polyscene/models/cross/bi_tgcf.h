@@ -52,7 +52,7 @@ struct BiTGCFOptions {
 /// who has none anywhere is a node without edges. Without shared users and items each scene trains a model of its own.
 /// Shapes: B batch, D factors; P nodes are the users and items of each scene with rows there; a step costs
 /// O(L (edges + P) D) time and O(L P D) memory, whatever the batch: large batches pay.
-class BiTGCFImpl : public RankingModel {
+class BiTGCFImpl : public RankingModel, public ServesByVectors {
  public:
   explicit BiTGCFImpl(std::shared_ptr<const data::Schema> schema, BiTGCFOptions options = {});
   void encode() override;
@@ -67,6 +67,9 @@ class BiTGCFImpl : public RankingModel {
  protected:
   torch::Tensor pair_scores(const torch::Tensor& user, const torch::Tensor& item, const torch::Tensor& scene) override;
   Scored score_batch(const data::Batch& batch) override;
+  torch::Tensor vectors_of_users(int64_t scene, const torch::Tensor& ids) override;
+  torch::Tensor vectors_of_items(int64_t scene, const torch::Tensor& ids) override;
+  const data::Interactions& trained_on() const override { return known(); }
 
  private:
   /// Where the entities of one side lie among the nodes.
@@ -87,6 +90,9 @@ class BiTGCFImpl : public RankingModel {
   torch::Tensor features(const torch::Tensor& user_nodes, const torch::Tensor& user, const torch::Tensor& item_nodes,
                          const torch::Tensor& item, const Take& take) const;
   torch::Tensor finished(const torch::Tensor& features) const;  // [n, L + 1, D] to [n, D']
+  /// Vectors of users and of items, of the last `encode`.
+  std::pair<torch::Tensor, torch::Tensor> encoded(int64_t scene, const torch::Tensor& users,
+                                                  const torch::Tensor& items);
 
   bool made_ = false;
   std::shared_ptr<const data::Interactions> made_of_;

@@ -51,4 +51,12 @@ torch::Tensor CLFMImpl::item_vectors(const torch::Tensor& rows, const torch::Ten
 
 torch::Tensor CLFMImpl::row_weight(const data::Batch& batch) const { return row_weights(weights_, batch); }
 
+// What the scenes share of the codebook means the same in all of them.
+torch::Tensor CLFMImpl::moved(int64_t, int64_t, const torch::Tensor& vector, const torch::Tensor&) {
+  auto out = torch::zeros_like(vector);
+  const auto shared = shared_code.defined() ? shared_code.size(1) : 0;
+  out.narrow(1, 0, shared).copy_(vector.narrow(1, 0, shared));
+  return out;
+}
+
 }  // namespace polyscene::models

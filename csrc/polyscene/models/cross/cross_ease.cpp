@@ -255,20 +255,25 @@ const CrossEASEImpl::Fitted& CrossEASEImpl::fitted(int64_t scene) {
   return fitted_.emplace(scene, fit(*made_of_, scene)).first->second;
 }
 
+torch::Tensor CrossEASEImpl::gates_of(const Fitted& fitted, const torch::Tensor& users, int64_t scene) const {
+  std::vector<int64_t> group;
+  const auto* user = users.const_data_ptr<int64_t>();
+  for (int64_t u = 0; u < users.numel(); ++u) group.push_back(group_of(fitted.pairs.degree(user[u])));
+  return gates[scene].to(torch::kFloat32).index_select(0, torch::tensor(group, torch::kInt64));
+}
+
 torch::Tensor CrossEASEImpl::score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
   const auto& mine = fitted(scene);
   auto made = parts(mine, users);
-  std::vector<int64_t> group;
-  const auto* user = users.const_data_ptr<int64_t>();
-  for (int64_t u = 0; u < users.numel(); ++u) group.push_back(group_of(mine.pairs.degree(user[u])));
-  const auto gate = gates[scene].to(torch::kFloat32).index_select(0, torch::tensor(group, torch::kInt64));  // [U, 2]
+  const auto gate = gates_of(mine, users, scene);
   made.taste.mul_(gate.narrow(1, 1, 1));
   return made.own.add_(made.taste).addcmul_(gate.narrow(1, 0, 1), mine.prior.unsqueeze(0)).index_select(1, items);
 }
 
-torch::Tensor CrossEASEImpl::pick(const data::Batch& batch, int64_t part) {
+std::array<torch::Tensor, 3> CrossEASEImpl::pick(const data::Batch& batch) {
   check(batch);
-  auto out = torch::zeros({batch.size()}, gates.options());
+  std::array<torch::Tensor, 3> out;
+  for (auto& part : out) part = torch::zeros({batch.size()}, gates.options());
   if (!history()) return out;
   encode();
   for (int64_t s = 0; s < schema().num_scenes(); ++s) {
@@ -276,29 +281,93 @@ torch::Tensor CrossEASEImpl::pick(const data::Batch& batch, int64_t part) {
     if (rows.numel() == 0) continue;
     const auto [users, place] = at::_unique(batch.user.index_select(0, rows), /*sorted=*/true, /*return_inverse=*/true);
     const auto item = batch.item.index_select(0, rows);
-    torch::Tensor values;
-    if (part == 3) {
-      values = score_items(users, s, torch::arange(fitted(s).prior.numel())).index({place, item});
-    } else {
-      const auto& mine = fitted(s);
-      const auto made = parts(mine, users);
-      std::vector<int64_t> group;
-      for (int64_t u = 0; u < users.numel(); ++u)
-        group.push_back(group_of(mine.pairs.degree(users[u].item<int64_t>())));
-      const auto gate = gates[s].to(torch::kFloat32).index_select(0, torch::tensor(group, torch::kInt64));
-      if (part == 0) values = made.own.index({place, item});
-      if (part == 1) values = gate.select(1, 0).index_select(0, place) * mine.prior.index_select(0, item);
-      if (part == 2) values = gate.select(1, 1).index_select(0, place) * made.taste.index({place, item});
-    }
-    out.index_copy_(0, rows, values.to(out.scalar_type()));
+    const auto& mine = fitted(s);
+    const auto made = parts(mine, users);
+    const auto gate = gates_of(mine, users, s).index_select(0, place);  // [n, 2]
+    const std::array<torch::Tensor, 3> values = {made.own.index({place, item}),
+                                                 gate.select(1, 0) * mine.prior.index_select(0, item),
+                                                 gate.select(1, 1) * made.taste.index({place, item})};
+    for (size_t part = 0; part < 3; ++part) out[part].index_copy_(0, rows, values[part].to(out[part].scalar_type()));
   }
   return out;
 }
 
-torch::Tensor CrossEASEImpl::forward(const data::Batch& batch) { return pick(batch, 3); }
+torch::Tensor CrossEASEImpl::forward(const data::Batch& batch) {
+  const auto [own, prior, taste] = pick(batch);
+  return own + taste + prior;
+}
 
 Explanation CrossEASEImpl::explain(const data::Batch& batch) {
-  return {{"own", pick(batch, 0)}, {"prior", pick(batch, 1)}, {"taste", pick(batch, 2)}};
+  const auto [own, prior, taste] = pick(batch);
+  return {{"own", own}, {"prior", prior}, {"taste", taste}};
+}
+
+torch::Tensor CrossEASEImpl::gate_of(const Met& met, int64_t person, int64_t scene) const {
+  return gates[scene][group_of(met.items(person, scene).numel())].to(torch::kFloat32);
+}
+
+torch::Tensor CrossEASEImpl::by_item(int64_t user, const Met& met, int64_t scene, bool summed) {
+  const auto& mine = fitted(scene);
+  const auto gate = gate_of(met, 0, scene)[1].item<float>();
+  auto out = torch::zeros({summed ? 1 : met.item.numel(), mine.prior.numel()});  // [L or 1, I]
+  const auto row = [&](int64_t n) { return out.data_ptr<float>() + (summed ? 0 : n * out.size(1)); };
+  std::vector<float> scratch;
+  float sources = 0;
+  for (size_t s = 0; s < mine.sources.size(); ++s)
+    sources += mine.sources[s] && met.positions(0, static_cast<int64_t>(s)).numel() > 0;
+  for (size_t s = 0; s < mine.sources.size(); ++s) {
+    const auto at = met.positions(0, static_cast<int64_t>(s));
+    if (at.numel() == 0) continue;
+    const auto items = met.item.index_select(0, at);
+    const auto* place = at.const_data_ptr<int64_t>();
+    if (!mine.sources[s]) {  // the scene itself
+      if (summed) mine.own.add(items, row(0), scratch);
+      for (int64_t j = 0; !summed && j < at.numel(); ++j) mine.own.add(items.narrow(0, j, 1), row(place[j]), scratch);
+    } else if (gate != 0) {
+      auto weights = mine.sources[s]->weights_by_item(user, items);
+      if (summed) weights = weights.sum(0, /*keepdim=*/true);
+      for (int64_t j = 0; j < weights.size(0); ++j)
+        mine.sources[s]->add(weights.const_data_ptr<float>() + j * weights.size(1), gate / sources, row(place[j]));
+    }
+  }
+  return out;
+}
+
+torch::Tensor CrossEASEImpl::score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) {
+  const torch::NoGradGuard no_grad;
+  encode();
+  const auto& mine = fitted(scene);
+  auto out = torch::empty({met.people(), items.numel()});
+  for (int64_t n = 0; n < met.people(); ++n) {
+    const auto at = met.positions(n);
+    const Met alone{torch::tensor({int64_t{0}, at.numel()}), met.item.index_select(0, at),
+                    met.scene.index_select(0, at)};
+    const auto prior = gate_of(met, n, scene)[0] * mine.prior;
+    out[n].copy_((by_item(0, alone, scene, /*summed=*/true)[0] + prior).index_select(0, items));
+  }
+  return out;
+}
+
+torch::Tensor CrossEASEImpl::similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) {
+  const torch::NoGradGuard no_grad;
+  encode();
+  const auto& mine = fitted(to);
+  const auto one = torch::tensor({item}, torch::kInt64);
+  auto out = torch::zeros({mine.prior.numel()});
+  std::vector<float> scratch;
+  if (from == to) {
+    mine.own.add(one, out.data_ptr<float>(), scratch);
+  } else {
+    const auto weights = mine.sources[from]->weights_by_item(0, one);
+    mine.sources[from]->add(weights.const_data_ptr<float>(), 1, out.data_ptr<float>());
+  }
+  return out.index_select(0, items);
+}
+
+torch::Tensor CrossEASEImpl::reasons(int64_t user, const Met& met, int64_t scene, const torch::Tensor& items) {
+  const torch::NoGradGuard no_grad;
+  encode();
+  return by_item(user, met, scene, /*summed=*/false).index_select(1, items).t().contiguous();
 }
 
 }  // namespace polyscene::models

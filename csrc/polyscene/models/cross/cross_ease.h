@@ -1,10 +1,12 @@
 #pragma once
 
+#include <array>
 #include <optional>
 
 #include "polyscene/models/cross_ridge.h"
 #include "polyscene/models/ease_weights.h"
 #include "polyscene/models/ranking_model.h"
+#include "polyscene/models/serving.h"
 
 namespace polyscene::models {
 
@@ -42,7 +44,7 @@ struct CrossEASEOptions {
 /// best NDCG@10 of users from whom pairs were held out, own and taste fitted without them; for cold users, where p is
 /// 1, of everybody whom another scene knows too, by the leave-one-out prediction. Each is 0 unless it helps by `margin`
 /// standard errors, so that a scene that teaches nothing is shut out. Users of no scene are served by b.
-class CrossEASEImpl : public Model {
+class CrossEASEImpl : public Model, public ServesNewcomers, public FindsSimilar, public GivesReasons {
  public:
   /// Throws ValueError when the data names no user or no item, or for options out of range.
   explicit CrossEASEImpl(std::shared_ptr<const data::Schema> schema, CrossEASEOptions options = {});
@@ -50,6 +52,11 @@ class CrossEASEImpl : public Model {
   bool fit_closed_form(const data::Table& train) override;
   void encode() override;
   torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
+  torch::Tensor score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) override;
+  /// The item's row of B in its scene; in another what meeting it there says of taste here.
+  torch::Tensor similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) override;
+  /// Exact: the score is p_g b and their sum.
+  torch::Tensor reasons(int64_t user, const Met& met, int64_t scene, const torch::Tensor& items) override;
   /// "own", "prior" and "taste" with their gates, [B] each: what the score is the sum of.
   Explanation explain(const data::Batch& batch) override;
   std::string name() const override { return "cross_ease"; }
@@ -72,12 +79,16 @@ class CrossEASEImpl : public Model {
   };
   Fitted fit(const data::Interactions& known, int64_t scene) const;
   static Parts parts(const Fitted& fitted, const torch::Tensor& users);
+  /// What each pair of one person adds to scores, [L, I], or their sum, [1, I].
+  torch::Tensor by_item(int64_t user, const Met& met, int64_t scene, bool summed);
+  torch::Tensor gate_of(const Met& met, int64_t person, int64_t scene) const;  // [2]
   void judge(const data::Interactions& known);
   void judge_warm(const data::Interactions& known, const data::Interactions& rest, int64_t scene);
   void judge_cold(const Fitted& mine, int64_t scene);
   bool helps(const torch::Tensor& gain) const;  // of users, [n]
   const Fitted& fitted(int64_t scene);
-  torch::Tensor pick(const data::Batch& batch, int64_t part);  // 0 own, 1 prior, 2 taste, 3 all
+  torch::Tensor gates_of(const Fitted& fitted, const torch::Tensor& users, int64_t scene) const;  // [n, 2]
+  std::array<torch::Tensor, 3> pick(const data::Batch& batch);                                    // own, prior, taste
 
   std::shared_ptr<const data::Interactions> made_of_;
   std::map<int64_t, Fitted> fitted_;

@@ -75,6 +75,7 @@ class DCDCSRImpl : public FactorModel {
                              std::vector<torch::Tensor>* looked_up) override;
   torch::Tensor item_vectors(const torch::Tensor& item, const torch::Tensor& scene,
                              std::vector<torch::Tensor>* looked_up) override;
+  bool one_space() const override { return false; }  // who has been elsewhere only keeps the vectors from there
 
  private:
   struct Others {

@@ -67,15 +67,29 @@ Tensor DeepAPFImpl::attended(const Tensor& x, const Tensor& y) const {
   return torch::mv(hidden, attention_weight).view({both.size(0), both.size(1)});
 }
 
+Tensor DeepAPFImpl::common_share(const Parts& shared, const Tensor& other) const {
+  const auto elsewhere = shared[2].squeeze(2), here = shared[3].squeeze(2);  // [A or 1, 1 or K]
+  const auto share = torch::sigmoid(attended(shared[0], other) - attended(shared[1], other));
+  return torch::where(elsewhere.logical_and(here), share, elsewhere.to(share.scalar_type()));
+}
+
+Explanation DeepAPFImpl::explain(const data::Batch& batch) {
+  check(batch);
+  auto user_side = user_parts(batch.user, batch.scene, {}, nullptr);
+  auto item_side = item_parts(batch.item, batch.scene, {}, nullptr);
+  auto& shared = of_users() ? user_side : item_side;
+  for (auto& part : shared) part = part.unsqueeze(1);
+  const auto other = (of_users() ? item_side[0] : user_side[0]).unsqueeze(1);
+  return {{"common", common_share(shared, other).squeeze(1)}};
+}
+
 Tensor DeepAPFImpl::combine(const Parts& user, const Parts& item, const nn::SceneGroups&) {
   const auto& shared = of_users() ? user : item;
   const auto& other = of_users() ? item[0] : user[0];
   const auto &c = shared[0], &m = shared[1];
-  const auto elsewhere = shared[2].squeeze(2), here = shared[3].squeeze(2);  // [A or 1, 1 or K]
   const auto product = [&](const Tensor& x) { return of_users() ? dots(x * weight, other) : dots(other * weight, x); };
   const auto of_common = product(c), of_scene = product(m);  // [A, K]
-  auto share = torch::sigmoid(attended(c, other) - attended(m, other));
-  share = torch::where(elsewhere.logical_and(here), share, elsewhere.to(share.scalar_type()));
+  const auto share = common_share(shared, other);
   return share * of_common + (1 - share) * of_scene;
 }
 

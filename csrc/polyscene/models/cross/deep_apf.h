@@ -31,6 +31,8 @@ struct DeepAPFOptions {
 class DeepAPFImpl : public PairModel {
  public:
   explicit DeepAPFImpl(std::shared_ptr<const data::Schema> schema, DeepAPFOptions options = {});
+  /// "common": how much of the score common factors carry, that is what other scenes say, b_c [B].
+  Explanation explain(const data::Batch& batch) override;
   std::string name() const override { return "deep_apf"; }
   OptionMap options_map() const override { return to_map(options); }
 
@@ -53,6 +55,7 @@ class DeepAPFImpl : public PairModel {
   bool of_users() const { return options.shared() == "users"; }
   Parts shared_parts(const torch::Tensor& id, const torch::Tensor& scene, Parts* looked_up);
   torch::Tensor attended(const torch::Tensor& x, const torch::Tensor& y) const;
+  torch::Tensor common_share(const Parts& shared, const torch::Tensor& other) const;  // b_c, [A, K]
 
   torch::Tensor in_;  // bool [S, U or I]: who has training rows where
   std::shared_ptr<const data::Interactions> known_;

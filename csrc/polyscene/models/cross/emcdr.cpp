@@ -42,4 +42,8 @@ torch::Tensor EMCDRImpl::item_vectors(const torch::Tensor& rows, const torch::Te
   return item_factors(rows, scene, looked_up);
 }
 
+torch::Tensor EMCDRImpl::moved(int64_t from, int64_t to, const torch::Tensor& vector, const torch::Tensor&) {
+  return stage.item<int64_t>() > 0 ? map->open()(from, to, vector) : vector;
+}
+
 }  // namespace polyscene::models

@@ -60,6 +60,8 @@ class EMCDRImpl : public SceneFactorModel {
                              std::vector<torch::Tensor>* looked_up) override;
   torch::Tensor item_vectors(const torch::Tensor& item, const torch::Tensor& scene,
                              std::vector<torch::Tensor>* looked_up) override;
+  bool one_space() const override { return false; }
+  torch::Tensor moved(int64_t from, int64_t to, const torch::Tensor& vector, const torch::Tensor& items) override;
   torch::Tensor transferred(int64_t to, const torch::Tensor& users) override;
 };
 TORCH_MODULE(EMCDR);

@@ -25,10 +25,10 @@ ItemPrior::ItemPrior(const data::Interactions& known, double l2) : places_(known
       std::vector<int64_t> order;
       for (int64_t c = begin; c < end; ++c) {
         row.assign(known.items(), 0.f);
-        weights.add_row(candidate[c], row.data(), scratch);
+        weights.add(torch::full({1}, candidate[c], torch::kInt64), row.data(), scratch);
         order.clear();
         for (int64_t j = 0; j < n; ++j) {
-          if (row[candidate[j]] > 0) order.push_back(candidate[j]);
+          if (j != c && row[candidate[j]] > 0) order.push_back(candidate[j]);
         }
         const auto most = std::min<size_t>(order.size(), kKept);
         std::partial_sort(order.begin(), order.begin() + most, order.end(),

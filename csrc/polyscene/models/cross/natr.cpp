@@ -212,4 +212,34 @@ Tensor NATRImpl::score_items(const Tensor& users_, int64_t scene, const Tensor& 
   return of_items() ? all : all.t().contiguous();
 }
 
+Tensor NATRImpl::reasons(int64_t row, const Met& met, int64_t scene, const Tensor& items_) {
+  const torch::NoGradGuard no_grad;
+  TORCH_CHECK_VALUE(of_items(),
+                    "NATR: with shared 'users' its attention is over users; nothing is known of a user's items");
+  const auto count = items_.numel(), pairs = met.item.numel();
+  auto out = torch::zeros({count, pairs});
+  if (target.item<int64_t>() == 0 || row < data::kFirstId || count == 0) return out;
+  const auto here = torch::full({1}, scene, torch::kInt64);
+  const auto had = read(torch::tensor({row}, torch::kInt64), here, nullptr);
+  const auto y = item->forward(rows_in(here, items_, items()));               // [C, D]
+  const auto there = had.there.logical_and(had.ids.ne(items_.unsqueeze(1)));  // [C, L]
+  const auto share = shares(had.logits.expand_as(there), there);
+  const auto& h = had.vectors[0];  // [L, D]
+  const auto s = torch::mm(share, h);
+  const auto gain = torch::mv((s * y).relu() - (had.factors * y).relu(), fusion_attention[scene]);
+  const auto beta = torch::sigmoid(gain) * there.any(1).to(gain.scalar_type());  // [C]
+  const auto part = beta.unsqueeze(1) * share * torch::mm(y, h.t());             // [C, L]
+  const auto* id = had.ids.const_data_ptr<int64_t>();
+  const auto* is = had.there.const_data_ptr<bool>();
+  const auto at = met.positions(0, scene);
+  for (int64_t j = 0; j < at.numel(); ++j) {
+    const auto place = at[j].item<int64_t>();
+    const auto mine = met.item[place].item<int64_t>();
+    for (int64_t l = 0; l < had.ids.size(1); ++l) {
+      if (is[l] && id[l] == mine) out.select(1, place).add_(part.select(1, l));
+    }
+  }
+  return out;
+}
+
 }  // namespace polyscene::models

@@ -41,12 +41,15 @@ struct NATROptions {
 /// users and items change places. relu(x * y) = relu(x) relu(y) + relu(-x) relu(-y), so that rankings are products of
 /// matrices; pairs whose item lies in the history are scored again without it.
 /// Shapes: S scenes, D factors, L entries; tables [S, ., D] in one.
-class NATRImpl : public RankingModel {
+class NATRImpl : public RankingModel, public GivesReasons {
  public:
   explicit NATRImpl(std::shared_ptr<const data::Schema> schema, NATROptions options = {});
   std::vector<Phase> phases() const override;
   void begin_phase(const Phase& phase) override;
   torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
+  /// Exact, with `shared` "items": attention times beta times H_l . q_i; the rest of the score is the user's own
+  /// factors.
+  torch::Tensor reasons(int64_t user, const Met& met, int64_t scene, const torch::Tensor& items) override;
   std::string name() const override { return "natr"; }
   OptionMap options_map() const override { return to_map(options); }
 

@@ -130,4 +130,20 @@ Tensor PTUPCDRImpl::item_vectors(const Tensor& rows, const Tensor& scene, std::v
   return q;
 }
 
+Tensor PTUPCDRImpl::moved(int64_t from, int64_t to, const Tensor& vector, const Tensor& items_) {
+  if (!bridging()) return vector;
+  const auto most = std::min<int64_t>(items_.numel(), options.length()), dim = common.dim();
+  const auto met = items_.index_select(0, (torch::arange(most) * items_.numel()).floor_divide(most));  // evenly spread
+  const auto code = from * (scenes() - 1) + to - (to > from);
+  const auto groups = [&](int64_t rows) {
+    nn::SceneGroups out;
+    for (int64_t pair = 0; pair < scenes() * (scenes() - 1); ++pair) out.offsets.push_back(pair < code ? 0 : rows);
+    return out;
+  };
+  const auto q = item->weight.detach().index_select(0, met + from * items());                                // [L, D]
+  const auto logits = torch::mv(encoder->forward(q, groups(most)).view({most, dim}), encoder_weight[code]);  // [L]
+  const auto taste = torch::mv(q.t(), torch::softmax(logits, 0)).unsqueeze(0);                               // [1, D]
+  return torch::mm(vector, meta->forward(taste, groups(1)).view({dim, dim}));
+}
+
 }  // namespace polyscene::models

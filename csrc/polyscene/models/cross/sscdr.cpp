@@ -1,6 +1,7 @@
 #include "polyscene/models/cross/sscdr.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "polyscene/models/graphs.h"
 
@@ -11,6 +12,12 @@ constexpr int kTries = 100;  // draws of an item that a user did not meet, who m
 
 // Into the unit ball.
 torch::Tensor inside(const torch::Tensor& v) { return v / v.norm(2, -1, /*keepdim=*/true).clamp_min(1); }
+
+// -|u - i|^2 = [2u, -|u|^2, 1] . [i, 1, -|i|^2]: distances by one product.
+torch::Tensor as_user(const torch::Tensor& v) {
+  const auto square = v.square().sum(1, /*keepdim=*/true);
+  return torch::cat({2 * v, -square, torch::ones_like(square)}, 1);
+}
 
 torch::Tensor apart(const torch::Tensor& a, const torch::Tensor& b) { return (a - b).square().sum(-1); }
 
@@ -121,12 +128,9 @@ torch::Tensor SSCDRImpl::transferred(int64_t to, const torch::Tensor& rows) {
   return over_sources(to, rows, [&](int64_t s, const torch::Tensor& there) { return gathered(s, to, there, maps); });
 }
 
-// -|u - i|^2 = [2u, -|u|^2, 1] . [i, 1, -|i|^2]: distances by one product.
 torch::Tensor SSCDRImpl::user_vectors(const torch::Tensor& rows, const torch::Tensor& scene,
                                       std::vector<torch::Tensor>* looked_up) {
-  const auto v = inside(user_factors(rows, scene, looked_up));
-  const auto square = v.square().sum(1, /*keepdim=*/true);
-  return torch::cat({2 * v, -square, torch::ones_like(square)}, 1);
+  return as_user(inside(user_factors(rows, scene, looked_up)));
 }
 
 torch::Tensor SSCDRImpl::item_vectors(const torch::Tensor& rows, const torch::Tensor& scene,
@@ -134,6 +138,23 @@ torch::Tensor SSCDRImpl::item_vectors(const torch::Tensor& rows, const torch::Te
   const auto v = inside(item_factors(rows, scene, looked_up));
   const auto square = v.square().sum(1, /*keepdim=*/true);
   return torch::cat({v, torch::ones_like(square), -square}, 1);
+}
+
+torch::Tensor SSCDRImpl::folded(const torch::Tensor& met, const torch::Tensor&) const {
+  return as_user(met.narrow(1, 0, common.dim()).mean(0, /*keepdim=*/true).to(torch::kFloat64));
+}
+
+torch::Tensor SSCDRImpl::moved(int64_t from, int64_t to, const torch::Tensor& vector, const torch::Tensor&) {
+  if (stage.item<int64_t>() == 0) return vector;
+  const auto scale = vector.narrow(1, common.dim() + 1, 1);  // of the whole, in which distances do not mind it
+  return as_user(inside(map->open()(from, to, vector.narrow(1, 0, common.dim()) / (2 * scale)))) * scale;
+}
+
+torch::Tensor SSCDRImpl::similarity(int64_t id, int64_t from, int64_t to, const torch::Tensor& ids) {
+  const torch::NoGradGuard no_grad;
+  if (from != to) return torch::full({ids.numel()}, -std::numeric_limits<float>::infinity());
+  const auto points = [&](const torch::Tensor& of) { return vectors_of_items(to, of).narrow(1, 0, common.dim()); };
+  return torch::cosine_similarity(points(ids), points(torch::tensor({id}, torch::kInt64)), 1, 1e-12);
 }
 
 }  // namespace polyscene::models

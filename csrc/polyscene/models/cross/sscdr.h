@@ -76,12 +76,18 @@ class SSCDRImpl : public SceneFactorModel {
   SSCDROptions options;
   PairMaps map = nullptr;  ///< f
 
+  /// Cosine of the points; -inf between scenes.
+  torch::Tensor similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) override;
+
  protected:
   void begin_pass() override;
   torch::Tensor user_vectors(const torch::Tensor& user, const torch::Tensor& scene,
                              std::vector<torch::Tensor>* looked_up) override;
   torch::Tensor item_vectors(const torch::Tensor& item, const torch::Tensor& scene,
                              std::vector<torch::Tensor>* looked_up) override;
+  bool one_space() const override { return false; }
+  torch::Tensor moved(int64_t from, int64_t to, const torch::Tensor& vector, const torch::Tensor& items) override;
+  torch::Tensor folded(const torch::Tensor& met, const torch::Tensor& square) const override;
   torch::Tensor transferred(int64_t to, const torch::Tensor& users) override;
 
  private:

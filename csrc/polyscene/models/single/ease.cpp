@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <limits>
+
 namespace polyscene::models {
 EASEImpl::EASEImpl(std::shared_ptr<const data::Schema> schema, EASEOptions options_)
     : Model(std::move(schema)), options(std::move(options_)) {
@@ -60,6 +62,42 @@ torch::Tensor EASEImpl::forward(const data::Batch& batch) {
     if (rows.numel() == 0) continue;
     const auto [users, place] = at::_unique(batch.user.index_select(0, rows), /*sorted=*/true, /*return_inverse=*/true);
     out.index_copy_(0, rows, scores(users, s).index({place, batch.item.index_select(0, rows)}));
+  }
+  return out;
+}
+
+torch::Tensor EASEImpl::of_items(const torch::Tensor& met, int64_t scene) {
+  auto out = torch::zeros({made_of_->items()});
+  std::vector<float> scratch;
+  weights(scene).add(met, out.data_ptr<float>(), scratch);
+  return out;
+}
+
+torch::Tensor EASEImpl::score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) {
+  encode();
+  const auto from = options.scope() == "overall" ? -1 : scene;
+  auto out = torch::empty({met.people(), items.numel()});
+  for (int64_t n = 0; n < met.people(); ++n) out[n].copy_(of_items(met.items(n, from), scene).index_select(0, items));
+  return out;
+}
+
+torch::Tensor EASEImpl::similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) {
+  encode();
+  if (from != to && options.scope() != "overall")
+    return torch::full({items.numel()}, -std::numeric_limits<float>::infinity());
+  return of_items(torch::tensor({item}, torch::kInt64), to).index_select(0, items);
+}
+
+torch::Tensor EASEImpl::reasons(int64_t, const Met& met, int64_t scene, const torch::Tensor& items) {
+  encode();
+  auto out = torch::zeros({items.numel(), met.item.numel()});
+  const bool overall = options.scope() == "overall";
+  for (int64_t j = 0; j < met.item.numel(); ++j) {
+    if (!overall && met.scene[j].item<int64_t>() != scene) continue;
+    const auto one = met.item.narrow(0, j, 1);
+    // An item that several scenes hold is one pair here.
+    const auto times = overall ? met.item.eq(one).sum().item<int64_t>() : 1;
+    out.select(1, j).copy_(of_items(one, scene).index_select(0, items) / static_cast<double>(times));
   }
   return out;
 }

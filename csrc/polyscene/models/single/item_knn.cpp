@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "polyscene/core/interleave.h"
 
@@ -117,6 +118,48 @@ torch::Tensor ItemKNNImpl::forward(const data::Batch& batch) {
     if (rows.numel() == 0) continue;
     const auto [users, place] = at::_unique(batch.user.index_select(0, rows), /*sorted=*/true, /*return_inverse=*/true);
     out.index_copy_(0, rows, scores(users, s).index({place, batch.item.index_select(0, rows)}));
+  }
+  return out;
+}
+
+torch::Tensor ItemKNNImpl::of_items(const torch::Tensor& met, int64_t scene) {
+  const auto& mine = similar(scene);
+  auto out = torch::zeros({made_of_->items()});
+  const auto* offset = mine.offsets.const_data_ptr<int64_t>();
+  for (int64_t n = 0; n < met.numel(); ++n) {
+    const auto item = met.const_data_ptr<int64_t>()[n];
+    for (auto j = offset[item]; j < offset[item + 1]; ++j)
+      out.data_ptr<float>()[mine.items.const_data_ptr<int32_t>()[j]] += mine.values.const_data_ptr<float>()[j];
+  }
+  return out;
+}
+
+torch::Tensor ItemKNNImpl::score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) {
+  encode();
+  const auto from = options.scope() == "overall" ? -1 : scene;
+  auto out = torch::empty({met.people(), items.numel()});
+  for (int64_t n = 0; n < met.people(); ++n) out[n].copy_(of_items(met.items(n, from), scene).index_select(0, items));
+  return out;
+}
+
+torch::Tensor ItemKNNImpl::similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) {
+  encode();
+  if (from != to && options.scope() != "overall")
+    return torch::full({items.numel()}, -std::numeric_limits<float>::infinity());
+  const auto out = of_items(torch::tensor({item}, torch::kInt64), to).index_select(0, items);
+  return out.masked_fill(out.eq(0), -std::numeric_limits<float>::infinity());
+}
+
+torch::Tensor ItemKNNImpl::reasons(int64_t, const Met& met, int64_t scene, const torch::Tensor& items) {
+  encode();
+  auto out = torch::zeros({items.numel(), met.item.numel()});
+  const bool overall = options.scope() == "overall";
+  for (int64_t j = 0; j < met.item.numel(); ++j) {
+    if (!overall && met.scene[j].item<int64_t>() != scene) continue;
+    const auto one = met.item.narrow(0, j, 1);
+    // An item that several scenes hold is one pair here.
+    const auto times = overall ? met.item.eq(one).sum().item<int64_t>() : 1;
+    out.select(1, j).copy_(of_items(one, scene).index_select(0, items) / static_cast<double>(times));
   }
   return out;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "polyscene/models/base.h"
+#include "polyscene/models/serving.h"
 
 namespace polyscene::models {
 
@@ -29,7 +30,7 @@ struct ItemKNNOptions {
 ///
 /// n counts training users. Similarities are a function of the training pairs, which a saved model holds: they are made
 /// when they are first needed, and take memory for the pairs of items that share a user.
-class ItemKNNImpl : public Model {
+class ItemKNNImpl : public Model, public ServesNewcomers, public FindsSimilar, public GivesReasons {
  public:
   /// Throws ValueError when the data names no user or no item, or for options out of range.
   explicit ItemKNNImpl(std::shared_ptr<const data::Schema> schema, ItemKNNOptions options = {});
@@ -37,12 +38,18 @@ class ItemKNNImpl : public Model {
   bool fit_closed_form(const data::Table& train) override;
   void encode() override;
   torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
+  torch::Tensor score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) override;
+  /// sim of the item; -inf without a common user; -inf between scenes when each has its own.
+  torch::Tensor similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) override;
+  /// Exact: the score is their sum.
+  torch::Tensor reasons(int64_t user, const Met& met, int64_t scene, const torch::Tensor& items) override;
   std::string name() const override { return "item_knn"; }
   OptionMap options_map() const override { return to_map(options); }
 
   ItemKNNOptions options;
 
  private:
+  torch::Tensor of_items(const torch::Tensor& met, int64_t scene);  // what these items say, [I]
   struct Similar {
     data::Interactions::Scene pairs;
     torch::Tensor offsets, items, values;  // neighbours of each item, as rows of a sparse matrix

@@ -35,6 +35,9 @@ class LightGCNImpl : public FactorModel {
   void prepare(const data::Table& train) override;
   std::string name() const override { return "light_gcn"; }
   OptionMap options_map() const override { return to_map(options); }
+  /// Of a user: what each neighbour brings into its vector, times the item's, 1 / (K + 1) a_uj sum_{k < K} X_k[j] .
+  /// x_i; what is left of the score is the user's own factors. Of a newcomer: the parts of the ridge solve.
+  torch::Tensor reasons(int64_t user, const Met& met, int64_t scene, const torch::Tensor& items) override;
 
   LightGCNOptions options;
   torch::nn::Embedding user = nullptr;  ///< [U, D]
@@ -55,6 +58,7 @@ class LightGCNImpl : public FactorModel {
   std::shared_ptr<const nn::SparseMatrix> graph_;
   std::shared_ptr<const data::Interactions> graph_of_;
   torch::Tensor nodes_;  // X, [U + I, D], of the last pass
+  torch::Tensor sent_;   // sum_{k < K} X_k of it, once asked for
 };
 TORCH_MODULE(LightGCN);
 

@@ -59,4 +59,8 @@ bool PopularityImpl::fit_closed_form(const data::Table& train) {
   return true;
 }
 
+torch::Tensor PopularityImpl::score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) {
+  return score_items(torch::zeros({met.people()}, torch::kInt64), scene, items);
+}
+
 }  // namespace polyscene::models

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "polyscene/models/base.h"
+#include "polyscene/models/serving.h"
 
 namespace polyscene::models {
 
@@ -28,7 +29,7 @@ struct PopularityOptions {
 /// `forward` is r for ratings and its log-odds for ctr. For rankings it is the number of training rows of the item in
 /// the scene (those it has in all scenes decide between equal ones), or with scope "overall" in all scenes. Shapes: B
 /// batch, S scenes, I item rows, k smoothing.
-class PopularityImpl : public Model {
+class PopularityImpl : public Model, public ServesNewcomers {
  public:
   /// Throws ValueError when the data names no item.
   explicit PopularityImpl(std::shared_ptr<const data::Schema> schema, PopularityOptions options = {});
@@ -39,6 +40,8 @@ class PopularityImpl : public Model {
   /// Counts the rows of `train`; there is nothing left to optimise.
   bool fit_closed_form(const data::Table& train) override;
   torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
+  /// The same for everybody.
+  torch::Tensor score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) override;
   std::string name() const override { return "popularity"; }
   OptionMap options_map() const override { return to_map(options); }
 

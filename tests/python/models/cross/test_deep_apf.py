@@ -100,3 +100,25 @@ def test_penalty_counts_what_takes_part(data: Any) -> None:
 def test_bad_options(data: Any) -> None:
     with pytest.raises(ValueError, match="DeepAPF: shared must be 'users' or 'items', got 'both'"):
         ps.models.DeepAPF(data.schema, shared="both")
+
+
+@pytest.mark.parametrize("shared", ["users", "items"])
+def test_it_tells_how_much_other_scenes_carry(shared: str, data: Any) -> None:
+    model = pairs.random_model("deep_apf", data, dim=4, shared=shared).eval()
+    state = {name: value.detach().numpy() for name, value in model.state_dict().items()}
+    batch = ps.testing.batch(data, 60)
+    known = pairs.Known(data)
+    common = model.explain(batch)["common"]
+    weight, seen = state["weight"], set()
+    for row, (u, i, s) in enumerate(zip(batch.user.tolist(), batch.item.tolist(), batch.scene.tolist(), strict=True)):
+        who, other = (u, i) if shared == "users" else (i, u)
+        sides = ("user", "item") if shared == "users" else ("item", "user")
+        own, y = (state[f"{side}.weight"].reshape(3, -1, 4)[s] for side in sides)
+        where = known.items if shared == "users" else known.visitors
+        b = common[row].item()
+        elsewhere = any(who in where[t] for t in range(3) if t != s)
+        seen.add(elsewhere)
+        assert 0 < b < 1 if elsewhere else b == 0
+        mixed = b * state["common.weight"][who] + (1 - b) * own[who]
+        assert model(batch)[row].item() == pytest.approx(float(weight @ (mixed * y[other])), abs=1e-5)
+    assert True in seen
