@@ -275,7 +275,7 @@ def test_configs_of_the_tables() -> None:
     for table, split in by.items():
         for folder in (top / table).iterdir():
             configs = {path.stem: runs.resolve(path) for path in folder.glob("*.json")}
-            assert set(configs) == names | across | {"disen_cdr", "cross_ease"}
+            assert set(configs) == names | across | {"disen_cdr", "cdrib", "uni_cdr", "cross_ease"}
             assert {c["dataset"]["name"] for c in configs.values()} == {folder.name}
             assert {c["dataset"]["split"]["by"] for c in configs.values()} == {split}
             assert {c["train"]["threads"] for c in configs.values()} == {1}
