@@ -15,6 +15,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t kTaskFloats = 32768;  // numbers a task
+constexpr int64_t kPiece = 32;          // columns whose sums are held at once
 
 struct Shape {
   int64_t each, towers, width;  // K, S, H
@@ -53,61 +54,80 @@ POLYSCENE_INLINE void input_back(const T* g, const T* here, const T* there, T* b
   }
 }
 
+// body(first, count) on pieces of a width: short sums of them stay in registers, and loops along them are wide.
+template <typename Body>
+POLYSCENE_INLINE void in_pieces(int64_t width, Body&& body) {
+  for (int64_t first = 0; first < width; first += kPiece) body(first, std::min(kPiece, width - first));
+}
+
 template <typename T>
-POLYSCENE_INLINE void link(const T* z, const T* part, const T* share, T* own, T* sent, int64_t users,
-                           const Shape& shape) {
+POLYSCENE_INLINE void link(const T* z, const T* part, const T* share, T* out, int64_t users, const Shape& shape) {
   const auto [each, towers, width] = shape;
-  const int64_t row = towers * width;
   for (int64_t a = 0; a < users; ++a, part += towers, share += towers) {
-    for (int64_t k = 0; k < each; ++k, z += row, own += row, sent += row) {
-      for (int64_t s = 0; s < towers; ++s) {
-        for (int64_t h = 0; h < width; ++h) own[s * width + h] = part[s] * std::max(z[s * width + h], T(0));
-      }
-      for (int64_t h = 0; h < width; ++h) {
-        T sum = 0;
-        for (int64_t s = 0; s < towers; ++s) sum += own[s * width + h];
-        for (int64_t s = 0; s < towers; ++s) sent[s * width + h] = share[s] * (sum - own[s * width + h]);
-      }
+    for (int64_t k = 0; k < each; ++k, z += towers * width, out += 2 * towers * width) {
+      in_pieces(
+          width, [&](int64_t first, int64_t count) __attribute__((always_inline)) {
+            T sum[kPiece] = {};
+            for (int64_t s = 0; s < towers; ++s) {
+              const T* from = z + s * width + first;
+              T* own = out + 2 * s * width + first;
+              for (int64_t h = 0; h < count; ++h) {
+                own[h] = part[s] * std::max(from[h], T(0));
+                sum[h] += own[h];
+              }
+            }
+            for (int64_t s = 0; s < towers; ++s) {
+              const T* own = out + 2 * s * width + first;
+              T* sent = out + (2 * s + 1) * width + first;
+              for (int64_t h = 0; h < count; ++h) sent[h] = share[s] * (sum[h] - own[h]);
+            }
+          });
     }
   }
 }
 
-// own is above 0 just where the gradient passes: where z is and the tower takes part.
+// What a tower holds is above 0 just where the gradient passes: where z is and the tower takes part.
 template <typename T>
-POLYSCENE_INLINE void link_back(const T* by_own, const T* by_sent, const T* own, const T* share, T* z, int64_t users,
-                                const Shape& shape) {
+POLYSCENE_INLINE void link_back(const T* g, const T* out, const T* share, T* z, int64_t users, const Shape& shape) {
   const auto [each, towers, width] = shape;
-  const int64_t row = towers * width;
+  const int64_t row = 2 * towers * width;
   for (int64_t a = 0; a < users; ++a, share += towers) {
-    for (int64_t k = 0; k < each; ++k, by_own += row, by_sent += row, own += row, z += row) {
-      for (int64_t h = 0; h < width; ++h) {
-        T sum = 0;
-        for (int64_t s = 0; s < towers; ++s) sum += share[s] * by_sent[s * width + h];
-        for (int64_t s = 0; s < towers; ++s) {
-          const auto at = s * width + h;
-          z[at] = own[at] > 0 ? by_own[at] + sum - share[s] * by_sent[at] : T(0);
-        }
-      }
+    for (int64_t k = 0; k < each; ++k, g += row, out += row, z += towers * width) {
+      in_pieces(
+          width, [&](int64_t first, int64_t count) __attribute__((always_inline)) {
+            T sum[kPiece] = {};
+            for (int64_t s = 0; s < towers; ++s) {
+              const T* by_sent = g + (2 * s + 1) * width + first;
+              for (int64_t h = 0; h < count; ++h) sum[h] += share[s] * by_sent[h];
+            }
+            for (int64_t s = 0; s < towers; ++s) {
+              const T *by_own = g + 2 * s * width + first, *by_sent = by_own + width,
+                      *own = out + 2 * s * width + first;
+              T* to = z + s * width + first;
+              for (int64_t h = 0; h < count; ++h) {
+                to[h] = own[h] > 0 ? by_own[h] + sum[h] - share[s] * by_sent[h] : T(0);
+              }
+            }
+          });
     }
   }
 }
 
-#define POLYSCENE_LINK_KERNELS(T)                                                                                  \
-  POLYSCENE_SIMD void input_of(const T* base, const T* here, const T* there, const T* x, const T* y, T* z,         \
-                               int64_t users, const Shape& shape) {                                                \
-    input(base, here, there, x, y, z, users, shape);                                                               \
-  }                                                                                                                \
-  POLYSCENE_SIMD void input_back_of(const T* g, const T* here, const T* there, T* base, T* x, T* y, int64_t users, \
-                                    const Shape& shape) {                                                          \
-    input_back(g, here, there, base, x, y, users, shape);                                                          \
-  }                                                                                                                \
-  POLYSCENE_SIMD void link_of(const T* z, const T* part, const T* share, T* own, T* sent, int64_t users,           \
-                              const Shape& shape) {                                                                \
-    link(z, part, share, own, sent, users, shape);                                                                 \
-  }                                                                                                                \
-  POLYSCENE_SIMD void link_back_of(const T* by_own, const T* by_sent, const T* own, const T* share, T* z,          \
-                                   int64_t users, const Shape& shape) {                                            \
-    link_back(by_own, by_sent, own, share, z, users, shape);                                                       \
+#define POLYSCENE_LINK_KERNELS(T)                                                                                     \
+  POLYSCENE_SIMD void input_of(const T* base, const T* here, const T* there, const T* x, const T* y, T* z,            \
+                               int64_t users, const Shape& shape) {                                                   \
+    input(base, here, there, x, y, z, users, shape);                                                                  \
+  }                                                                                                                   \
+  POLYSCENE_SIMD void input_back_of(const T* g, const T* here, const T* there, T* base, T* x, T* y, int64_t users,    \
+                                    const Shape& shape) {                                                             \
+    input_back(g, here, there, base, x, y, users, shape);                                                             \
+  }                                                                                                                   \
+  POLYSCENE_SIMD void link_of(const T* z, const T* part, const T* share, T* out, int64_t users, const Shape& shape) { \
+    link(z, part, share, out, users, shape);                                                                          \
+  }                                                                                                                   \
+  POLYSCENE_SIMD void link_back_of(const T* g, const T* out, const T* share, T* z, int64_t users,                     \
+                                   const Shape& shape) {                                                              \
+    link_back(g, out, share, z, users, shape);                                                                        \
   }
 POLYSCENE_LINK_KERNELS(float)
 POLYSCENE_LINK_KERNELS(double)
@@ -168,44 +188,44 @@ class LinkedInput : public torch::autograd::Function<LinkedInput> {
 
 class Linked : public torch::autograd::Function<Linked> {
  public:
-  static variable_list forward(AutogradContext* context, const Tensor& z, const Tensor& part, const Tensor& share) {
+  static Tensor forward(AutogradContext* context, const Tensor& z, const Tensor& part, const Tensor& share) {
     const auto users = part.size(0);
     const Shape shape{z.size(0) / users, z.size(1), z.size(2)};
-    auto own = torch::empty_like(z), sent = torch::empty_like(z);
+    auto out = torch::empty({z.size(0), shape.towers, 2 * shape.width}, z.options());
     AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "linked", [&] {
       const auto *from = z.const_data_ptr<scalar_t>(), *there = part.const_data_ptr<scalar_t>(),
                  *by = share.const_data_ptr<scalar_t>();
-      auto *mine = own.data_ptr<scalar_t>(), *others = sent.data_ptr<scalar_t>();
+      auto* to = out.data_ptr<scalar_t>();
       const auto row = shape.each * shape.towers * shape.width;
       for_users(users, shape, [&](int64_t begin, int64_t end) {
-        link_of(from + begin * row, there + begin * shape.towers, by + begin * shape.towers, mine + begin * row,
-                others + begin * row, end - begin, shape);
+        link_of(from + begin * row, there + begin * shape.towers, by + begin * shape.towers, to + 2 * begin * row,
+                end - begin, shape);
       });
     });
-    context->save_for_backward({own, share});
-    return {own, sent};
+    context->save_for_backward({out, share});
+    return out;
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     TORCH_CHECK_NOT_IMPLEMENTED(!torch::GradMode::is_enabled(),
                                 "linked: derivatives of higher order need a forward under PlainGuard");
     const auto saved = context->get_saved_variables();
-    const auto &own = saved[0], &share = saved[1];
-    const auto by_own = gradients[0].contiguous(), by_sent = gradients[1].contiguous();
+    const auto &out = saved[0], &share = saved[1];
+    const auto g = gradients[0].contiguous();
     const auto users = share.size(0);
-    const Shape shape{own.size(0) / users, own.size(1), own.size(2)};
-    auto out = torch::empty_like(own);
-    AT_DISPATCH_FLOATING_TYPES(own.scalar_type(), "linked_backward", [&] {
-      const auto *mine = by_own.const_data_ptr<scalar_t>(), *others = by_sent.const_data_ptr<scalar_t>(),
-                 *a = own.const_data_ptr<scalar_t>(), *by = share.const_data_ptr<scalar_t>();
-      auto* to = out.data_ptr<scalar_t>();
+    const Shape shape{g.size(0) / users, g.size(1), g.size(2) / 2};
+    auto z = torch::empty({g.size(0), shape.towers, shape.width}, g.options());
+    AT_DISPATCH_FLOATING_TYPES(g.scalar_type(), "linked_backward", [&] {
+      const auto *from = g.const_data_ptr<scalar_t>(), *own = out.const_data_ptr<scalar_t>(),
+                 *by = share.const_data_ptr<scalar_t>();
+      auto* to = z.data_ptr<scalar_t>();
       const auto row = shape.each * shape.towers * shape.width;
       for_users(users, shape, [&](int64_t begin, int64_t end) {
-        link_back_of(mine + begin * row, others + begin * row, a + begin * row, by + begin * shape.towers,
-                     to + begin * row, end - begin, shape);
+        link_back_of(from + 2 * begin * row, own + 2 * begin * row, by + begin * shape.towers, to + begin * row,
+                     end - begin, shape);
       });
     });
-    return {out, {}, {}};
+    return {z, {}, {}};
   }
 };
 
@@ -234,16 +254,15 @@ Tensor linked_input(const Tensor& base, const Tensor& here, const Tensor& there,
          for_items(there, x.size(0)) * y.unsqueeze(1);
 }
 
-std::pair<Tensor, Tensor> linked(const Tensor& z, const Tensor& part, const Tensor& share) {
+Tensor linked(const Tensor& z, const Tensor& part, const Tensor& share) {
   TORCH_CHECK_VALUE(z.dim() == 3 && part.sizes() == share.sizes() && fits(part, z.size(0), z.size(1)),
                     "linked: z must be [A K, S, H], part and share [A, S], got ", z.sizes(), ", ", part.sizes(),
                     " and ", share.sizes());
   if (plain({z, part, share}) && z.size(0) > 0) {
-    const auto out = Linked::apply(z.contiguous(), part.contiguous(), share.contiguous());
-    return {out[0], out[1]};
+    return Linked::apply(z.contiguous(), part.contiguous(), share.contiguous());
   }
   const auto own = z.relu() * for_items(part, z.size(0));
-  return {own, (own.sum(1, /*keepdim=*/true) - own) * for_items(share, z.size(0))};
+  return torch::cat({own, (own.sum(1, /*keepdim=*/true) - own) * for_items(share, z.size(0))}, 2);
 }
 
 }  // namespace polyscene::nn

@@ -2,8 +2,6 @@
 
 #include <torch/torch.h>
 
-#include <utility>
-
 namespace polyscene::nn {
 
 /// Towers beside one another that read each other's layers. A users with K items each, S towers of width H; a tower
@@ -14,13 +12,12 @@ namespace polyscene::nn {
 torch::Tensor linked_input(const torch::Tensor& base, const torch::Tensor& here, const torch::Tensor& there,
                            const torch::Tensor& x, const torch::Tensor& y);
 
-/// What a layer passes on in its own tower, and what the others send to it:
-///   own = part relu(z),  sent[.., s] = share[.., s] (sum_t own[.., t] - own[.., s])
-/// Shapes: z [A K, S, H], part (0 or 1) and share [A, S], results like z.
+/// What the next layer reads: what a tower holds itself, and beside it what the others send,
+///   own = part relu(z),  sent[.., s] = share[.., s] (sum_t own[.., t] - own[.., s]).
+/// Shapes: z [A K, S, H], part (0 or 1) and share [A, S], result [own; sent], [A K, S, 2 H].
 ///
 /// Each in one pass forward and one backward. `here`, `there`, `part` and `share` get no gradient. Raw loops on plain
 /// float32 and float64 CPU tensors, ATen everywhere else. Throws ValueError for shapes that do not fit.
-std::pair<torch::Tensor, torch::Tensor> linked(const torch::Tensor& z, const torch::Tensor& part,
-                                               const torch::Tensor& share);
+torch::Tensor linked(const torch::Tensor& z, const torch::Tensor& part, const torch::Tensor& share);
 
 }  // namespace polyscene::nn

@@ -108,14 +108,16 @@ Tensor CoNetImpl::combine(const Parts& user, const Parts& item, const nn::SceneG
   auto z = nn::linked_input(base, own, share * (1 - own), x, item.size() > 1 ? of_pairs(item[1]) : x);  // [A K, S, H]
   const auto all = nn::SceneGroups::all(rows * each);
   for (size_t l = 1;; ++l) {
-    const auto [a, sent] = nn::linked(z, taking_part, share);
+    const auto a = nn::linked(z, taking_part, share);  // [A K, S, 2 H]
     if (l == cross.size()) {
-      const auto last = (a * own.repeat_interleave(each, 0).unsqueeze(2)).sum(1, /*keepdim=*/true);  // [A K, 1, H]
+      const auto mine = a.narrow(2, 0, z.size(2)) * own.repeat_interleave(each, 0).unsqueeze(2);
+      const auto last = mine.sum(1, /*keepdim=*/true);  // [A K, 1, H]
       return nn::scene_linear(last, tower->weight[l].transpose(0, 1), tower->bias[l].transpose(0, 1), groups)
           .view({rows, each});
     }
-    z = nn::scene_linear(a, tower->weight[l], tower->bias[l], all);
-    if (slots > 1) z = z + nn::dense(sent.flatten(0, 1), cross[l]).view(z.sizes());
+    // One product: the tower's matrix beside the one that all of them share.
+    const auto link = cross[l].expand({1, slots, cross[l].size(0), cross[l].size(1)});
+    z = nn::scene_linear(a, torch::cat({tower->weight[l], link}, 3), tower->bias[l], all);
   }
 }
 
