@@ -138,16 +138,43 @@ def rankings(record: Any) -> list[str]:
         "",
         f"`cross_domain.py` on {' and '.join(record['scenes'])}, one thread, steps of "
         f"{record['rows_of_a_step']:,} rows with a drawn negative each on both sides. Evaluation ranks all items of "
-        "the second scene; the peer's own batch is one user, its best a thousand times as large.",
+        "the second scene; the peer's own batch is one user, its best a thousand times as large. Two threads: our "
+        "training, times that of one. Peak memory is that of a process that trains and evaluates one side. `co_net` "
+        "ranks without its cross connections, as the peer does (`predict_crossed=False`).",
         "",
-        "| Model | rows/s | peer, rows/s | training, times the peer | evaluation, times the peer | at its best batch |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| Model | rows/s | peer, rows/s | training, times the peer | evaluation, times the peer | at its best batch | "
+        "two threads | MB | peer, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in record["results"]:
         rate, evaluation = row["rows_per_s"], row["evaluation_s"]
         lines.append(
             f"| {row['model']} | {rate['ours'][0]:,.0f} | {rate['peer'][0]:,.0f} | {times(rate['ratio'])} | "
-            f"{times(evaluation['ratio'])} | {times(evaluation['ratio_best'])} |"
+            f"{times(evaluation['ratio'])} | {times(evaluation['ratio_best'])} | {times(row['two_threads'])} | "
+            f"{row['peak_mb']['ours']:,} | {row['peak_mb']['peer']:,} |"
+        )
+    return [*lines, ""]
+
+
+def large(record: Any) -> list[str]:
+    """Graph models on a generated pair."""
+    if not record:
+        return []
+    lines = [
+        "## A pair of scenes with ten million interactions",
+        "",
+        f"`large_pair.py`: {record['users']:,} users, {record['items']:,} items, batches of {record['batch']:,}, "
+        f"{record['threads']} threads, three epochs; then all items of a scene are ranked for each user asked for. "
+        "Peak memory is that of the whole process, from reading the rows on.",
+        "",
+        "| Model | training rows | seconds an epoch | users ranked | seconds | peak, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in record["results"]:
+        seconds = sorted(row["epoch_s"])[len(row["epoch_s"]) // 2]
+        lines.append(
+            f"| {row['model']} | {row['training_rows']:,} | {seconds:.0f} | {row['users_ranked']:,} | "
+            f"{row['evaluation_s']:.0f} | {row['peak_mb']:,} |"
         )
     return [*lines, ""]
 
@@ -192,6 +219,7 @@ def main() -> None:
         *versus("ml-100k, the peer with its own loader and pinned pandas", read("scene_models_speed_own")),
         *versus("Generated rows, the peer with its own loader", read("scene_models_speed_generated_own")),
         *rankings(read("cross_domain_speed")),
+        *large(read("large_pair")),
         *threads(read("threads")),
         *roofline(read("roofline")),
         *settings(read("settings")),
