@@ -12,7 +12,7 @@ import numpy as np
 from polyscene import _statistics as stats
 from polyscene.results import Predictions, Result, metric_order
 
-_DEFAULT = {"rating": ("rmse", "mae"), "ranking": ("ndcg@10", "recall@10")}
+_DEFAULT = {"rating": ("rmse", "mae"), "ranking": ("ndcg", "recall")}
 
 
 @dataclass
@@ -155,6 +155,7 @@ def over_users(
     from scipy.stats import t
 
     _same_split(first, second, names)
+    _same_candidates(first, second, names)
     a, b = first.per_user, second.per_user
     for side, name in ((a, names[0]), (b, names[1])):
         if side is None:
@@ -169,9 +170,14 @@ def over_users(
         )
     place = {key: i for i, key in enumerate(keys[1])}
     match = np.array([place[key] for key in keys[0]], np.int64)
-    shared = [name for name in a.values if name in b.values]
-    wanted = [metric] if isinstance(metric, str) else list(metric or [m for m in _DEFAULT["ranking"] if m in shared])
-    wanted = wanted or shared[:1]
+    shared = metric_order([name for name in a.values if name in b.values])
+    if not shared:
+        have = [", ".join(metric_order(each.values)) or "none" for each in (a, b)]
+        raise ValueError(
+            f"compare: the results have no metric in common: {names[0]} has {have[0]}; {names[1]} has {have[1]}; "
+            "evaluate both with the same k"
+        )
+    wanted = [metric] if isinstance(metric, str) else list(metric or _main_metrics(shared))
     unknown = [name for name in wanted if name not in shared]
     if unknown:
         raise ValueError(f"compare: unknown metric '{unknown[0]}'; metrics of both: {', '.join(metric_order(shared))}")
@@ -210,6 +216,26 @@ def over_users(
                 )
             )
     return found
+
+
+def _same_candidates(first: Result, second: Result, names: tuple[str, str]) -> None:
+    """Refuses figures of which one ranks among sampled items, or among another number of them."""
+    among = [each.extra.get("candidates", "all") for each in (first, second)]
+    if among[0] != among[1]:
+        raise ValueError(
+            f"compare: {names[0]} ranks among {among[0]} candidates, {names[1]} among {among[1]}: such figures cannot "
+            "be compared; evaluate both with the same candidates"
+        )
+
+
+def _main_metrics(shared: list[str]) -> list[str]:
+    """NDCG and recall at 10 of the metrics that both sides have, or at the least other cut-off."""
+    cuts = sorted({int(name.split("@")[1]) for name in shared}, key=lambda k: (k != 10, k))
+    for k in cuts:
+        found = [f"{name}@{k}" for name in _DEFAULT["ranking"] if f"{name}@{k}" in shared]
+        if found:
+            return found
+    return shared[:1]
 
 
 def _clustered_p(sums: np.ndarray, counts: np.ndarray, t: Any) -> float:

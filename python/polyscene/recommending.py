@@ -34,7 +34,9 @@ class Reason(NamedTuple):
     Attributes:
         item: original id.
         scene: where the person met it.
-        part: what it adds to the score.
+        part: what it adds to the score that the model gives to a newcomer with these items: of closed forms and of
+            models whose users are made of their items that is the score shown, of models with a vector for each user
+            that of the ridge solve which stands in for it.
         share: part, as a share of all that add to it; negative for an item that speaks against.
     """
 
@@ -44,7 +46,7 @@ class Reason(NamedTuple):
     share: float
 
     def __str__(self) -> str:
-        return f"{self.item} ({self.scene}) {100 * self.share:.2g} %"
+        return f"{self.item} ({self.scene}) {100 * self.share:.0f} %"
 
 
 @dataclass
@@ -57,6 +59,8 @@ class Recommendations:
         scores: probabilities, ratings or the model's own scores, float [U, k]; -inf where there are no more.
         scenes: the scene in which each item scores best, [U, k]; None where there are no more.
         because: with ``explain``, a list of :class:`Reason` for each, the strongest first, [U, k]; else None.
+        known: whether the model knew something that it can use, bool [U]; the others were served by popularity, and
+            their scores are shares of the training rows.
     """
 
     users: list[str]
@@ -64,6 +68,7 @@ class Recommendations:
     scores: np.ndarray
     scenes: np.ndarray
     because: np.ndarray | None = None
+    known: np.ndarray | None = None
 
     def __iter__(self) -> Any:
         return iter((self.items, self.scores))
@@ -165,14 +170,15 @@ def recommend(
     if not bool(known.all()):
         strangers = [each for each, is_known in zip(ids, known.tolist(), strict=True) if not is_known]
         more = f" and {len(strangers) - 3:,} more" if len(strangers) > 3 else ""
-        what = f"nothing that {model.name} can use" if schema.task == "ranking" else "nothing"
+        ranks = schema.task == "ranking"
+        what = f"nothing that {model.name} can use" if ranks else "nothing"
+        help_ = "items of this scene" if users is None else "events or items" if ranks else "events or profile"
         warnings.warn(
-            f"recommend: {what} is known of {', '.join(strangers[:3])}{more}, served by popularity; give events or "
-            "profile",
+            f"recommend: {what} is known of {', '.join(strangers[:3])}{more}, served by popularity; give {help_}",
             stacklevel=3,
         )
     names, scenes = _names(schema), _scene_names(schema)
-    return Recommendations(ids, names[item.numpy()], score.numpy(), scenes[where.numpy()], because)
+    return Recommendations(ids, names[item.numpy()], score.numpy(), scenes[where.numpy()], because, known.numpy())
 
 
 def similar_items(

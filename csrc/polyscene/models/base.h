@@ -29,6 +29,10 @@ struct Phase {
   int64_t epochs = 0;               ///< 0: the trainer's
   int64_t patience = -1;            ///< -1: the trainer's
   int64_t batch_size = 0;           ///< 0: the trainer's
+  /// Whether it is judged by validation rows of users whom training knew in the row's scene alone, because it cannot
+  /// score others yet. Where there are none it goes on for the trainer's epochs, at most 30, and keeps the newest.
+  bool of_known = false;
+  bool newest = false;  ///< whether of epochs that are worth the same the newest is kept, not the first
   /// int64, users that train, each a row of a batch without item and label (mappings); undefined: rows of the table.
   torch::Tensor users = {};
 };

@@ -84,7 +84,7 @@ torch::Tensor CrossRidge::weights(const torch::Tensor& users) const {
   return out;
 }
 
-void CrossRidge::add(const float* weights, float times, float* to) const {
+void CrossRidge::add(const float* weights, float times, float* to, int64_t user) const {
   const auto n = both_.numel(), candidates = target_.candidates.numel();
   const auto* both = both_.const_data_ptr<int64_t>();
   double total = 0;
@@ -96,7 +96,16 @@ void CrossRidge::add(const float* weights, float times, float* to) const {
   const auto* candidate = target_.candidates.const_data_ptr<int64_t>();
   const float* base = base_.const_data_ptr<float>();
   const auto less = static_cast<float>(times * total);
-  for (int64_t c = 0; c < candidates; ++c) to[candidate[c]] -= less * base[candidate[c]];
+  const auto own = user >= 0 ? place_.const_data_ptr<int64_t>()[user] : -1;
+  if (own < 0 || n < 2) {
+    for (int64_t c = 0; c < candidates; ++c) to[candidate[c]] -= less * base[candidate[c]];
+    return;
+  }
+  // The mean of the other users: (n b - y_u) / (n - 1).
+  const auto whole = less * static_cast<float>(n) / static_cast<float>(n - 1);
+  const auto mine = less * scale(target_, user) / static_cast<float>(n - 1);
+  for (int64_t c = 0; c < candidates; ++c) to[candidate[c]] -= whole * base[candidate[c]];
+  for (const auto* i = target_.begin(user); i != target_.end(user); ++i) to[*i] += mine;
 }
 
 torch::Tensor CrossRidge::weights_by_item(int64_t user, const torch::Tensor& items) const {

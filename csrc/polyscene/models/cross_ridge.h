@@ -11,7 +11,7 @@ namespace polyscene::models {
 ///   taste(u) = k_u (K + ridge I)^-1 (Y - b)
 ///
 /// For one of the O users it is the leave-one-out prediction, in which its own target row takes no part:
-/// -sum_{v != u} C_uv (y_v - b) / C_uu with C = (K + ridge I)^-1. Memory is 8 O^2 bytes while it is made, 4 after.
+/// -sum_{v != u} C_uv (y_v - b_u) / C_uu with C = (K + ridge I)^-1 and b_u the mean of the others. Memory is 8 O^2 bytes while it is made, 4 after.
 class CrossRidge {
  public:
   /// Throws ValueError for more than 30,000 users in both.
@@ -25,8 +25,9 @@ class CrossRidge {
   /// What each of a person's items of the source (int64 [m], ascending) adds to these weights, [m, O]. `user` is the
   /// row of the person, 0 for somebody who has none: their items are these.
   torch::Tensor weights_by_item(int64_t user, const torch::Tensor& items) const;
-  /// Adds times * sum_v w_v (y_v - b) to `to`, float [I]; `weights` is one row of the above.
-  void add(const float* weights, float times, float* to) const;
+  /// Adds times * sum_v w_v (y_v - b) to `to`, float [I]; `weights` is one row of the above. With `user`, b is without
+  /// that user's row.
+  void add(const float* weights, float times, float* to, int64_t user = -1) const;
 
  private:
   data::Interactions::Scene source_, target_;

@@ -35,6 +35,18 @@ const data::Interactions& RankingModel::known() const {
   return *history()->interactions();
 }
 
+torch::Tensor RankingModel::known_there(const torch::Tensor& user, const torch::Tensor& scene) const {
+  auto out = torch::ones({user.numel()}, torch::kBool);
+  if (!history() || !history()->keeps_events()) return out;
+  const auto pairs = history()->interactions();
+  const auto id = user.contiguous(), where = scene.contiguous();
+  for (int64_t n = 0; n < out.numel(); ++n) {
+    const auto at = id.const_data_ptr<int64_t>()[n];
+    out.data_ptr<bool>()[n] = pairs->scene(where.const_data_ptr<int64_t>()[n]).degree(at) > 0;
+  }
+  return out;
+}
+
 torch::Tensor RankingModel::forward(const data::Batch& batch) {
   check(batch);
   return pair_scores(batch.user, batch.item, batch.scene);

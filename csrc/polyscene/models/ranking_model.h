@@ -75,6 +75,9 @@ class RankingModel : public Model {
   int64_t users() const { return schema().categorical[schema().user].rows(); }  ///< U
   int64_t items() const { return schema().categorical[schema().item].rows(); }  ///< I
   int64_t scenes() const { return schema().num_scenes(); }                      ///< S
+  /// Which users have training rows in the scene beside them, bool [n] from int64 [n] each; before `prepare` all are
+  /// taken to have some. A row of a table that no training row reached must not count.
+  torch::Tensor known_there(const torch::Tensor& user, const torch::Tensor& scene) const;
   /// What the training rows say; ValueError before `prepare`.
   const data::Interactions& known() const;
 };

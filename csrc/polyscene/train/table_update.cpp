@@ -88,11 +88,9 @@ void square_roots(const scalar_t* x, scalar_t* out, int64_t count) {
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
 
 // sqrt(x) and 1 / x from the estimates of the processor and one step of Newton's, to 2^-23: where lines are in the
-// cache, exact roots and quotients are what Adam waits for. 0 has the root of the least normal number, infinity that of
-// the largest.
+// cache, exact roots and quotients are what Adam waits for. 0 has the root of the least normal number.
 inline __m512 wide_root(__m512 x) {
-  using Limits = std::numeric_limits<float>;
-  const auto kept = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(Limits::min())), _mm512_set1_ps(Limits::max()));
+  const auto kept = _mm512_max_ps(x, _mm512_set1_ps(std::numeric_limits<float>::min()));
   const auto guess = _mm512_rsqrt14_ps(kept), root = _mm512_mul_ps(kept, guess);
   const auto rest = _mm512_fnmadd_ps(root, root, kept);
   return _mm512_fmadd_ps(_mm512_mul_ps(guess, _mm512_set1_ps(0.5f)), rest, root);
@@ -114,7 +112,9 @@ inline void wide_adam(const float* g, float* w, float* m, float* v, int64_t widt
     const auto second = _mm512_fmadd_ps(_mm512_set1_ps(keep), _mm512_maskz_loadu_ps(mask, v + d),
                                         _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(new2), slope), slope));
     const auto size = _mm512_fmadd_ps(wide_root(second), _mm512_set1_ps(spread), _mm512_set1_ps(small));
-    const auto moved = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(rate), first), wide_inverse(size));
+    // Where the second moment is infinite the step is 0, as with exact roots.
+    const auto finite = _mm512_cmp_ps_mask(second, _mm512_set1_ps(std::numeric_limits<float>::max()), _CMP_LE_OQ);
+    const auto moved = _mm512_maskz_mul_ps(finite, _mm512_mul_ps(_mm512_set1_ps(rate), first), wide_inverse(size));
     _mm512_mask_storeu_ps(m + d, mask, first);
     _mm512_mask_storeu_ps(v + d, mask, second);
     _mm512_mask_storeu_ps(w + d, mask, _mm512_sub_ps(weight, moved));

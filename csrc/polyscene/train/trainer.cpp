@@ -28,8 +28,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr double kReportSeconds = 0.2;
 constexpr int64_t kMostThreads = 1024;
-constexpr int64_t kWarm = 8;     // steps after which the heap has about the size that it keeps
-constexpr int64_t kLong = 4096;  // steps after which training is long enough for large pages to be worth making
+constexpr int64_t kUnjudged = 30;  // epochs of a phase that no validation row can judge
+constexpr int64_t kWarm = 8;       // steps after which the heap has about the size that it keeps
+constexpr int64_t kLong = 4096;    // steps after which training is long enough for large pages to be worth making
 
 // The process that loaded the library: after a fork the thread pools of torch are gone.
 const pid_t kProcess = getpid();
@@ -91,6 +92,21 @@ data::Table rows_of(const data::Table& table, const std::vector<std::string>& sc
   for (const auto& name : scenes) wanted.push_back(table.schema().scene(name));
   const auto of_scenes = torch::isin(table.scenes(), torch::tensor(wanted));
   return table.take(of_scenes.nonzero().squeeze(1));
+}
+
+// Rows of users who have training rows in the row's scene.
+data::Table of_known(const data::Table& table, const data::Table& train, const models::Model& model) {
+  const auto history = train.history() ? train.history() : model.history();
+  if (!history || model.schema().user < 0 || model.schema().item < 0) return table;
+  const auto known = history->interactions();
+  const auto users = table.users(), scenes = table.scenes();
+  std::vector<int64_t> out;
+  for (int64_t r = 0; r < table.size(); ++r) {
+    const auto user = users.const_data_ptr<int64_t>()[r];
+    const auto& scene = known->scene(scenes.const_data_ptr<int64_t>()[r]);
+    if (user >= data::kFirstId && scene.degree(user) > 0) out.push_back(r);
+  }
+  return table.take(torch::tensor(out, torch::kInt64));
 }
 
 // Weights that balance labels and scenes, mean 1; undefined when neither is wanted.
@@ -368,9 +384,16 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
                         "' has no users to train on");
       model.begin_phase(phase);
       // The best epoch of a phase is the best one for its scenes.
-      const auto judged = valid ? std::make_optional(rows_of(*valid, phase.scenes)) : std::nullopt;
-      Loop loop(model, phase, rows, judged && judged->size() > 0 ? &*judged : valid, options_, callbacks);
-      const auto epochs = phase.epochs > 0 ? phase.epochs : options_.epochs();
+      auto judged = valid ? std::make_optional(rows_of(*valid, phase.scenes)) : std::nullopt;
+      const auto* judge = judged && judged->size() > 0 ? &*judged : valid;
+      if (judge && phase.of_known) {
+        judged = of_known(*judge, train, model);
+        judge = judged->size() > 0 ? &*judged : nullptr;
+      }
+      Loop loop(model, phase, rows, judge, options_, callbacks);
+      const bool unjudged = valid && !judge;
+      const auto most = unjudged ? std::min(options_.epochs(), kUnjudged) : options_.epochs();
+      const auto epochs = phase.epochs > 0 ? phase.epochs : most;
       const auto patience = phase.patience >= 0 ? phase.patience : options_.patience();
       auto optimizer = make_optimizer(model, phase);
       optimizer.set_total_steps(epochs * loop.batches());
@@ -386,8 +409,7 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
         Epoch line{++state.total, phase.name, *loss, loop.validate()};
         line.seconds = seconds_since(start);
         line.rows_per_s = static_cast<double>(loop.size()) / train_seconds;
-        // What a mapping serves may be nobody among the validation rows: it goes on while they do not get worse.
-        line.best = state.improves(line, valid ? watched : "", /*newest=*/phase.users.defined());
+        line.best = state.improves(line, judge ? watched : "", phase.newest);
         if (line.best) {
           state.best = clone_state(model);
           state.result.best_epoch = line.epoch;

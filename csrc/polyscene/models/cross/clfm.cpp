@@ -25,10 +25,16 @@ CLFMImpl::CLFMImpl(std::shared_ptr<const data::Schema> schema, CLFMOptions optio
 
 torch::Tensor CLFMImpl::user_vectors(const torch::Tensor& rows, const torch::Tensor& scene,
                                      std::vector<torch::Tensor>* looked_up) {
-  const auto own = user->forward(scene * users() + rows);  // [n, D]
+  auto own = user->forward(scene * users() + rows);  // [n, D]
+  auto common = own;                                 // what the shared code reads
+  if (const auto here = known_there(rows, scene); !here.all().item<bool>()) {
+    own = own * here.unsqueeze(1).to(own.scalar_type());
+    const auto absent = here.logical_not().nonzero().squeeze(1);
+    common = own.index_copy(0, absent, elsewhere(rows.index_select(0, absent)));
+  }
   if (looked_up) looked_up->push_back(own);
   std::vector<torch::Tensor> parts;
-  if (shared_code.defined()) parts.push_back(torch::mm(own, shared_code));
+  if (shared_code.defined()) parts.push_back(torch::mm(common, shared_code));
   if (scene_code.defined()) {
     const auto codes = scene_code.unbind(0);
     auto part = torch::zeros({rows.numel(), scene_code.size(2)}, own.options().requires_grad(false));
@@ -40,6 +46,18 @@ torch::Tensor CLFMImpl::user_vectors(const torch::Tensor& rows, const torch::Ten
     parts.push_back(part);
   }
   return torch::cat(parts, 1);
+}
+
+torch::Tensor CLFMImpl::elsewhere(const torch::Tensor& rows) const {
+  const auto type = user->weight.scalar_type();
+  auto sum = torch::zeros({rows.numel(), user->weight.size(1)}, user->weight.options().requires_grad(false));
+  auto count = torch::zeros({rows.numel(), 1}, sum.options());
+  for (int64_t t = 0; t < scenes(); ++t) {
+    const auto there = known_there(rows, torch::full_like(rows, t)).unsqueeze(1).to(type);
+    sum += user->weight.detach().index_select(0, rows + t * users()) * there;
+    count += there;
+  }
+  return sum / count.clamp_min(1);
 }
 
 torch::Tensor CLFMImpl::item_vectors(const torch::Tensor& rows, const torch::Tensor& scene,

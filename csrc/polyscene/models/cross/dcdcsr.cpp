@@ -62,7 +62,9 @@ std::vector<Phase> DCDCSRImpl::phases() const {
     Phase phase;
     phase.name = "factors of " + names[s];
     phase.scenes = {names[s]};
+    phase.of_known = true;
     out.push_back(phase);
+    phase.of_known = false;
     if (bridges(static_cast<int64_t>(s)).numel() == 0) continue;
     mapped_users.logical_or_(here);
     phase.name = "items of " + names[s];
@@ -77,6 +79,7 @@ std::vector<Phase> DCDCSRImpl::phases() const {
   mapping.epochs = options.map_epochs();
   mapping.batch_size = options.map_batch();
   mapping.users = mapped_users.nonzero().squeeze(1);
+  mapping.newest = true;  // what it serves may be nobody among the validation rows
   out.push_back(std::move(mapping));
   out.insert(out.end(), last.begin(), last.end());
   return out;

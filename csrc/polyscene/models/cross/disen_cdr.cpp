@@ -39,6 +39,7 @@ std::vector<Phase> DisenCDRImpl::phases() const {
   alone.frozen = {"shared", "own", "cross"};
   alone.epochs = options.warm_up();
   alone.patience = 0;
+  alone.of_known = true;
   return options.warm_up() > 0 ? std::vector<Phase>{alone, all} : std::vector<Phase>{all};
 }
 

@@ -39,6 +39,7 @@ std::vector<Phase> NATRImpl::phases() const {
   source.name = "source";
   source.frozen = {"user", "item", "transfer", "transfer_bias", "history_attention", "fusion_attention"};
   source.epochs = options.source_epochs();
+  source.of_known = true;
   transferred.name = "target";
   transferred.frozen = {"source_user", "source_item"};
   return {source, transferred};
@@ -69,6 +70,7 @@ NATRImpl::Read NATRImpl::read(const Tensor& id, const Tensor& scene, std::vector
   const auto n = id.numel(), length = options.length(), slots = scenes(), dim = common.dim();
   auto& mine = of_items() ? user : item;
   out.factors = mine->forward(rows_in(scene, id, of_items() ? users() : items()));
+  if (of_items()) out.factors = out.factors * known_there(id, scene).unsqueeze(1).to(out.factors.scalar_type());
   if (looked_up) looked_up->push_back(out.factors);
   std::tie(out.ids, out.there) = lists_.padded(id, scene, length);
   // Entries of each history, in the other scenes where they are: frozen factors.
@@ -128,7 +130,8 @@ Tensor NATRImpl::pair_scores(const Tensor& rows, const Tensor& others, const Ten
   const auto& id = of_items() ? rows : others;
   const auto& other = of_items() ? others : rows;
   auto& theirs = of_items() ? item : user;
-  const auto y = theirs->forward(rows_in(scene, other, of_items() ? items() : users())).unsqueeze(1);  // [n, 1, D]
+  auto y = theirs->forward(rows_in(scene, other, of_items() ? items() : users())).unsqueeze(1);  // [n, 1, D]
+  if (!of_items()) y = y * known_there(other, scene).view({-1, 1, 1}).to(y.scalar_type());
   return fused(read(id, scene, nullptr), other.unsqueeze(1), y, scene).squeeze(1);
 }
 
@@ -148,7 +151,8 @@ RankingModel::Scored NATRImpl::score_batch(const data::Batch& batch) {
     scores = fused(read(batch.user, batch.scene, &looked_up), all, q, batch.scene);
     looked_up.push_back(q);
   } else {
-    const auto p = user->forward(rows_in(batch.scene, batch.user, users()));
+    auto p = user->forward(rows_in(batch.scene, batch.user, users()));
+    p = p * known_there(batch.user, batch.scene).unsqueeze(1).to(p.scalar_type());
     const auto each_user = p.repeat_interleave(each, 0).unsqueeze(1);
     const auto who = batch.user.repeat_interleave(each).unsqueeze(1);
     scores = fused(read(all.flatten(), scene, &looked_up), who, each_user, scene).view(all.sizes());
@@ -180,7 +184,8 @@ Tensor NATRImpl::score_items(const Tensor& users_, int64_t scene, const Tensor& 
   const auto [others, place] = at::_unique(of_items() ? items_ : users_, /*sorted=*/true, /*return_inverse=*/true);
   auto& theirs = of_items() ? item : user;
   const auto rows = of_items() ? items() : users();
-  const auto y = theirs->forward(rows_in(of(others.numel()), others, rows));  // [C, D]
+  auto y = theirs->forward(rows_in(of(others.numel()), others, rows));  // [C, D]
+  if (!of_items()) y = y * known_there(others, of(others.numel())).unsqueeze(1).to(y.scalar_type());
   const auto w = fusion_attention[scene];
   const auto up = y.relu(), down = (-y).relu();
   auto seat = torch::full({rows}, -1, torch::kInt64).index_put_({others}, torch::arange(others.numel()));

@@ -40,9 +40,11 @@ std::vector<Phase> PTUPCDRImpl::phases() const {
   Phase factors, mapping;
   factors.name = "factors";
   factors.frozen = {"encoder", "encoder_weight", "meta"};
+  factors.of_known = true;
   mapping.name = "bridges";
   mapping.frozen = {"user", "item"};
   mapping.epochs = options.bridge_epochs();
+  mapping.newest = true;  // it serves users without rows in a scene, who may be nobody among the validation rows
   if (scenes() == 1 || !history()) return {factors};
   const auto overlapping = present_users(*history()->interactions()).sum(0).gt(1).any().item<bool>();
   return overlapping ? std::vector<Phase>{factors, mapping} : std::vector<Phase>{factors};

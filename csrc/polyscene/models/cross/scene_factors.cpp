@@ -32,6 +32,7 @@ std::vector<Phase> SceneFactorModel::factor_phases() const {
       Phase phase;
       phase.name = "factors of " + names[s];
       phase.scenes = {names[s]};
+      phase.of_known = true;
       out.push_back(std::move(phase));
     }
   }
@@ -49,6 +50,7 @@ std::vector<Phase> SceneFactorModel::with_mapping(int64_t epochs, int64_t batch_
   mapping.epochs = epochs;
   mapping.batch_size = batch_size;
   mapping.users = both;
+  mapping.newest = true;  // what it serves may be nobody among the validation rows
   out.push_back(std::move(mapping));
   return out;
 }

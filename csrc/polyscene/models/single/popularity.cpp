@@ -1,5 +1,7 @@
 #include "polyscene/models/single/popularity.h"
 
+#include "polyscene/data/interactions.h"
+
 namespace polyscene::models {
 
 PopularityImpl::PopularityImpl(std::shared_ptr<const data::Schema> schema, PopularityOptions options_)
@@ -39,16 +41,19 @@ bool PopularityImpl::fit_closed_form(const data::Table& train) {
   const torch::NoGradGuard no_grad;
   const auto scenes = schema().num_scenes();
   const auto items = rate.size(1);
-  const auto cell = train.scenes() * items + train.items();                                               // [n]
-  const auto seen = torch::bincount(cell, {}, scenes * items).view({scenes, items}).to(torch::kFloat64);  // [S, I]
   if (schema().task == "ranking") {
-    // Users of the item in the scene; among items with as many, those met more often elsewhere come first.
+    // Users of the item in the scene; among items with as many, those with more elsewhere come first.
+    auto seen = torch::zeros({scenes, items}, torch::kFloat64);  // [S, I]
+    const auto known = data::Interactions::of(train);
+    for (int64_t s = 0; s < scenes; ++s) seen[s].copy_(known->scene(s).item_offsets.diff());
     const auto counted = seen.sum(0);
     const auto share = counted / (counted.max() + 1);
     rate.copy_(options.scope() == "scene" ? seen + share : counted.unsqueeze(0));
     rows.copy_(options.scope() == "scene" ? seen : counted.unsqueeze(0));
     return true;
   }
+  const auto cell = train.scenes() * items + train.items();                                               // [n]
+  const auto seen = torch::bincount(cell, {}, scenes * items).view({scenes, items}).to(torch::kFloat64);  // [S, I]
   const auto total =
       torch::bincount(cell, train.labels().to(torch::kFloat64), scenes * items).view({scenes, items});  // [S, I]
   const auto k = options.smoothing();

@@ -47,13 +47,12 @@ def taste(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Ridge regression from source rows to target rows, anew for each user without that user's own target row."""
     a, y = normal(source), normal(target)
     both = np.flatnonzero(source.any(1) & target.any(1))
-    base = y[both].mean(0)
     out = np.zeros_like(target)
     for u in np.flatnonzero(source.any(1)):
         others = both[both != u]
         k = a[others] @ a[others].T
         weights = np.linalg.solve(k + RIDGE * np.eye(len(others)), a[others] @ a[u])
-        out[u] = weights @ (y[others] - base)
+        out[u] = weights @ (y[others] - y[others].mean(0)) if len(others) else 0
     return out
 
 

@@ -38,6 +38,8 @@ def score_of(known: pairs.Known, shared: str = "items", length: int = 50) -> pai
         who, what = (u, i) if shared == "items" else (i, u)
         names = ("user", "item") if shared == "items" else ("item", "user")
         p, q = by_scene(state, names[0], known)[s, who], by_scene(state, names[1], known)[s, what]
+        if u not in known.items[s]:  # nothing trained the user's row
+            p, q = (0 * p, q) if shared == "items" else (p, 0 * q)
         frozen = by_scene(state, f"source_{names[1]}", known)
         rows = []
         for x in listed(known, shared, who, s, length):
