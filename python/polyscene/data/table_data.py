@@ -21,8 +21,10 @@ from polyscene.data.roles import Roles, resolve
 from polyscene.data.splits import Split, assign, split_spec
 
 CLEAN = {"incomplete": ("drop", "error"), "wrong": ("error", "drop"), "duplicates": ("keep", "drop")}
-_NOT_ROLES = ("data", "train", "valid", "test", "split", "schema", "delimiter", "columns", "separate_items", "clean")
-_NOT_ROLES += ("core", "name")
+_NOT_ROLES = (
+    *("data", "train", "valid", "test", "split", "schema", "delimiter", "columns", "separate_items", "clean"),
+    *("core", "name"),
+)
 
 
 def read_table(
