@@ -193,6 +193,31 @@ def check_training(model: ps.Model, data: Any) -> None:
     assert loss() < before - 0.01
 
 
+def check_learns_and_loads(model: ps.Model, data: Any, folder: Path, lr: float) -> None:
+    """Training beats popularity on test rows, and a file gives back the same scores."""
+    ps.Trainer(epochs=30, lr=lr, batch_size=128, seed=1).fit(model, data)
+    popularity = ps.models.Popularity(data.schema)
+    ps.Trainer().fit(popularity, data)
+    ours, theirs = ps.evaluate(model, data.test), ps.evaluate(popularity, data.test)
+    assert ours.overall["ndcg@10"] > theirs.overall["ndcg@10"]
+    check_file(model, data.test.batch(torch.arange(len(data.test))), folder)
+
+
+def check_file(model: ps.Model, batch: Any, folder: Path) -> None:
+    """What is saved and loaded again scores a batch to the same bits."""
+    ps.save(model, folder / "model")
+    again = ps.load(folder / "model").eval()
+    assert torch.equal(again(batch), model.eval()(batch))
+
+
+def check_few_rows(model: ps.Model, data: Any, rows: int) -> None:
+    """Scores and losses of batches of so many rows, 0 too."""
+    batch = ps.testing.batch(data, 4).take(list(range(rows)))
+    assert model(batch).shape == (rows,)
+    assert model.loss(batch).isfinite()
+    assert model.loss(data.train.batch(torch.arange(rows))).isfinite()
+
+
 def check_penalty(make: Callable[..., ps.Model], data: Any, tables: Callable[[Any], float]) -> None:
     """`tables(batch)`: the sum of squares of the factors that the batch looks up, all of whose numbers are 1."""
     plain, penalised = make(embedding_l2=0.0), make(embedding_l2=0.2)

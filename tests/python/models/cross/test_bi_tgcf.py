@@ -14,11 +14,6 @@ import torch
 Node = tuple[str, int]
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
-
-
 def prepared(data: Any, **options: Any) -> ps.Model:
     torch.manual_seed(5)
     model = ps.models.BiTGCF(data.schema, **({"dim": 5} | options))
@@ -251,15 +246,7 @@ def test_before_it_is_prepared_and_without_rows(data: Any) -> None:
 def test_learns_and_loads(data: Any, tmp_path: Any) -> None:
     torch.manual_seed(0)
     model = ps.models.BiTGCF(data.schema, dim=16)
-    ps.Trainer(epochs=30, lr=0.02, batch_size=128, seed=1).fit(model, data)
-    popularity = ps.models.Popularity(data.schema)
-    ps.Trainer().fit(popularity, data)
-    ours, theirs = ps.evaluate(model, data.test), ps.evaluate(popularity, data.test)
-    assert ours.overall["ndcg@10"] > theirs.overall["ndcg@10"]
-    ps.save(model, tmp_path / "model")
-    again = ps.load(tmp_path / "model").eval()
-    batch = data.test.batch(torch.arange(len(data.test)))
-    assert torch.equal(again(batch), model.eval()(batch))
+    pair_models.check_learns_and_loads(model, data, tmp_path, lr=0.02)
 
 
 def test_wrong_options(data: Any) -> None:

@@ -14,11 +14,6 @@ import torch
 from .variational import SlowEncoders
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
-
-
 def prepared(data: Any, **options: Any) -> ps.Model:
     torch.manual_seed(5)
     model = ps.models.CDRIB(data.schema, **({"dim": 4, "init_std": 0.5} | options))

@@ -14,11 +14,6 @@ import torch
 from .variational import SlowEncoders
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
-
-
 def prepared(data: Any, **options: Any) -> ps.Model:
     torch.manual_seed(5)
     model = ps.models.DisenCDR(data.schema, **({"dim": 4, "init_std": 0.5} | options))
@@ -238,10 +233,7 @@ def test_learns_and_loads(data: Any, tmp_path: Any) -> None:
     own = every[torch.arange(64), batch.item - 2]
     drawn = every[torch.arange(64), batch.negative[:, 0] - 2]
     assert (own[:, None] > drawn[None, :]).double().mean() > 0.9
-    ps.save(model, tmp_path / "model")
-    again = ps.load(tmp_path / "model").eval()
-    batch = data.test.batch(torch.arange(len(data.test)))
-    assert torch.equal(again(batch), model.eval()(batch))
+    pair_models.check_file(model, data.test.batch(torch.arange(len(data.test))), tmp_path)
 
 
 @pytest.mark.parametrize(
