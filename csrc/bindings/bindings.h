@@ -8,6 +8,7 @@ namespace py = pybind11;
 
 void bind_core(py::module_& m);
 void bind_data(py::module_& m);
+void bind_table(py::module_& m);
 void bind_simulator(py::module_& m);
 void bind_nn(py::module_& m);
 void bind_feature_embedding(py::module_& m);

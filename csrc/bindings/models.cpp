@@ -45,6 +45,20 @@ void bind_phase(py::module_& m) {
       .def_readonly("newest", &Phase::newest, "Whether of epochs that are worth the same the newest is kept.");
 }
 
+void bind_sampling(py::module_& m) {
+  const data::Sampling defaults;
+  py::class_<data::Sampling>(m, "Sampling",
+                             "Which items a model wants to see beside that of each training row, `batch.negative`.")
+      .def(py::init([](int64_t negatives, const std::string& source, double exponent) {
+             return data::Sampling{negatives, source, exponent};
+           }),
+           py::arg("negatives") = defaults.negatives, py::kw_only(), py::arg("source") = defaults.from,
+           py::arg("exponent") = defaults.exponent)
+      .def_readonly("negatives", &data::Sampling::negatives, "Items for each row, N; 0: none.")
+      .def_readonly("source", &data::Sampling::from, "'uniform', 'popularity' or 'in_batch'.")
+      .def_readonly("exponent", &data::Sampling::exponent, "Of an item's count, for 'popularity'.");
+}
+
 void bind_model(py::module_& m) {
   py::class_<Model, std::shared_ptr<Model>> cls(m, "Model", "A model of the registry.");
   bind_module_protocol(cls);
@@ -56,14 +70,12 @@ void bind_model(py::module_& m) {
       .def("prepare", wrap_pybind_function_no_gil(&Model::prepare), py::arg("train"), "Graphs, counts, behaviour.")
       .def("fit_closed_form", wrap_pybind_function_no_gil(&Model::fit_closed_form), py::arg("train"))
       .def("phases", wrap_pybind_function(&Model::phases), "The stages of training.")
+      .def("begin_phase", wrap_pybind_function_no_gil(&Model::begin_phase), py::arg("phase"))
       .def("begin_epoch", wrap_pybind_function_no_gil(&Model::begin_epoch), py::arg("epoch"))
+      .def("sampling", wrap_pybind_function(&Model::sampling), "What negatives each training row must carry.")
       .def("encode", wrap_pybind_function_no_gil(&Model::encode), "Computes what all users share, once.")
       .def("score_items", wrap_pybind_function_no_gil(&Model::score_items), py::arg("users"), py::arg("scene"),
            py::arg("items"), "Scores of items for users in a scene, [U, C].")
-      .def_property_readonly(
-          "negatives", [](const Model& self) { return self.sampling().negatives; },
-          "Items that a training row wants to see beside its own.")
-      .def_property_readonly("sampler", [](const Model& self) { return self.sampling().from; })
       .def("transition_matrix", wrap_pybind_function_no_gil(&Model::transition_matrix), py::arg("source"),
            py::arg("target"), "Mean predicted p(y' | y = i) over the training events between two scenes, [K, K].")
       .def("table_parameters", wrap_pybind_function(&Model::table_parameters), "Names of the lookup tables.")
@@ -85,6 +97,9 @@ void bind_python_model(py::module_& m) {
   };
   const auto loss = [](PyModel& self, const Batch& batch) { return self.Model::loss(batch); };
   const auto prepare = [](PyModel& self, const Table& train) { self.Model::prepare(train); };
+  const auto score_items = [](PyModel& self, const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
+    return self.Model::score_items(users, scene, items);
+  };
   py::class_<PyModel, Model, std::shared_ptr<PyModel>>(m, "PyModel", "A model written in Python, as C++ sees it.")
       .def(py::init(make), py::arg("schema"), py::arg("name"), py::arg("owner"))
       .def("adopt", wrap_pybind_function(&PyModel::adopt), py::arg("tensors"), "Registers (name, tensor, is buffer).")
@@ -96,7 +111,13 @@ void bind_python_model(py::module_& m) {
           "fit_closed_form", [](PyModel&, const Table&) { return false; }, py::arg("train"))
       .def("phases", [](PyModel& self) { return self.Model::phases(); })
       .def(
+          "begin_phase", [](PyModel&, const Phase&) {}, py::arg("phase"))
+      .def(
           "begin_epoch", [](PyModel&, int64_t) {}, py::arg("epoch"))
+      .def("sampling", [](PyModel& self) { return self.Model::sampling(); })
+      .def("encode", [](PyModel&) {})
+      .def("score_items", wrap_pybind_function_no_gil(score_items), py::arg("users"), py::arg("scene"),
+           py::arg("items"))
       .def_property_readonly("history_length", [](PyModel&) { return 0; });
 }
 
@@ -134,6 +155,7 @@ void bind_registry(py::module_& m) {
 void bind_models(py::module_& parent) {
   auto m = parent.def_submodule("models", "The base model and the registry.");
   bind_phase(m);
+  bind_sampling(m);
   bind_model(m);
   bind_python_model(m);
   bind_registry(m);

@@ -80,9 +80,35 @@ std::vector<models::Phase> PyModel::phases() const {
   return owner().attr("phases")().cast<std::vector<models::Phase>>();
 }
 
+void PyModel::begin_phase(const models::Phase& phase) {
+  const py::gil_scoped_acquire gil;
+  owner().attr("begin_phase")(phase);
+}
+
 void PyModel::begin_epoch(int64_t epoch) {
   const py::gil_scoped_acquire gil;
   owner().attr("begin_epoch")(epoch);
+}
+
+data::Sampling PyModel::sampling() const {
+  const py::gil_scoped_acquire gil;
+  const py::object out = owner().attr("sampling")();
+  TORCH_CHECK_TYPE(py::isinstance<data::Sampling>(out), name_, ": sampling() must return a polyscene.models.Sampling, ",
+                   "got ", py::str(py::type::of(out).attr("__name__")).cast<std::string>());
+  return out.cast<data::Sampling>();
+}
+
+void PyModel::encode() {
+  const py::gil_scoped_acquire gil;
+  owner().attr("encode")();
+}
+
+torch::Tensor PyModel::score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
+  const py::gil_scoped_acquire gil;
+  auto out = owner().attr("score_items")(users, scene, items).cast<torch::Tensor>();
+  TORCH_CHECK_VALUE(out.dim() == 2 && out.size(0) == users.numel() && out.size(1) == items.numel(), name_,
+                    ": score_items must return [", users.numel(), ", ", items.numel(), "], got ", out.sizes());
+  return out;
 }
 
 int64_t PyModel::history_length() const {

@@ -28,7 +28,11 @@ class PyModel : public models::Model {
   void prepare(const data::Table& train) override;
   bool fit_closed_form(const data::Table& train) override;
   std::vector<models::Phase> phases() const override;
+  void begin_phase(const models::Phase& phase) override;
   void begin_epoch(int64_t epoch) override;
+  data::Sampling sampling() const override;
+  void encode() override;
+  torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
   int64_t history_length() const override;
   std::vector<std::string> table_parameters() const override;
   void sparse_gradients(bool on) override;

@@ -14,9 +14,22 @@ from torch import nn
 from polyscene._extension import _C
 from polyscene._module import Module
 from polyscene._padding import padded
+from polyscene._using import Using
 from polyscene.nn.embedding import FeatureEmbedding
 
-_CALLED_BY_CPP = ("forward", "loss", "explain", "prepare", "fit_closed_form", "phases", "begin_epoch")
+_CALLED_BY_CPP = (
+    "forward",
+    "loss",
+    "explain",
+    "prepare",
+    "fit_closed_form",
+    "phases",
+    "begin_phase",
+    "begin_epoch",
+    "sampling",
+    "encode",
+    "score_items",
+)
 
 
 class _Shared:
@@ -39,7 +52,7 @@ def _shared(schema: Any, tensors: dict[str, torch.Tensor]) -> _Shared:
 _busy: set[int] = set()  # models that a trainer or evaluator has just now
 
 
-class Model(Module):
+class Model(Using, Module):
     """A model of user interest: a ``torch.nn.Module`` whose input is a :class:`Batch`.
 
     The classes in :mod:`polyscene.models` are C++ models. A subclass of this class is a model written in Python: it
@@ -154,22 +167,42 @@ class Model(Module):
         """Returns the stages of training."""
         return list(self._impl.phases())
 
+    def begin_phase(self, phase: Any) -> None:
+        """Called by the trainer before the first epoch of a stage, also of one that is resumed."""
+        self._impl.begin_phase(phase)
+
     def begin_epoch(self, epoch: int) -> None:
-        """Called by the trainer before epoch ``epoch``, counted from 0."""
+        """Called by the trainer before epoch ``epoch``, counted from 1 over all stages."""
         self._impl.begin_epoch(epoch)
 
+    def sampling(self) -> Any:
+        """Returns which items a training row carries beside its own, a ``polyscene.models.Sampling``.
+
+        The trainer puts them into ``batch.negative``, int64 [B, N]: items that the row's user did not meet in its
+        scene. None unless a model says otherwise.
+        """
+        return self._impl.sampling()
+
     def encode(self) -> None:
-        """Computes what all users share (propagation over a graph), once, before :meth:`score_items`."""
+        """Computes what all users share (propagation over a graph), once, before :meth:`score_items`.
+
+        Evaluation and :meth:`recommend` call it, again whenever parameters moved.
+        """
         self._check()
         self._impl.encode()
 
     def score_items(self, users: torch.Tensor, scene: int, items: torch.Tensor) -> torch.Tensor:
-        """Returns the scores of items for users in a scene, [U, C]: what rankings sort.
+        """Returns the scores of items for users in a scene, float [U, C]: what rankings sort.
+
+        A model written in Python may define it where a faster way than ``forward`` on every pair is at hand.
 
         Args:
             users: rows of the user vocabulary, int64 [U].
             scene: index of the scene.
-            items: rows of the item vocabulary, int64 [C].
+            items: rows of the item vocabulary, int64 [C], ascending.
+
+        Raises:
+            ValueError: rows hold more than a user, an item and a scene, and the model says nothing of its own.
         """
         self._check()
         return self._impl.score_items(users, scene, items)
@@ -196,49 +229,6 @@ class Model(Module):
                 child.sparse_gradients(on)
             elif isinstance(child, nn.Embedding | nn.EmbeddingBag | FeatureEmbedding):
                 child.sparse = on
-
-    def predict(self, source: Any) -> Any:
-        """Probabilities (ctr) or ratings of the rows of a table, path or frame, in its order, float [n].
-
-        Raises:
-            ValueError: the source does not fit the schema.
-        """
-        from polyscene import evaluation
-
-        return evaluation.predict(self, source)
-
-    def recommend(
-        self,
-        users: Any = None,
-        k: int = 10,
-        scene: str | None = None,
-        events: Any = None,
-        exclude_seen: bool = True,
-        profile: Any = None,
-        *,
-        items: Any = None,
-        explain: bool = False,
-    ) -> Any:
-        """The best items for each user, or for a new one by ``items``, see :func:`polyscene.recommending.recommend`."""
-        from polyscene import recommending
-
-        return recommending.recommend(
-            self, users, k, scene, events, exclude_seen, profile, items=items, explain=explain
-        )
-
-    def similar_items(self, item: Any, scene: str | None = None, k: int = 10, *, source: str | None = None) -> Any:
-        """The items most like one, see :func:`polyscene.recommending.similar_items`."""
-        from polyscene import recommending
-
-        return recommending.similar_items(self, item, scene, k, source=source)
-
-    def explain_recommendation(
-        self, user: Any, item: Any, scene: str | None = None, *, events: Any = None, items: Any = None
-    ) -> Any:
-        """Which of a user's items carried a score, see :func:`polyscene.recommending.explain_recommendation`."""
-        from polyscene import recommending
-
-        return recommending.explain_recommendation(self, user, item, scene, events=events, items=items)
 
     def transition_matrix(self, source: str, target: str) -> torch.Tensor:
         """Mean predicted p(y' | y = i) over the training events that go from one scene to another, [K, K].

@@ -8,6 +8,19 @@ import torch
 
 
 def padded(batch: Any, length: int) -> tuple[torch.Tensor, ...]:
+    """The newest events of each row, oldest first, padded with 0 at the end.
+
+    Args:
+        batch: B rows that carry their history.
+        length: T, the most events of a row.
+
+    Returns:
+        ``item`` int64, ``scene`` int64 and ``label`` float32, [B, T] each, and how many events each row has, int64 [B],
+        0 to T.
+
+    Raises:
+        ValueError: the batch carries no history.
+    """
     events = batch.history
     if events is None:
         raise ValueError(f"export_inputs: the batch carries no history, the model needs {length} events a row")

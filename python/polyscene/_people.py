@@ -15,6 +15,11 @@ from polyscene.data._errors import listed
 
 
 def known_item(owner: str, rows: Rows, schema: Any, item: Any) -> int:
+    """The vocabulary row of an item, 2 or more.
+
+    Raises:
+        ValueError: training did not know the item; ``owner`` is the function that the message names.
+    """
     row = rows.of(schema.item, item)
     if row < 2:
         near = _C.core.suggestion(id_text(item), list(schema.categorical[schema.field(schema.item)].ids))
@@ -23,7 +28,11 @@ def known_item(owner: str, rows: Rows, schema: Any, item: Any) -> int:
 
 
 def item_counts(owner: str, model: Model) -> torch.Tensor:
-    """Training rows of each item in each scene, [S, I]."""
+    """Training rows of each item in each scene, [S, I].
+
+    Raises:
+        ValueError: the model was not trained yet.
+    """
     tensors = model._impl.history.tensors() if model._impl.history is not None else {}
     if "item_count" not in tensors:
         raise ValueError(f"{owner}: {model.name} was not trained yet, it knows no items; fit it first")
@@ -39,7 +48,18 @@ def events_of_one(events: Any, user: int) -> Any:
 
 
 def items_of_one(owner: str, model: Model, rows: Rows, items: Sequence[Any]) -> Any:
-    """What one new user likes, as events; an item without a scene counts in all that have it."""
+    """What one new user likes, as events; an item without a scene counts in all that have it.
+
+    Args:
+        owner: the function that was called, as messages name it.
+        model: whose vocabularies and counts are used.
+        rows: rows of ids.
+        items: ids, or pairs of an id and the name of a scene.
+
+    Raises:
+        TypeError: ``items`` is one text, or no list.
+        ValueError: no item, one that training did not know, an unknown scene, or a model that was not trained.
+    """
     schema = model.schema
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
         raise TypeError(f"{owner}: items must be a list of ids, got {items!r}; write [{items!r}]")
@@ -89,6 +109,18 @@ class Rows:
 
 
 def profile_fields(model: Model, rows: Rows, user: torch.Tensor, given: Mapping[str, Sequence[Any]]) -> torch.Tensor:
+    """Vocabulary rows of the users' own fields, int32 [U, F]: as training had them, then as ``given`` says.
+
+    Args:
+        model: whose vocabularies and users are used.
+        rows: rows of ids.
+        user: rows of the user vocabulary, int64 [U].
+        given: U values of each named field; None for a missing one.
+
+    Raises:
+        ValueError: a field that is unknown or does not belong to users, another number of values than users, or a model
+            that was not trained.
+    """
     schema = model.schema
     sides = {field.name: field.side for field in schema.categorical}
     tensors = model._impl.history.tensors() if model._impl.history is not None else {}
@@ -116,37 +148,54 @@ def profile_fields(model: Model, rows: Rows, user: torch.Tensor, given: Mapping[
     return out
 
 
-def events_of(model: Model, rows: Rows, users: list[str], events: Sequence[Mapping[str, Any]]) -> Any:
+def events_of(owner: str, model: Model, rows: Rows, users: list[str], events: Sequence[Mapping[str, Any]]) -> Any:
+    """What callers say that users did since training, as events of U users in the order of ``users``.
+
+    Events of anybody else are left out: one log can serve every call. An item that training did not know counts as
+    unknown, with a warning.
+
+    Args:
+        owner: the function that was called, as messages name it.
+        model: whose vocabularies and counts are used.
+        rows: rows of ids.
+        users: ids, U of them.
+        events: oldest first, as :func:`polyscene.recommending.recommend` takes them.
+
+    Raises:
+        TypeError: an event is no dict.
+        ValueError: an event without a user or an item, with an unknown key, scene or interest, or with a label or time
+            that is no number; in rankings also a model that was not trained.
+    """
     schema = model.schema
     place = {each: i for i, each in enumerate(users)}
     mine: list[list[Mapping[str, Any]]] = [[] for _ in users]
     for number, event in enumerate(events, 1):
         if not isinstance(event, Mapping):
-            raise TypeError(f"recommend: event {number} must be a dict, got {type(event).__name__}")
+            raise TypeError(f"{owner}: event {number} must be a dict, got {type(event).__name__}")
         for key in ("user", "item"):
             if key not in event:
                 raise ValueError(
-                    f"recommend: event {number} must have '{key}', got {', '.join(map(str, event)) or 'nothing'}"
+                    f"{owner}: event {number} must have '{key}', got {', '.join(map(str, event)) or 'nothing'}"
                 )
         unknown = [key for key in event if key not in ("user", "item", "scene", "label", "time", "interest")]
         if unknown:
             raise ValueError(
-                f"recommend: event {number} has an unknown key '{unknown[0]}'; "
+                f"{owner}: event {number} has an unknown key '{unknown[0]}'; "
                 "known: user, item, scene, label, time, interest"
                 + _C.core.suggestion(unknown[0], ["user", "item", "scene", "label", "time", "interest"])
             )
         if (name := id_text(event["user"])) in place:
             mine[place[name]].append(event)
     for number, event in enumerate(events, 1):
-        _check_event(schema, number, event)
+        _check_event(f"{owner}: event {number}", schema, event)
     if schema.task == "ranking":
-        mine = [_in_scenes(model, rows, each) for each in mine]
+        mine = [_in_scenes(owner, model, rows, each) for each in mine]
     flat = [event for each in mine for event in each]
     items = [rows.of(schema.item, event["item"]) for event in flat]
     if 0 in items:
         stranger = flat[items.index(0)]["item"]
         warnings.warn(
-            f"recommend: nothing is known of item {stranger!r} in the events; it counts as unknown", stacklevel=4
+            f"{owner}: nothing is known of item {stranger!r} in the events; it counts as unknown", stacklevel=4
         )
     offsets = torch.tensor([0, *np.cumsum([len(each) for each in mine])], dtype=torch.int64)
     scene = torch.tensor(
@@ -167,9 +216,9 @@ def events_of(model: Model, rows: Rows, users: list[str], events: Sequence[Mappi
     )
 
 
-def _in_scenes(model: Model, rows: Rows, events: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _in_scenes(owner: str, model: Model, rows: Rows, events: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Events with their scene; without one, in all scenes that have the item."""
-    schema, counts = model.schema, item_counts("recommend", model)
+    schema, counts = model.schema, item_counts(owner, model)
     out: list[Mapping[str, Any]] = []
     for event in events:
         row = rows.of(schema.item, event["item"])
@@ -182,6 +231,11 @@ def _in_scenes(model: Model, rows: Rows, events: list[Mapping[str, Any]]) -> lis
 
 
 def scene_code(where: str, schema: Any, name: str) -> int:
+    """The number of a scene, in [0, S).
+
+    Raises:
+        ValueError: the scene is unknown; ``where`` begins the message, which names the known ones.
+    """
     names = list(schema.scenes)
     if name not in names:
         near = _C.core.suggestion(str(name), names)
@@ -189,8 +243,7 @@ def scene_code(where: str, schema: Any, name: str) -> int:
     return int(schema.scene(name))
 
 
-def _check_event(schema: Any, number: int, event: Mapping[str, Any]) -> None:
-    where = f"recommend: event {number}"
+def _check_event(where: str, schema: Any, event: Mapping[str, Any]) -> None:
     if event.get("scene") is not None:
         scene_code(where, schema, event["scene"])
     if names := schema.interests:

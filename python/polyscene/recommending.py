@@ -121,8 +121,9 @@ def recommend(
         scene: where they will be shown; None ranks each user's candidates over all scenes.
         events: what happened since training, oldest first: ``{"user": id, "item": id}`` and, where known, ``"scene"``
             (in rankings every scene that has the item, unless said), ``"label"`` (1 unless said), ``"time"``,
-            ``"interest"`` (a name or a list of names).
-        exclude_seen: leave out items of the user's training rows and events.
+            ``"interest"`` (a name or a list of names). Events of users who are not asked for are left out.
+        exclude_seen: leave out items of the user's training rows and events, whatever the scene: what somebody met in
+            one scene is not recommended in another. (``evaluate`` leaves out what was met in the same scene.)
         profile: user-side fields of the users by name, U values each: serves users who were not seen in training.
         items: what one new user likes, of any scenes: ids, or pairs of an id and a scene.
         explain: also say which of the user's items carried each recommendation.
@@ -155,14 +156,14 @@ def recommend(
     _check_k("recommend", k)
     rows = Rows(schema)
     fields = None
-    if users is None:
+    if items is not None:
         ids, user = ["new user"], torch.zeros(1, dtype=torch.int64)
         given = items_of_one("recommend", model, rows, items)
-    else:
+    elif users is not None:
         ids = [id_text(user) for user in (users.tolist() if hasattr(users, "tolist") else users)]
         user = torch.tensor([rows.of(schema.user, each) for each in ids], dtype=torch.int64)
         fields = None if profile is None else profile_fields(model, rows, user, profile)
-        given = None if not events else events_of(model, rows, ids, events)
+        given = None if not events else events_of("recommend", model, rows, ids, events)
     code = -1 if scene is None else scene_code("recommend", schema, scene)
     with model._running() as native:
         item, where, score, known = _C.eval.recommend(native, user, fields, given, code, k, exclude_seen)
@@ -265,7 +266,7 @@ def explain_recommendation(
     if items is not None:
         given = items_of_one("explain", model, rows, items)
     else:
-        given = None if not events else events_of(model, rows, [id_text(user)], events)
+        given = None if not events else events_of("explain", model, rows, [id_text(user)], events)
     if row == 0 and given is None:
         raise ValueError(f"explain: nothing is known of user {user!r}; give events, or items in its place")
     wanted = known_item("explain", rows, schema, item)

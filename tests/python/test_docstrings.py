@@ -20,7 +20,16 @@ import polyscene.transfer
 import pytest
 
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-BOUND = {ps.Batch, ps.Schema, ps.Table, ps.data.Columns, ps.data.History, ps.models.Phase, ps.transfer.Migrated}
+BOUND = {
+    ps.Batch,
+    ps.Schema,
+    ps.Table,
+    ps.data.Columns,
+    ps.data.History,
+    ps.models.Phase,
+    ps.models.Sampling,
+    ps.transfer.Migrated,
+}
 """Classes of the compiled part: the functions that return them show them."""
 
 PARTS = {ps.nn.Block, ps.testing.TinyData, ps.transfer.Migration}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,21 @@ class ManyScenes:
         held_out = frame.groupby("scene").head(2)
         self.data = ps.read_table(train=frame, test=held_out, task="ranking", label=None)
         self.schema, self.train, self.test = self.data.schema, self.data.train, self.data.test
+
+
+def few_rows(scenes: int, disjoint: bool, folder: Path) -> Any:
+    """Data of files with 40 training rows a scene, of 12 users and 9 items; with `disjoint` scenes share none."""
+    draw = np.random.default_rng(3)
+    paths: dict[str, dict[str, str]] = {"train": {}, "test": {}}
+    for part, rows in (("train", 40), ("test", 8)):
+        for s in range(scenes):
+            prefix = f"{s}-" if disjoint else ""
+            users, items = draw.integers(0, 12, rows), draw.integers(0, 9, rows)
+            lines = [f"u{prefix}{u},i{prefix}{i}" for u, i in zip(users, items, strict=True)]
+            path = folder / f"{part}-{s}.csv"
+            path.write_text("user_id,item_id\n" + "\n".join(lines) + "\n")
+            paths[part][f"s{s}"] = str(path)
+    return ps.read_table(**paths, task="ranking", label=None, user="user_id", item="item_id")
 
 
 def random_model(name: str, data: Any, **options: Any) -> ps.Model:
@@ -145,6 +161,61 @@ def check_scenes(name: str, score_of: Callable[[Known], Score], **options: Any) 
         model = random_model(name, data, **options)
         check_scores(model, data, score_of(Known(data)), train_loss=False)
         ps.Trainer(epochs=1, batch_size=64, threads=1).fit(model.float(), data.train)
+
+
+def check_slope(model: ps.Model, loss: Callable[[], torch.Tensor], step: float, rel: float) -> None:
+    """The gradient of `loss` by all parameters, float64, along one random direction, against a difference."""
+    loss().backward()
+    generator = torch.Generator().manual_seed(2)
+    directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in model.parameters()]
+    slope = sum((p.grad * d).sum().item() for p, d in zip(model.parameters(), directions, strict=True))
+    ends = []
+    with torch.no_grad():
+        for sign in (1, -2):
+            for p, d in zip(model.parameters(), directions, strict=True):
+                p.add_(d, alpha=sign * step)
+            ends.append(loss().item())
+    assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(slope, rel=rel)
+    assert all(p.grad.abs().max() > 0 for p in model.parameters())
+
+
+def check_training(model: ps.Model, data: Any) -> None:
+    """About twenty steps of the trainer lower the loss of rows that it trained on, with the same noise and dropout."""
+    batch = data.train.batch(torch.arange(min(len(data.train), 60)), negatives=model.options["negatives"])
+
+    def loss() -> float:
+        torch.manual_seed(1)
+        return model.train().loss(batch).item()
+
+    before = loss()
+    epochs = -(-20 // len(data.schema.scenes))
+    ps.Trainer(epochs=epochs, lr=0.01, batch_size=64, seed=1).fit(model, data.train)
+    assert loss() < before - 0.01
+
+
+def check_learns_and_loads(model: ps.Model, data: Any, folder: Path, lr: float) -> None:
+    """Training beats popularity on test rows, and a file gives back the same scores."""
+    ps.Trainer(epochs=30, lr=lr, batch_size=128, seed=1).fit(model, data)
+    popularity = ps.models.Popularity(data.schema)
+    ps.Trainer().fit(popularity, data)
+    ours, theirs = ps.evaluate(model, data.test), ps.evaluate(popularity, data.test)
+    assert ours.overall["ndcg@10"] > theirs.overall["ndcg@10"]
+    check_file(model, data.test.batch(torch.arange(len(data.test))), folder)
+
+
+def check_file(model: ps.Model, batch: Any, folder: Path) -> None:
+    """What is saved and loaded again scores a batch to the same bits."""
+    ps.save(model, folder / "model")
+    again = ps.load(folder / "model").eval()
+    assert torch.equal(again(batch), model.eval()(batch))
+
+
+def check_few_rows(model: ps.Model, data: Any, rows: int) -> None:
+    """Scores and losses of batches of so many rows, 0 too."""
+    batch = ps.testing.batch(data, 4).take(list(range(rows)))
+    assert model(batch).shape == (rows,)
+    assert model.loss(batch).isfinite()
+    assert model.loss(data.train.batch(torch.arange(rows))).isfinite()
 
 
 def check_penalty(make: Callable[..., ps.Model], data: Any, tables: Callable[[Any], float]) -> None:

@@ -14,5 +14,6 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/strings.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table_pages.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/user_batches.cpp
   ${CMAKE_CURRENT_LIST_DIR}/window_shuffle.cpp
 )

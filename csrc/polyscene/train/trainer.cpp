@@ -16,6 +16,7 @@
 #include "polyscene/data/batches.h"
 #include "polyscene/data/negatives.h"
 #include "polyscene/data/table_pages.h"
+#include "polyscene/data/user_batches.h"
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/eval/ranking.h"
 #include "polyscene/models/int8_tables.h"
@@ -147,36 +148,6 @@ eval::RankingOptions ranking_of(const std::string& watched) {
   return out;
 }
 
-// Batches of users alone, in an order drawn for the epoch: what mappings train on.
-class UserBatches {
- public:
-  UserBatches(const data::Schema& schema, const torch::Tensor& users, int64_t size, uint64_t seed, int64_t epoch)
-      : schema_(schema), users_(users), size_(size) {
-    order_ = permutation(users.numel(), RandomStream(seed, "users", static_cast<uint64_t>(epoch)));
-  }
-  std::optional<data::Batch> next() {
-    const auto count = std::min<int64_t>(size_, static_cast<int64_t>(order_.size()) - position_);
-    if (count <= 0) return std::nullopt;
-    data::Batch out;
-    out.row = torch::tensor(at::ArrayRef<int64_t>(order_.data() + position_, count), torch::kInt64);
-    out.user = users_.index_select(0, out.row);
-    out.item = torch::zeros_like(out.user);
-    out.scene = torch::zeros_like(out.user);
-    out.categorical = torch::zeros({count, schema_.num_fields()}, torch::kInt32);
-    out.categorical.select(1, schema_.user).copy_(out.user);
-    out.numeric = torch::zeros({count, schema_.numeric_width()});
-    out.schema_digest = schema_.digest();
-    position_ += count;
-    return out;
-  }
-
- private:
-  const data::Schema& schema_;
-  const torch::Tensor& users_;
-  int64_t size_, position_ = 0;
-  std::vector<int64_t> order_;
-};
-
 // One phase of one fit.
 class Loop {
  public:
@@ -203,7 +174,7 @@ class Loop {
     torch::manual_seed(static_cast<uint64_t>(RandomStream(options_.seed(), "dropout", number).bits(0) >> 1));
     model_.begin_epoch(number);
     std::optional<data::Batches> of_rows;
-    std::optional<UserBatches> of_users;
+    std::optional<data::UserBatches> of_users;
     if (phase_.users.defined()) {
       of_users.emplace(model_.schema(), phase_.users, batch_size_, options_.seed(), number);
     } else {

@@ -6,7 +6,7 @@ import collections.abc
 import polyscene._C.data
 import torch
 import typing
-__all__: list[str] = ['Model', 'Phase', 'PyModel', 'create', 'expect_int8', 'int8_tables', 'list', 'options', 'pack_int8', 'register', 'tasks', 'unpack_int8']
+__all__: list[str] = ['Model', 'Phase', 'PyModel', 'Sampling', 'create', 'expect_int8', 'int8_tables', 'list', 'options', 'pack_int8', 'register', 'tasks', 'unpack_int8']
 class Phase:
     """
     One stage of training.
@@ -46,6 +46,27 @@ class Phase:
         """
         Scenes whose rows train; empty: all.
         """
+class Sampling:
+    """
+    Which items a model wants to see beside that of each training row, `batch.negative`.
+    """
+    def __init__(self, negatives: typing.SupportsInt | typing.SupportsIndex = 0, *, source: str = 'uniform', exponent: typing.SupportsFloat | typing.SupportsIndex = 0.75) -> None:
+        ...
+    @property
+    def exponent(self) -> float:
+        """
+        Of an item's count, for 'popularity'.
+        """
+    @property
+    def negatives(self) -> int:
+        """
+        Items for each row, N; 0: none.
+        """
+    @property
+    def source(self) -> str:
+        """
+        'uniform', 'popularity' or 'in_batch'.
+        """
 class Model:
     """
     A model of the registry.
@@ -56,6 +77,8 @@ class Model:
         The other names of shared tensors: (alias, name in `tensors`).
         """
     def begin_epoch(self, epoch: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def begin_phase(self, phase: Phase) -> None:
         ...
     def children(self) -> list:
         """
@@ -87,6 +110,10 @@ class Model:
         """
         Graphs, counts, behaviour.
         """
+    def sampling(self) -> Sampling:
+        """
+        What negatives each training row must carry.
+        """
     def score_items(self, users: torch.Tensor, scene: typing.SupportsInt | typing.SupportsIndex, items: torch.Tensor) -> torch.Tensor:
         """
         Scores of items for users in a scene, [U, C].
@@ -116,15 +143,7 @@ class Model:
     def name(self) -> str:
         ...
     @property
-    def negatives(self) -> int:
-        """
-        Items that a training row wants to see beside its own.
-        """
-    @property
     def options(self) -> dict:
-        ...
-    @property
-    def sampler(self) -> str:
         ...
     @property
     def schema(self) -> polyscene._C.data.Schema:
@@ -144,6 +163,10 @@ class PyModel(Model):
         """
     def begin_epoch(self, epoch: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+    def begin_phase(self, phase: Phase) -> None:
+        ...
+    def encode(self) -> None:
+        ...
     def explain(self, batch: polyscene._C.data.Batch) -> list[tuple[str, torch.Tensor]]:
         ...
     def fit_closed_form(self, train: polyscene._C.data.Table) -> bool:
@@ -153,6 +176,10 @@ class PyModel(Model):
     def phases(self) -> list[Phase]:
         ...
     def prepare(self, train: polyscene._C.data.Table) -> None:
+        ...
+    def sampling(self) -> Sampling:
+        ...
+    def score_items(self, users: torch.Tensor, scene: typing.SupportsInt | typing.SupportsIndex, items: torch.Tensor) -> torch.Tensor:
         ...
     @property
     def history_length(self) -> int:

@@ -22,8 +22,8 @@ from polyscene.data.splits import Split, assign, split_spec
 
 CLEAN = {"incomplete": ("drop", "error"), "wrong": ("error", "drop"), "duplicates": ("keep", "drop")}
 _NOT_ROLES = (
-    *("data", "train", "valid", "test", "split", "schema"),
-    *("delimiter", "columns", "separate_items", "clean", "core", "name"),
+    *("data", "train", "valid", "test", "split", "schema", "delimiter", "columns", "separate_items", "clean"),
+    *("core", "name"),
 )
 
 

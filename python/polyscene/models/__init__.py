@@ -68,6 +68,7 @@ __all__ = [
     "Phase",
     "Popularity",
     "SARNet",
+    "Sampling",
     "SceneBranch",
     "SharedBottom",
     "Specialist",
@@ -81,6 +82,7 @@ __all__ = [
 ]
 
 Phase = _C.models.Phase
+Sampling = _C.models.Sampling
 
 _python_classes: dict[str, type[Model]] = {}
 

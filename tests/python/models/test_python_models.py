@@ -39,9 +39,55 @@ class Bias(ps.Model):
         return {"bias": self.bias(batch.item).squeeze(1)}
 
 
+class Dots(ps.Model):
+    """Products of factors, ranked by one matrix product; a forward that would rank the other way round."""
+
+    def __init__(self, schema: Any, *, negatives: int = 2) -> None:
+        super().__init__(schema)
+        user, item = (schema.categorical[schema.field(name)].rows for name in (schema.user, schema.item))
+        self.user, self.item = nn.Embedding(user, 4), nn.Embedding(item, 4)
+        self.negatives = negatives
+        self.called: list[str] = []
+        self.seen: list[Any] = []
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        self.called.append("forward")
+        return -(self.user(batch.user) * self.item(batch.item)).sum(1)
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        self.seen.append(batch)
+        user = self.user(batch.user)
+        own, drawn = (user * self.item(batch.item)).sum(1), (user.unsqueeze(1) * self.item(batch.negative)).sum(2)
+        return nn.functional.softplus(drawn - own.unsqueeze(1)).mean()
+
+    def sampling(self) -> Any:
+        return ps.models.Sampling(self.negatives, source="popularity", exponent=0.5)
+
+    def phases(self) -> list[Any]:
+        return [ps.models.Phase("first", epochs=1), ps.models.Phase("second", scenes=["phone"], epochs=1)]
+
+    def begin_phase(self, phase: Any) -> None:
+        self.called.append(f"phase {phase.name} {phase.scenes}")
+
+    def encode(self) -> None:
+        self.called.append("encode")
+        self.items = self.item.weight.detach().T.contiguous()
+
+    def score_items(self, users: torch.Tensor, scene: int, items: torch.Tensor) -> torch.Tensor:
+        self.called.append("score_items")
+        return self.user(users) @ self.items[:, items] + scene
+
+
 class Broken(ps.Model):
     def forward(self, batch: Any) -> torch.Tensor:
         raise ZeroDivisionError("on purpose")
+
+
+class Plain(ps.Model):
+    """Says nothing of its own but a forward."""
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        return 100.0 * batch.user + batch.item + 0.25 * batch.scene
 
 
 class Changed(ps.models.Logistic):
@@ -212,3 +258,103 @@ def test_unknown_model_names_the_known_ones(data: Any) -> None:
         ps.models.create("mff", data.schema)
     with pytest.raises(ValueError, match="unknown model 'mff'"):
         ps.models.options("mff")
+
+
+@pytest.fixture(scope="module")
+def ranked() -> Any:
+    return ps.testing.tiny_data("ranking")
+
+
+def test_evaluation_and_recommendations_rank_by_score_items(ranked: Any) -> None:
+    torch.manual_seed(0)
+    model = Dots(ranked.schema)
+    model.prepare(ranked.train)
+    with torch.no_grad():
+        model.encode()
+        everybody, all_items = torch.arange(len(model.user.weight)), torch.arange(len(model.item.weight))
+        scores = torch.stack([model.score_items(everybody, scene, all_items) for scene in range(3)])
+    model.called.clear()
+    result = ps.evaluate(model, ranked.test, k=[3])
+    assert model.called[0] == "encode" and model.called.count("encode") == 1
+    assert set(model.called[1:]) == {"score_items"}
+    fixed = Given(ranked.schema)
+    fixed.scores = scores
+    assert result.overall == ps.evaluate(fixed, ranked.test, k=[3]).overall
+    fixed.scores = -scores
+    assert result.overall["ndcg@3"] != ps.evaluate(fixed, ranked.test, k=[3]).overall["ndcg@3"]
+
+    model.called.clear()
+    found = model.recommend(["u3"], k=4, scene="tablet", exclude_seen=False)
+    assert model.called == ["encode", "score_items"]
+    user = list(ranked.schema.categorical[0].ids).index("u3") + 2
+    items = ranked.train.history.interactions().scene(1).candidates
+    best = scores[1, user, items].topk(4)
+    assert found.scores[0] == pytest.approx(best.values.numpy())
+    assert found.items[0].tolist() == [ranked.schema.categorical[1].ids[i - 2] for i in items[best.indices]]
+
+
+class Given(ps.Model):
+    """Scores [S, U, I] that are given."""
+
+    scores: torch.Tensor
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        return self.scores[batch.scene, batch.user, batch.item]
+
+
+def test_training_draws_the_negatives_that_sampling_asks_for(ranked: Any) -> None:
+    model = Dots(ranked.schema)
+    before = model.user.weight.clone()
+    ps.Trainer(lr=0.05, batch_size=64, patience=0, seed=1).fit(model, ranked)
+    phases = [each for each in model.called if each.startswith("phase")]
+    assert phases == ["phase first []", "phase second ['phone']"]
+    assert sum(len(batch) for batch in model.seen[: -(-len(ranked.train) // 64)]) == len(ranked.train)
+    known = ranked.train.history.interactions()
+    met = {(s, u, i) for s in range(3) for u, i in pairs_of(known.scene(s))}
+    candidates = [set(known.scene(s).candidates.tolist()) for s in range(3)]
+    for batch in model.seen:
+        assert batch.negative.shape == (len(batch), 2)
+        for s, u, drawn in zip(batch.scene.tolist(), batch.user.tolist(), batch.negative.tolist(), strict=True):
+            assert all(item in candidates[s] and (s, u, item) not in met for item in drawn)
+    assert not torch.equal(model.user.weight, before)
+
+
+def pairs_of(scene: Any) -> list[tuple[int, int]]:
+    users = torch.arange(len(scene.user_offsets) - 1).repeat_interleave(scene.user_offsets.diff())
+    return list(zip(users.tolist(), scene.items.tolist(), strict=True))
+
+
+def test_sampling_reaches_cpp_whole(ranked: Any) -> None:
+    wanted = _C.models.Model.sampling((model := Dots(ranked.schema, negatives=3))._native())
+    assert (wanted.negatives, wanted.source, wanted.exponent) == (3, "popularity", 0.5)
+    model.sampling = lambda: 4
+    with pytest.raises(TypeError, match=r"Dots: sampling\(\) must return a polyscene.models.Sampling, got int"):
+        _C.models.Model.sampling(model._native())
+    wanted = ps.models.BPRMF(ranked.schema, negatives=5, sampler="in_batch").sampling()
+    assert (wanted.negatives, wanted.source) == (5, "in_batch")
+
+
+def test_defaults_of_a_ranking_model_in_python(ranked: Any) -> None:
+    model = Plain(ranked.schema)
+    native = model._native()
+    assert _C.models.Model.sampling(native).negatives == 0
+    _C.models.Model.encode(native)
+    _C.models.Model.begin_phase(native, ps.models.Phase("a"))
+    found = _C.models.Model.score_items(native, torch.tensor([4, 2]), 1, torch.tensor([3, 5, 7]))
+    assert found.tolist() == [[403.25, 405.25, 407.25], [203.25, 205.25, 207.25]]
+    assert torch.equal(model.score_items(torch.tensor([4, 2]), 1, torch.tensor([3, 5, 7])), found)
+
+
+def test_scores_of_another_shape_are_refused(ranked: Any) -> None:
+    model = Dots(ranked.schema)
+    model.prepare(ranked.train)
+    model.score_items = lambda users, scene, items: torch.zeros(len(items))
+    with pytest.raises(ValueError, match=r"Dots: score_items must return \[1, 14\], got \[14\]"):
+        model.recommend(["u3"], scene="phone")
+
+
+@pytest.mark.parametrize("method", ["encode", "score_items", "sampling", "begin_phase"])
+def test_a_cpp_model_with_a_method_of_its_own_is_refused(method: str, ranked: Any) -> None:
+    changed = type("Mine", (ps.models.BPRMF,), {method: lambda self, *given: None})
+    with pytest.raises(TypeError, match=rf"Mine: C\+\+ would not call its own {method}\(\)"):
+        ps.evaluate(changed(ranked.schema), ranked.test)

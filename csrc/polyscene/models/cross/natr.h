@@ -38,9 +38,9 @@ struct NATROptions {
 ///   phase "target": s(u, i) = z . q_i
 ///
 /// Without such items z is p_u: without overlap what is left is a factorisation of each scene. With `shared` "users"
-/// users and items change places. relu(x * y) = relu(x) relu(y) + relu(-x) relu(-y), so that rankings are products of
-/// matrices; pairs whose item lies in the history are scored again without it.
-/// Shapes: S scenes, D factors, L entries; tables [S, ., D] in one.
+/// users and items change places. A user without training rows in a scene has factors 0 there. relu(x * y) = relu(x)
+/// relu(y) + relu(-x) relu(-y), so that rankings are products of matrices; pairs whose item lies in the history are
+/// scored again without it. Shapes: S scenes, D factors, L entries; tables [S, ., D] in one.
 class NATRImpl : public RankingModel, public GivesReasons {
  public:
   explicit NATRImpl(std::shared_ptr<const data::Schema> schema, NATROptions options = {});

@@ -6,16 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
+import pair_models
 import polyscene as ps
 import pytest
 import torch
 
 Node = tuple[str, int]
-
-
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
 
 
 def prepared(data: Any, **options: Any) -> ps.Model:
@@ -178,18 +174,7 @@ def test_gradient(data: Any, form: dict[str, Any]) -> None:
         torch.manual_seed(1)  # the same numbers are dropped
         return model.loss(batch)
 
-    loss().backward()
-    generator = torch.Generator().manual_seed(2)
-    directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in model.parameters()]
-    slope = sum((p.grad * d).sum().item() for p, d in zip(model.parameters(), directions, strict=True))
-    ends = []
-    with torch.no_grad():
-        for sign in (1, -2):
-            for p, d in zip(model.parameters(), directions, strict=True):
-                p.add_(d, alpha=sign * 1e-6)
-            ends.append(loss().item())
-    assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(slope, rel=1e-5)
-    assert all(p.grad.abs().max() > 0 for p in model.parameters())
+    pair_models.check_slope(model, loss, 1e-6, rel=1e-5)
 
 
 def test_dropout_only_in_training(data: Any) -> None:
@@ -235,37 +220,14 @@ def test_scenes_without_exchange_do_not_touch_each_other(data: Any) -> None:
     assert not torch.allclose(shared(rows), before)
 
 
-def other_scenes(scenes: int, disjoint: bool = False) -> Any:
-    """Rows of `scenes` scenes; users keep to one with `disjoint`."""
-    draw = np.random.default_rng(3)
-    tables: dict[str, dict[str, Any]] = {}
-    for part, rows in (("train", 40), ("test", 8)):
-        tables[part] = {}
-        for s in range(scenes):
-            users = [f"u{s}-{k}" if disjoint else f"u{k}" for k in draw.integers(0, 12, rows)]
-            items = [f"i{s}-{k}" if disjoint else f"i{k}" for k in draw.integers(0, 9, rows)]
-            tables[part][f"s{s}"] = {"user": users, "item": items}
-    return tables
-
-
 @pytest.mark.parametrize(("scenes", "disjoint"), [(1, False), (2, True), (17, False)])
 def test_any_number_of_scenes(scenes: int, disjoint: bool, tmp_path: Any) -> None:
-    paths: dict[str, dict[str, str]] = {}
-    for part, by_scene in other_scenes(scenes, disjoint).items():
-        paths[part] = {}
-        for scene, columns in by_scene.items():
-            path = tmp_path / f"{part}-{scene}.csv"
-            lines = [f"{user},{item}" for user, item in zip(columns["user"], columns["item"], strict=True)]
-            path.write_text("user_id,item_id\n" + "\n".join(lines) + "\n")
-            paths[part][scene] = str(path)
-    data = ps.read_table(**paths, task="ranking", label=None, user="user_id", item="item_id")
+    data = pair_models.few_rows(scenes, disjoint, tmp_path)
     model = prepared(data).eval()
     slow = Slow(model, data)
     batch = data.train.batch(torch.arange(min(len(data.train), 60)))
     assert model(batch).tolist() == pytest.approx(slow.scores(batch), abs=1e-5)
-    model.train()
-    ps.Trainer(epochs=2, batch_size=64).fit(model, data)
-    assert ps.evaluate(model, data.test).overall["ndcg@10"] > 0
+    pair_models.check_training(model, data)
 
 
 def test_before_it_is_prepared_and_without_rows(data: Any) -> None:
@@ -284,15 +246,7 @@ def test_before_it_is_prepared_and_without_rows(data: Any) -> None:
 def test_learns_and_loads(data: Any, tmp_path: Any) -> None:
     torch.manual_seed(0)
     model = ps.models.BiTGCF(data.schema, dim=16)
-    ps.Trainer(epochs=30, lr=0.02, batch_size=128, seed=1).fit(model, data)
-    popularity = ps.models.Popularity(data.schema)
-    ps.Trainer().fit(popularity, data)
-    ours, theirs = ps.evaluate(model, data.test), ps.evaluate(popularity, data.test)
-    assert ours.overall["ndcg@10"] > theirs.overall["ndcg@10"]
-    ps.save(model, tmp_path / "model")
-    again = ps.load(tmp_path / "model").eval()
-    batch = data.test.batch(torch.arange(len(data.test)))
-    assert torch.equal(again(batch), model.eval()(batch))
+    pair_models.check_learns_and_loads(model, data, tmp_path, lr=0.02)
 
 
 def test_wrong_options(data: Any) -> None:

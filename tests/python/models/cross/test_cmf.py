@@ -10,11 +10,6 @@ import slow_ranking as slow
 import torch
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
-
-
 def score_of(model: ps.Model) -> slow.Score:
     state = slow.arrays(model)
     p, q = state["user.weight"], state["item.weight"]

@@ -14,11 +14,6 @@ SMALL = {"dim": 3, "hidden": [5, 4]}
 
 
 @pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
-
-
-@pytest.fixture(scope="module")
 def known(data: Any) -> pairs.Known:
     return pairs.Known(data)
 

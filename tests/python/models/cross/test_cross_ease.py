@@ -14,11 +14,6 @@ from every_model import make
 RIDGE, L2 = 2.0, 5.0
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
-
-
 def matrices(data: Any) -> list[np.ndarray]:
     """Training pairs of each scene, [U, I]."""
     sizes = [field.rows for field in data.schema.categorical]

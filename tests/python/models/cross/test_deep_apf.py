@@ -12,11 +12,6 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
-
-
 def score_of(known: pairs.Known, shared: str) -> pairs.Score:
     def score(state: dict[str, np.ndarray], u: int, i: int, s: int) -> float:
         tables = {

@@ -6,16 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
+import pair_models
 import polyscene as ps
 import pytest
 import torch
 
 from .variational import SlowEncoders
-
-
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
 
 
 def prepared(data: Any, **options: Any) -> ps.Model:
@@ -195,41 +191,19 @@ def test_gradient(data: Any) -> None:
         torch.manual_seed(1)  # the same noise
         return model.loss(batch)
 
-    loss().backward()
-    generator = torch.Generator().manual_seed(2)
-    directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in model.parameters()]
-    slope = sum((p.grad * d).sum().item() for p, d in zip(model.parameters(), directions, strict=True))
-    ends = []
-    with torch.no_grad():
-        for sign in (1, -2):
-            for p, d in zip(model.parameters(), directions, strict=True):
-                p.add_(d, alpha=sign * 1e-7)
-            ends.append(loss().item())
-    assert (ends[0] - ends[1]) / 2e-7 == pytest.approx(slope, rel=1e-4)
-    assert all(p.grad.abs().max() > 0 for p in model.parameters())
+    pair_models.check_slope(model, loss, 1e-7, rel=1e-4)
 
 
 @pytest.mark.parametrize(("scenes", "disjoint"), [(1, False), (2, True), (17, False)])
 def test_any_number_of_scenes(scenes: int, disjoint: bool, tmp_path: Any) -> None:
-    draw = np.random.default_rng(3)
-    paths: dict[str, dict[str, str]] = {"train": {}, "test": {}}
-    for part, rows in (("train", 40), ("test", 8)):
-        for s in range(scenes):
-            prefix = f"{s}-" if disjoint else ""
-            users, items = draw.integers(0, 12, rows), draw.integers(0, 9, rows)
-            lines = [f"u{prefix}{u},i{prefix}{i}" for u, i in zip(users, items, strict=True)]
-            path = tmp_path / f"{part}-{s}.csv"
-            path.write_text("user_id,item_id\n" + "\n".join(lines) + "\n")
-            paths[part][f"s{s}"] = str(path)
-    data = ps.read_table(**paths, task="ranking", label=None, user="user_id", item="item_id")
+    data = pair_models.few_rows(scenes, disjoint, tmp_path)
     model = prepared(data).eval()
     slow = Slow(model, data)
     batch = data.train.batch(torch.arange(min(len(data.train), 60)))
     parts = [batch.user.tolist(), batch.item.tolist(), batch.scene.tolist()]
     expected = [slow.score(*row) for row in zip(*parts, strict=True)]
     assert model(batch).tolist() == pytest.approx(expected, abs=1e-5)
-    ps.Trainer(epochs=2, batch_size=64).fit(model.train(), data)
-    assert ps.evaluate(model, data.test).overall["ndcg@10"] > 0
+    pair_models.check_training(model, data)
 
 
 def test_before_it_is_prepared_and_without_rows(data: Any) -> None:
@@ -259,10 +233,7 @@ def test_learns_and_loads(data: Any, tmp_path: Any) -> None:
     own = every[torch.arange(64), batch.item - 2]
     drawn = every[torch.arange(64), batch.negative[:, 0] - 2]
     assert (own[:, None] > drawn[None, :]).double().mean() > 0.9
-    ps.save(model, tmp_path / "model")
-    again = ps.load(tmp_path / "model").eval()
-    batch = data.test.batch(torch.arange(len(data.test)))
-    assert torch.equal(again(batch), model.eval()(batch))
+    pair_models.check_file(model, data.test.batch(torch.arange(len(data.test))), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,6 @@ import torch
 SMALL = {"dim": 3, "hidden": [5, 4], "dropout": 0.0}
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
-
-
 def score_of(known: pairs.Known) -> pairs.Score:
     def fused(table: np.ndarray, where: list[dict[int, list[int]]], row: int) -> np.ndarray:
         rows = len(table) // known.scenes

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pair_models
 import polyscene as ps
 import pytest
 import slow_ranking as slow
 import torch
-
-
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
 
 
 def make(data: Any, **options: Any) -> ps.Model:
@@ -124,19 +120,12 @@ def test_any_number_of_scenes(scenes: int, overlap: bool) -> None:
 
 def test_comes_back_from_a_file(data: Any, tmp_path: Any) -> None:
     model = slow.at_mapping(ps.models.EMCDR(data.schema, dim=4), data).eval()
-    ps.save(model, tmp_path / "model.safetensors")
-    loaded = ps.load(tmp_path / "model.safetensors").eval()
-    batch = ps.testing.batch(data, 24)
-    assert torch.equal(loaded(batch), model(batch))
+    pair_models.check_file(model, ps.testing.batch(data, 24), tmp_path)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_few_rows(data: Any, rows: int) -> None:
-    model = slow.at_mapping(make(data), data)
-    batch = ps.testing.batch(data, 4).take(list(range(rows)))
-    assert model(batch).shape == (rows,)
-    assert model.loss(batch).isfinite()
-    assert model.loss(data.train.batch(torch.arange(rows))).isfinite()
+    pair_models.check_few_rows(slow.at_mapping(make(data), data), data, rows)
 
 
 def test_unprepared_model_scores(data: Any) -> None:

@@ -12,11 +12,6 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
-
-
 def by_scene(state: dict[str, np.ndarray], name: str, known: pairs.Known) -> np.ndarray:
     table = state[f"{name}.weight"]
     return table.reshape(known.scenes, -1, table.shape[1])

@@ -14,11 +14,6 @@ import torch
 AGGREGATORS = ["mean", "attention", "similarity"]
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("ranking")
-
-
 def ease(known: pairs.Known, scene: int, l2: float) -> dict[tuple[int, int], float]:
     """Weights of EASE between the items of a scene, by the inverse of the whole matrix."""
     items = sorted(known.visitors[scene])

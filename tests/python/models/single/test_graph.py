@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pair_models
 import polyscene as ps
 import pytest
 import torch
@@ -139,18 +140,7 @@ def test_gradient(name: str, data: Any) -> None:
         torch.manual_seed(1)  # the same numbers are dropped
         return model.loss(batch)
 
-    loss().backward()
-    generator = torch.Generator().manual_seed(2)
-    directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in model.parameters()]
-    slope = sum((p.grad * d).sum().item() for p, d in zip(model.parameters(), directions, strict=True))
-    ends = []
-    with torch.no_grad():
-        for sign in (1, -2):
-            for p, d in zip(model.parameters(), directions, strict=True):
-                p.add_(d, alpha=sign * 1e-7)
-            ends.append(loss().item())
-    assert (ends[0] - ends[1]) / 2e-7 == pytest.approx(slope, rel=1e-4)
-    assert all(p.grad.abs().max() > 0 for p in model.parameters())
+    pair_models.check_slope(model, loss, 1e-7, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ngcf", "gcn", "gat"])
@@ -158,16 +148,8 @@ def test_learns_and_loads(name: str, data: Any, tmp_path: Any) -> None:
     torch.manual_seed(0)
     model = ps.models.create(name, data.schema, dim=16)
     assert model(ps.testing.batch(data, 5)).isfinite().all()
-    ps.Trainer(epochs=30, lr=0.01, batch_size=128, seed=1).fit(model, data)
-    popularity = ps.models.Popularity(data.schema)
-    ps.Trainer().fit(popularity, data)
-    ours, theirs = ps.evaluate(model, data.test), ps.evaluate(popularity, data.test)
-    assert ours.overall["ndcg@10"] > theirs.overall["ndcg@10"]
-    ps.save(model, tmp_path / "model")
-    again = ps.load(tmp_path / "model").eval()
-    batch = data.test.batch(torch.arange(len(data.test)))
-    assert torch.equal(again(batch), model.eval()(batch))
-    assert model(batch.take([])).shape == (0,)
+    pair_models.check_learns_and_loads(model, data, tmp_path, lr=0.01)
+    assert model(ps.testing.batch(data, 5).take([])).shape == (0,)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pair_models
 import polyscene as ps
 import pytest
 import torch
@@ -135,15 +136,7 @@ def test_before_it_is_prepared_it_scores_its_factors(data: Any) -> None:
 def test_learns_and_loads(data: Any, tmp_path: Any) -> None:
     torch.manual_seed(0)
     model = ps.models.LightGCN(data.schema, dim=16)
-    ps.Trainer(epochs=30, lr=0.02, batch_size=128, seed=1).fit(model, data)
-    result = ps.evaluate(model, data.test)
-    popularity = ps.models.Popularity(data.schema)
-    ps.Trainer().fit(popularity, data)
-    assert result.overall["ndcg@10"] > ps.evaluate(popularity, data.test).overall["ndcg@10"]
-    ps.save(model, tmp_path / "model")
-    again = ps.load(tmp_path / "model")
-    batch = data.test.batch(torch.arange(len(data.test)))
-    assert torch.equal(again.eval()(batch), model.eval()(batch))
+    pair_models.check_learns_and_loads(model, data, tmp_path, lr=0.02)
 
 
 def test_wrong_options(data: Any) -> None:
