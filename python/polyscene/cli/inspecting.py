@@ -99,7 +99,7 @@ def check_dataset(
     if len(named) < len(file):
         raise typer.BadParameter("files of several scenes must have different names; the name is that of the scene")
     source: Path | dict[str, Path] = file[0] if len(file) == 1 else named
-    given = None if columns is None else columns.split(",")
+    given = None if columns is None else [each.strip() for each in columns.split(",")]
     report = datasets.check(
         source, delimiter=delimiter, columns=given, **{key: value for key, value in roles.items() if value}
     )

@@ -21,8 +21,8 @@ from polyscene.data.roles import Roles, resolve
 from polyscene.data.splits import Split, assign, split_spec
 
 CLEAN = {"incomplete": ("drop", "error"), "wrong": ("error", "drop"), "duplicates": ("keep", "drop")}
-_NOT_ROLES = ("data", "train", "valid", "test", "split", "schema", "delimiter", "columns", "separate_items", "clean")
-_NOT_ROLES += ("core", "name")
+_NOT_ROLES: tuple[str, ...] = ("data", "train", "valid", "test", "split", "schema", "core", "name", "clean")
+_NOT_ROLES += ("delimiter", "columns", "separate_items")
 
 
 def read_table(
@@ -71,11 +71,13 @@ def read_table(
         split: ``{"by": "random", "ratios": [8, 1, 1], "seed": 2022}`` (the default); ``by`` is one of random, user,
             scene, time, leave_one_out, cold_user, cold_scene; ``within`` ("user", "scene") applies random, time and
             leave_one_out to each of them.
-        schema: the schema of a model; the source is encoded for it, no row is dropped, and roles that are left at their
-            defaults are those that the model was trained with. Rows of ``data`` come as ``test``.
+        schema: the schema of a model; the source is encoded for it, no row is dropped (save those of label 0 in
+            rankings), and roles that are left at their defaults are those that the model was trained with. Rows of
+            ``data`` come as ``test``.
         task: "ctr", "rating", "ranking" or "sequence".
         label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no":
-            0}}``. For rankings every row is something the user met: one that this makes 0 is dropped.
+            0}}``. For rankings every row is something the user wanted: a row whose label is 0 is dropped, all others
+            count alike; None takes every row.
         scene: a column; several columns; ``{"by": "age", "edges": [25, 35]}`` (left-closed); ``{"by": "time_of_day",
             "edges": [6, 12, 18], "tz": "UTC"}`` (hours); ``{"by": "day_of_week", "tz": "UTC"}``.
         user: the column of user ids.
@@ -98,7 +100,8 @@ def read_table(
         separate_items: items are numbered anew in every scene: with a dict from scene to source, item "7" of scene a is
             read as "a:7".
         clean: what becomes of rows: ``{"incomplete": "drop", "wrong": "error", "duplicates": "keep"}`` are the
-            defaults; a row is incomplete without label, scene or time, and wrong when a number or label cannot be read.
+            defaults; a row is incomplete without label, scene or time, in rankings also without user or item, and wrong
+            when a number or label cannot be read.
         min_count: ids seen fewer times in training rows share the row of unknown ids; None for 2, in rankings 1.
         unseen_scene: "error", "shared" (a reserved row) or "nearest".
         core: users and items that must have so many rows in a scene, ``5`` or ``{"user": 5, "item": 3}``; the others

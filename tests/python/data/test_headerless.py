@@ -54,6 +54,10 @@ def test_check_reads_them_too(capsys: Any, tmp_path: Path) -> None:
         capsys, "datasets", "check", *paths.values(), "--columns", "user_id,item_id,label", "--task", "ranking"
     )
     assert done.code == 0 and "phone" in done.out and "sport" in done.out
+    wide = commands.command(
+        capsys, "datasets", "check", *paths.values(), "--columns", "user_id, item_id ,label", "--task", "ranking"
+    )
+    assert wide == done
 
 
 def test_read_names_the_columns(tmp_path: Path) -> None:
