@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from polyscene.data import _cells
+from polyscene.data._errors import counted
 from polyscene.data.reading import Frame
 
 _INTEGRAL_FLOAT = r"^-?[0-9]+\.0+$"
@@ -58,8 +59,8 @@ class Findings:
             return None
 
 
-def look(frame: Frame, column: str, found: Findings) -> str:
-    """Looks at a column by itself; returns a line on it."""
+def look(frame: Frame, column: str, found: Findings, number: bool) -> str:
+    """Looks at a column by itself, as numbers or as ids; returns a line on it."""
     kinds = {str(piece.table.column(column).type) for piece in frame.pieces}
     if len(kinds) > 1:
         found.add("warning", column, None, f"has different types in different files: {', '.join(sorted(kinds))}")
@@ -67,7 +68,7 @@ def look(frame: Frame, column: str, found: Findings) -> str:
     kind = _cells.decoded(frame.pieces[0].table.column(column)).type
     if _cells.is_list(kind):
         parts = frame.lists(column, " ")
-        return f"lists of {len(parts.ids):,} ids, {int((np.diff(parts.offsets) == 0).sum()):,} empty"
+        return f"lists of {counted(len(parts.ids), 'id')}, {int((np.diff(parts.offsets) == 0).sum()):,} empty"
     ids = found.attempt(lambda: frame.ids(column))
     if ids is None:
         return "not readable"
@@ -80,11 +81,11 @@ def look(frame: Frame, column: str, found: Findings) -> str:
     if distinct == 1 and n > 1 and not len(missing):
         found.add("note", column, None, "has one value only, so it tells a model nothing", ids.ids[0].as_py())
     if not _cells.is_text(kind):
-        return f"{distinct:,} values of type {kind}{empty}"
-    return _look_at_text(column, ids, found) + empty
+        return f"{counted(distinct, 'value')} of type {kind}{empty}"
+    return _look_at_text(column, ids, found, number) + empty
 
 
-def _look_at_text(column: str, ids: _cells.Codes, found: Findings) -> str:
+def _look_at_text(column: str, ids: _cells.Codes, found: Findings, number_column: bool) -> str:
     def rows(mask: pa.Array) -> tuple[np.ndarray, str]:
         chosen = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
         return np.flatnonzero(np.isin(ids.codes, chosen)), (ids.ids[int(chosen[0])].as_py() if len(chosen) else "")
@@ -110,6 +111,8 @@ def _look_at_text(column: str, ids: _cells.Codes, found: Findings) -> str:
         concerned, example = rows(odd)
         if len(concerned):
             found.add("warning", column, concerned, "nearly every cell is a number, but some are not", example)
+    if number_column:
+        return _kind(len(texts), share)
     concerned, example = rows(pc.match_substring_regex(texts, _INTEGRAL_FLOAT))
     if len(concerned) and not pc.any(pc.match_substring_regex(texts, _FRACTION)).as_py():
         what = "integers are written as floats; as an id '7.0' is another one than '7'"
@@ -126,5 +129,8 @@ def _look_at_text(column: str, ids: _cells.Codes, found: Findings) -> str:
         twice = np.bincount(first)[first] > 1
         concerned, example = rows(pa.array(twice))
         found.add("note", column, concerned, "ids differ from others in upper and lower case only", example)
-    kind = "numbers" if share == 1 else "text"
-    return f"{len(texts):,} different {kind}"
+    return _kind(len(texts), share)
+
+
+def _kind(distinct: int, numbers: float) -> str:
+    return f"{distinct:,} different text" if numbers < 1 else counted(distinct, "different number")

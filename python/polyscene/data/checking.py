@@ -11,11 +11,11 @@ import numpy as np
 
 from polyscene.data import _cells
 from polyscene.data._columns import Arrays, all_zero, first_of_duplicates, with_unit
-from polyscene.data._errors import listed
+from polyscene.data._errors import counted, listed
 from polyscene.data._findings import Finding, Findings, look
 from polyscene.data.labels import label_values
 from polyscene.data.overlap import Overlap, count_overlap
-from polyscene.data.reading import Frame, pieces
+from polyscene.data.reading import Frame, pieces, separate
 from polyscene.data.roles import DEFAULTS, LabelRole, Roles, TimeRole, resolve
 from polyscene.data.scenes import CLOCK, scene_codes
 
@@ -41,7 +41,7 @@ class CheckReport:
 
     def text(self) -> str:
         """The report as lines of text."""
-        lines = [f"{self.name}: {self.rows:,} rows, {len(self.columns)} columns"]
+        lines = [f"{self.name}: {counted(self.rows, 'row')}, {counted(len(self.columns), 'column')}"]
         lines += [f"  {column}: {what}" for column, what in self.columns]
         lines += [] if self.overlap is None else self.overlap.text().splitlines()
         for each in self.findings:
@@ -63,7 +63,12 @@ class CheckReport:
 
 
 def check(
-    path: Any, *, delimiter: str | None = None, columns: Sequence[str] | None = None, **roles: Any
+    path: Any,
+    *,
+    delimiter: str | None = None,
+    columns: Sequence[str] | None = None,
+    separate_items: bool = False,
+    **roles: Any,
 ) -> CheckReport:
     """Reads a file or frame and reports everything that is wrong with it.
 
@@ -71,10 +76,12 @@ def check(
         path: a source, as in `read_table`.
         delimiter: what separates the cells of a text file.
         columns: names of the columns of text files that have no header line.
+        separate_items: items are numbered anew in every scene, as in `read_table`.
         roles: roles as in `read_table`; features that are not named are looked at as what they seem to be.
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: ``separate_items`` without a dict from scene to source, or without an item column.
         TypeError: an unknown role.
 
     Example:
@@ -83,20 +90,36 @@ def check(
         >>> report.ok, report.findings[0].column, report.findings[0].row
         (False, 'label', 1)
     """
-    frame = Frame(pieces(path, "check", delimiter, columns=columns), "check")
+    sources = pieces(path, "check", delimiter, columns=columns)
+    if separate_items:
+        separate(sources, roles.get("item", DEFAULTS["item"]), "check")
+    frame = Frame(sources, "check")
     report = CheckReport(frame.name)
     try:
+        frame.require_common()
         frame.load(frame.names)
     except ValueError as error:
         report.findings.append(Finding("error", "", None, str(error)))
         return report
     report.rows = frame.rows
     found = Findings(frame, report.findings)
+    numbers = _numbers(frame, roles)
     for column in frame.names:
-        report.columns.append((column, look(frame, column, found)))
+        report.columns.append((column, look(frame, column, found, column in numbers)))
+    for column in dict.fromkeys(name for piece in frame.pieces for name in piece.names if name not in frame.names):
+        lacks = next(piece.name for piece in frame.pieces if column not in piece.names)
+        found.add("note", column, None, f"the column is not in all files, so it is left out; {lacks} lacks it")
     report.overlap = _look_at_roles(frame, roles, found)
     report.findings.sort(key=lambda each: _SEVERITIES.index(each.severity))
     return report
+
+
+def _numbers(frame: Frame, given: dict[str, Any]) -> set[str]:
+    """Columns that hold numbers, no ids, by their role or by the header of RecBole's file."""
+    out = {name for name in frame.names if any(piece.types.get(name) == "float" for piece in frame.pieces)}
+    for value in (given.get("label", DEFAULTS["label"]), given.get("time"), given.get("weight")):
+        out |= {value.get("column", "") if isinstance(value, dict) else value or ""}
+    return out | {each.get("name", "") if isinstance(each, dict) else each for each in given.get("numeric") or ()}
 
 
 def _look_at_roles(frame: Frame, given: dict[str, Any], found: Findings) -> Overlap | None:
@@ -158,7 +181,8 @@ def _look_at_overlap(
     out = count_overlap(user.codes, item.codes, *scenes, item.ids.to_pylist())
     twins = sum(len(pair.twins) for pair in out.pairs)
     if twins and roles.task == "ranking":
-        what = f"{twins:,} items seem to be listed twice, under one id in each scene: measure with and without them"
+        many = "1 item seems" if twins == 1 else f"{twins:,} items seem"
+        what = f"{many} to be listed twice, under one id in each scene: measure with and without them"
         found.add("note", roles.item, None, what)
     return out
 
@@ -251,7 +275,12 @@ def _look_at_scenes(
         if count == 0:
             found.add("note", column, None, f"the scene '{scene}' has no rows")
         elif count < SMALL_SCENE:
-            found.add("warning", column, None, f"the scene '{scene}' has {count} rows only; its metrics will be noise")
+            found.add(
+                "warning",
+                column,
+                None,
+                f"the scene '{scene}' has {counted(int(count), 'row')} only; its metrics will be noise",
+            )
     if label is None or roles.task != "ctr":
         return
     for code, scene in enumerate(names):

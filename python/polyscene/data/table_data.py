@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from polyscene._extension import _C
 from polyscene.data._columns import Arrays, arrays
-from polyscene.data._errors import choice, mapping, unknown_key
+from polyscene.data._errors import choice, listed, mapping, unknown_key
 from polyscene.data.cores import core_rows, core_spec
 from polyscene.data.dataset import Dataset, assemble
-from polyscene.data.reading import Frame, Piece, pieces
+from polyscene.data.reading import Frame, Piece, pieces, separate
 from polyscene.data.roles import Roles, resolve
 from polyscene.data.splits import Split, assign, split_spec
 
 CLEAN = {"incomplete": ("drop", "error"), "wrong": ("error", "drop"), "duplicates": ("keep", "drop")}
 _NOT_ROLES: tuple[str, ...] = ("data", "train", "valid", "test", "split", "schema", "core", "name", "clean")
 _NOT_ROLES += ("delimiter", "columns", "separate_items")
+
+_log = logging.getLogger("polyscene")
 
 
 def read_table(
@@ -60,7 +61,8 @@ def read_table(
 
     A source is a path (``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather``, RecBole's ``.inter``; text may be
     compressed), a list of paths, anything with ``__arrow_c_stream__`` (Arrow, pandas >= 2.2, polars, duckdb), or a dict
-    from scene to source. Categorical columns are text and never inferred: "007" is not "7". Only an empty cell is
+    from scene to source. A list of paths is one source: its rows are of one scene where no column says another; for a
+    scene a file give the dict. Categorical columns are text and never inferred: "007" is not "7". Only an empty cell is
     missing.
 
     Args:
@@ -128,7 +130,7 @@ def read_table(
     cleaning = _clean_spec(clean, owner)
     sources = _sources(data, {"train": train, "valid": valid, "test": test}, delimiter, columns, owner)
     if separate_items:
-        _separate(sources, item, owner)
+        separate(sources, item, owner)
     frame = Frame(sources, owner)
     if schema is not None:
         return _encoded(frame, schema, roles_given, split, name, owner)
@@ -144,6 +146,8 @@ def read_table(
     elif spec.by == "files":
         raise ValueError(f"{owner}: split by 'files' needs train, valid and test in the place of data")
     roles = resolve(frame, roles_given | {"needs_label": True}, owner)
+    if roles.task == "ranking" and roles.scene is None and scene is not None:
+        _warn_of_one_scene(sources, owner)
     source = arrays(frame, roles, cleaning)
     _keep_core(source, core_spec(core, owner), owner)
     part = source.part
@@ -153,6 +157,21 @@ def read_table(
     elif not (part == 0).any():
         raise ValueError(f"{owner}: no training rows are left; dropped: {source.report['dropped']}")
     return assemble(name, source.columns(), source.roles, spec, part, source.report, owner=owner)
+
+
+def _warn_of_one_scene(sources: list[Piece], owner: str) -> None:
+    """Files that a list makes one scene, for which a dict may have been meant."""
+    for part in dict.fromkeys(piece.part for piece in sources):
+        names = [piece.name for piece in sources if piece.part == part]
+        if len(names) > 1:
+            _log.warning(
+                "%s: the rows of %d files (%s) are of one scene, as there is no column 'scene'; give a dict from scene "
+                "to file for one scene each, or scene=None if they are one",
+                owner,
+                len(names),
+                listed(names, 3),
+            )
+            return
 
 
 def _keep_core(source: Arrays, least: tuple[int, int], owner: str) -> None:
@@ -186,23 +205,6 @@ def encode(source: Any, schema: _C.data.Schema, **roles: Any) -> _C.data.Table:
         tensor([3, 0])
     """
     return read_table(source, schema=schema, **roles).table
-
-
-def _separate(sources: list[Piece], item: str | None, owner: str) -> None:
-    """Puts the scene of a source before its items."""
-    for piece in sources:
-        if piece.scene is None or item is None or item not in piece.names:
-            raise ValueError(f"{owner}: separate_items needs a dict from scene to source, and an item column in each")
-
-        def load(columns: Sequence[str], scene: str = piece.scene, inner: Any = piece.load) -> pa.Table:
-            table = inner(columns)
-            if item not in columns:
-                return table
-            at = table.column_names.index(item)
-            named = pc.binary_join_element_wise(scene, table.column(at).cast(pa.string()), ":")
-            return table.set_column(at, item, named)
-
-        piece.load = load
 
 
 def _sources(

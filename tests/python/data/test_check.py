@@ -60,7 +60,7 @@ def test_what_is_wrong_is_found_at_its_row(tmp_path):
     assert row("label", "the label is empty", "warning").row == 10
     assert row("scene", "the scene is empty", "warning").row == 9
     assert row("", "repeats an earlier one", "warning").row == 12
-    assert row("scene", "'rare' has 1 rows only", "warning").row is None
+    assert row("scene", "'rare' has 1 row only", "warning").row is None
     assert row("scene", "every label of the scene 'rare' is 1", "warning")
     assert row("time", "after the year 2100", "warning").example == "1700000014000"
     assert row("time", "before 1970", "warning").row == 17
