@@ -274,5 +274,6 @@ def _compiled(block: dict[str, Any]) -> Dataset:
 
 TABLE_KEYS: Sequence[str] = (
     *("data", "train", "valid", "test", "split", "label", "scene", "user", "item", "text", "image", "delimiter"),
+    *("columns", "separate_items"),
     *_FURTHER,
 )

@@ -46,6 +46,16 @@ def test_items_that_are_numbered_anew_in_every_scene(tmp_path: Path) -> None:
         ps.read_table(train=files(tmp_path)["phone"], columns=COLUMNS, task="ranking", separate_items=True)
 
 
+def test_a_block_of_a_config_names_them_too(tmp_path: Path) -> None:
+    train = {scene: str(path) for scene, path in files(tmp_path).items()}
+    block = {"name": "table", "train": train, "columns": list(COLUMNS), "separate_items": True, "task": "ranking"}
+    data = ps.datasets.from_config(block)
+    assert list(data.schema.categorical[1].ids) == ["phone:1", "phone:2", "sport:1", "sport:2", "sport:3"]
+    assert data.report["dropped"] == {"label 0": 1}
+    with pytest.raises(ValueError, match="unknown key 'separate_item'.*did you mean 'separate_items'"):
+        ps.datasets.from_config(block | {"separate_item": True})
+
+
 def test_check_reads_them_too(capsys: Any, tmp_path: Path) -> None:
     paths = files(tmp_path)
     report = ps.datasets.check(paths, columns=COLUMNS, task="ranking")
