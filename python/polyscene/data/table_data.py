@@ -74,8 +74,8 @@ def read_table(
             scene, time, leave_one_out, cold_user, cold_scene; ``within`` ("user", "scene") applies random, time and
             leave_one_out to each of them.
         schema: the schema of a model; the source is encoded for it, no row is dropped (save those of label 0 in
-            rankings), and roles that are left at their defaults are those that the model was trained with. Rows of
-            ``data`` come as ``test``.
+            rankings, unless ``label`` is None), and roles that are left at their defaults are those that the model was
+            trained with. Rows of ``data`` come as ``test``.
         task: "ctr", "rating", "ranking" or "sequence".
         label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no":
             0}}``. For rankings every row is something the user wanted: a row whose label is 0 is dropped, all others

@@ -50,6 +50,18 @@ def test_rows_of_label_0_are_dropped(label: Any) -> None:
     assert len(ps.read_table(train=pa.table(rows).drop(["label"]), task="ranking").train) == 5
 
 
+def test_predictions_are_of_every_row() -> None:
+    rows = {"user_id": list("aabbcc") * 3, "item_id": list("xyxzyz") * 3, "label": [1, 1, 1, 1, 1, 0] * 3}
+    data = ps.read_table(train=pa.table(rows), task="ranking")
+    model = ps.models.create("bpr_mf", data.schema)
+    ps.Trainer(epochs=1).fit(model, data)
+    new = pa.table(rows).slice(0, 6)
+    found = model.predict(new)
+    assert len(found) == 6 and ps.data.encode(new, data.schema).size == 5
+    assert np.array_equal(found, model.predict(new.drop(["label"])))
+    assert np.array_equal(found[:5], model.predict(ps.data.encode(new, data.schema)))
+
+
 def test_labels_that_are_all_0() -> None:
     rows = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "label": [0, 0]})
     with pytest.raises(ValueError, match=r"label: every label in column 'label' of train is 0.*label=None where every"):
