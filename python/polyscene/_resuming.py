@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from polyscene.data.dataset import Dataset
 from polyscene.results import read_json
 
+_TRAINED = ("last.safetensors", "stages", "model.safetensors", "metrics.json")
 _MAY_CHANGE = ("train.epochs", "train.patience", "train.threads", "dataset.root", "evaluate", "report", "tune")
+
+
+@contextmanager
+def leaving_nothing(folder: Path, resume: bool) -> Iterator[None]:
+    """Takes away a run folder when what is done inside fails before anything is trained, so the run can be corrected.
+
+    Args:
+        folder: the run folder; a folder that holds anything else stays.
+        resume: whether the run goes on with what the folder held; it stays then, too.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, OSError):
+        history = folder / "history.jsonl"
+        trained = any((folder / name).exists() for name in _TRAINED) or (history.exists() and history.stat().st_size)
+        with suppress(OSError):
+            if not resume and not trained:
+                for name in ("config.json", "environment.json", "history.jsonl"):
+                    (folder / name).unlink(missing_ok=True)
+            folder.rmdir()  # refused where it holds anything
+        raise
 
 
 def check_resumable(folder: Path, config: dict[str, Any], environment: dict[str, Any]) -> None:

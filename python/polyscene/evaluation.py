@@ -19,8 +19,10 @@ __all__ = ["Recommendations", "evaluate", "per_user", "predict", "predict_arrays
 Table = _C.data.Table
 
 
-def table_for(model: Model, source: Any) -> Any:
+def table_for(model: Model, source: Any, every_row: bool = False) -> Any:
     """``source`` as a table of the model: itself, or a path, frame or data set that is encoded with the model's schema.
+
+    With ``every_row`` the rows that a ranking drops for their label 0 are kept.
 
     Raises:
         ValueError: a table of another schema, or a source that lacks a column.
@@ -32,7 +34,9 @@ def table_for(model: Model, source: Any) -> Any:
     else:
         from polyscene.data import encode
 
-        table = encode(source, model.schema)
+        table = encode(
+            source, model.schema, **({"label": None} if every_row and model.schema.task == "ranking" else {})
+        )
     if table.history is None and model._impl.history is not None:
         table.history = model._impl.history
     return table
@@ -54,7 +58,7 @@ def predict(model: Model, source: Any) -> np.ndarray:
         ValueError: the source does not fit the model's schema.
     """
     _check_model("predict", model)
-    return scores(model, table_for(model, source))
+    return scores(model, table_for(model, source, every_row=True))
 
 
 def evaluate(

@@ -18,7 +18,7 @@ from polyscene._environment import facts
 from polyscene._extension import _C
 from polyscene._files import write_json
 from polyscene._recorder import Recorder, write_predictions
-from polyscene._resuming import check_resumable, is_finished
+from polyscene._resuming import check_resumable, is_finished, leaving_nothing
 from polyscene._usage import measured as used
 from polyscene.data.dataset import Dataset
 from polyscene.evaluation import evaluate
@@ -156,7 +156,7 @@ def execute(
     callbacks: Any = None,
     data: Dataset | None = None,
 ) -> Run:
-    """Trains, evaluates and reports one run.
+    """Trains, evaluates and reports one run. One that fails before anything is trained leaves no folder.
 
     Args:
         config: as `resolve` returns it.
@@ -188,23 +188,24 @@ def execute(
         resume = False
     if resume:
         check_resumable(folder, config, environment)
-    write_json(folder / "config.json", config)
-    write_json(folder / "environment.json", environment)
+    with leaving_nothing(folder, resume):
+        write_json(folder / "config.json", config)
+        write_json(folder / "environment.json", environment)
 
-    train = dict(config["train"])
-    seed_everything(train["seed"])
-    options = {key: value for key, value in config["model"].items() if key != "name"}
-    model = models.create(config["model"]["name"], data.schema, **options)
-    watched = Recorder(folder / "history.jsonl", callbacks, resume)
-    transfer = None
-    with used() as training:
-        if config["transfer"]["mechanism"]:
-            from polyscene.transfer import migrate
+        train = dict(config["train"])
+        seed_everything(train["seed"])
+        options = {key: value for key, value in config["model"].items() if key != "name"}
+        model = models.create(config["model"]["name"], data.schema, **options)
+        watched = Recorder(folder / "history.jsonl", callbacks, resume)
+        transfer = None
+        with used() as training:
+            if config["transfer"]["mechanism"]:
+                from polyscene.transfer import migrate
 
-            model, history, transfer = migrate(model, data, config, callbacks=watched, folder=folder, resume=resume)
-        else:
-            history = Trainer(**train).fit(model, data, callbacks=watched, checkpoint=checkpoint, resume=resume)
-    watched.write(history)
+                model, history, transfer = migrate(model, data, config, callbacks=watched, folder=folder, resume=resume)
+            else:
+                history = Trainer(**train).fit(model, data, callbacks=watched, checkpoint=checkpoint, resume=resume)
+        watched.write(history)
 
     result = measure(model, data, config["evaluate"])
     best = [row["epoch"] for row in history if row["best"]]
@@ -342,18 +343,19 @@ def execute_seeds(
             if first_split is None:
                 raise ValueError("dataset: its files are split already, there is no split seed to vary")
             mine["dataset"]["split"]["seed"] = first_split + number
+        if hasattr(callbacks, "on_run"):
+            callbacks.on_run(f"seed {first + number}")
+        each = load_data(mine) if data is None else data
         sub = folder / f"seed-{first + number}"
         try:
             sub.mkdir(exist_ok=True)
         except OSError as error:
             raise OSError(f"{sub}: cannot make the run folder: {error.strerror}") from error
-        if hasattr(callbacks, "on_run"):
-            callbacks.on_run(f"seed {first + number}")
-        each = load_data(mine) if data is None else data
         if resume and is_finished(sub, mine, each):
             runs.append(_kept(sub, each))
         else:
-            runs.append(execute(mine, sub, resume=resume, callbacks=callbacks, data=each))
+            with leaving_nothing(sub, resume):
+                runs.append(execute(mine, sub, resume=resume, callbacks=callbacks, data=each))
     if config["report"]["html"]:
         from polyscene.report import build_summary
 

@@ -76,7 +76,12 @@ def get_dataset(
 
 @datasets_app.command("check")
 def check_dataset(
-    file: Annotated[list[Path], typer.Argument(help="CSV, Parquet, Arrow or RecBole file; several are a scene each.")],
+    file: Annotated[
+        list[str],
+        typer.Argument(
+            help="CSV, Parquet, Arrow or RecBole file; several are a scene each, named as SCENE=FILE, else by the file."
+        ),
+    ],
     label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
     scene: Annotated[str | None, typer.Option("--scene", help="Scene column.")] = None,
     user: Annotated[str | None, typer.Option("--user", help="User column.")] = None,
@@ -89,23 +94,54 @@ def check_dataset(
     columns: Annotated[
         str | None, typer.Option("--columns", help="Names for files without a header line: user_id,item_id,label.")
     ] = None,
+    separate_items: Annotated[
+        bool, typer.Option("--separate-items", help="Items are numbered anew in every scene.")
+    ] = False,
 ) -> None:
     """Tells what is wrong with a file, with row and column; exit code 1 when something is."""
     from polyscene import datasets
 
     names = {"label": label, "scene": scene, "user": user, "item": item, "time": time, "task": task}
     roles = {**names, "categorical": categorical, "numeric": numeric}
-    named = {each.name.split(".")[0]: each for each in file}
-    if len(named) < len(file):
-        raise typer.BadParameter("files of several scenes must have different names; the name is that of the scene")
-    source: Path | dict[str, Path] = file[0] if len(file) == 1 else named
-    given = None if columns is None else columns.split(",")
+    scenes, paths = _scenes(file)
+    if separate_items and scenes is None:
+        raise typer.BadParameter("--separate-items is for files of scenes; give several, or SCENE=FILE")
+    source = paths[0] if scenes is None else dict(zip(scenes, paths, strict=True))
+    given = None if columns is None else [each.strip() for each in columns.split(",")]
     report = datasets.check(
-        source, delimiter=delimiter, columns=given, **{key: value for key, value in roles.items() if value}
+        source,
+        delimiter=delimiter,
+        columns=given,
+        separate_items=separate_items,
+        **{key: value for key, value in roles.items() if value},
     )
     typer.echo(report.text())
     if any(finding.severity == "error" for finding in report.findings):
         raise typer.Exit(1)
+
+
+def _scenes(files: list[str]) -> tuple[list[str] | None, list[Path]]:
+    """The scene of each file, None for a single one without a scene, and the files.
+
+    A file without a scene is called by its name, and by its folder where the names of several are equal.
+    """
+    scenes: list[str] = []
+    paths: list[Path] = []
+    for each in files:
+        scene, _, after = each.partition("=")
+        named = scene and after and not Path(each).exists()
+        scenes.append(scene if named else "")
+        paths.append(Path(after if named else each))
+    if len(files) == 1 and not scenes[0]:
+        return None, paths
+    stems = [path.name.split(".")[0] for path in paths]
+    bare = [stem for stem, scene in zip(stems, scenes, strict=True) if not scene]
+    for i, path in enumerate(paths):
+        if not scenes[i]:
+            scenes[i] = stems[i] if bare.count(stems[i]) == 1 else path.resolve().parent.name
+    if again := next((scene for scene in scenes if scenes.count(scene) > 1), None):
+        raise typer.BadParameter(f"several files would be the scene {again!r}; name scenes as SCENE=FILE")
+    return scenes, paths
 
 
 def doctor() -> None:

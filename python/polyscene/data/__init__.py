@@ -1,7 +1,8 @@
 """Data: readers, roles, scenes, splits and preprocessing."""
 
 from polyscene._extension import _C
-from polyscene.data.checking import CheckReport, Finding, check
+from polyscene.data._findings import Finding
+from polyscene.data.checking import CheckReport, check
 from polyscene.data.dataset import Dataset, open_data
 from polyscene.data.reading import read
 from polyscene.data.table_data import encode, read_table

@@ -14,7 +14,7 @@ from polyscene._extension import _C
 from polyscene.data._cells import Lists, take_lists
 from polyscene.data.labels import label_values, weight_values
 from polyscene.data.reading import Frame
-from polyscene.data.roles import Roles, TimeRole
+from polyscene.data.roles import LabelRole, Roles, TimeRole
 from polyscene.data.scenes import scene_codes
 
 _log = logging.getLogger("polyscene")
@@ -167,6 +167,10 @@ def _clean(
         empty.append(("scene", ", ".join(roles.scene.columns), out.scene < 0))
     if roles.time is not None and known is not None:
         empty.append(("time", roles.time.column, ~known))
+    if roles.task == "ranking":  # nothing can be learned of nobody
+        for role, id_ in (("user", roles.user), ("item", roles.item)):
+            if id_ is not None:
+                empty.append((role, id_, out.codes[:, roles.categorical.index(id_)] < 0))
     for role, column, missing in empty:
         rows = np.flatnonzero(missing & keep)
         if rows.size and clean["incomplete"] == "error":
@@ -174,10 +178,11 @@ def _clean(
         if rows.size:
             dropped[f"empty {role}"] = len(rows)
             keep[rows] = False
-    binary = roles.label is not None and (roles.label.at_least is not None or roles.label.values is not None)
-    if roles.task == "ranking" and binary and out.label is not None:
+    if roles.task == "ranking" and roles.label is not None and out.label is not None:
         unwanted = keep & (out.label == 0)
         if unwanted.any():
+            if not (keep & ~unwanted).any():
+                raise ValueError(f"{frame.owner}: {all_zero(roles.label, frame.name)}")
             dropped["label 0"] = int(unwanted.sum())
             keep &= ~unwanted
     read = out.rows
@@ -199,6 +204,15 @@ def _clean(
         "duplicates": duplicates,
         "missing": {column: count for column, count in cells.items() if count},
     }
+
+
+def all_zero(label: LabelRole, source: str) -> str:
+    """What is wrong with a ranking without any row that a user wanted."""
+    how = "label" if label.at_least is None and label.values is None else "label that is made of it"
+    return (
+        f"label: every {how} in column {label.column!r} of {source} is 0, which a ranking drops; it needs rows of "
+        "items that users wanted: give another label, or label=None where every row is one"
+    )
 
 
 def first_of_duplicates(source: Arrays) -> np.ndarray:

@@ -107,7 +107,7 @@ def read_delimited(path: Path, layout: Layout, header: Header, columns: Sequence
     """
     odd = _odd_quotes(path, layout)
     last = header.names[-1]
-    wanted = [*columns, last] if odd and last not in columns else list(columns)
+    wanted = [*columns, last] if (odd or not columns) and last not in columns else list(columns)
     table = _read(path, layout, header, wanted)
     if odd and table.num_rows and "\n" in (table.column(last)[-1].as_py() or ""):
         row = table.num_rows  # an opening quotation mark swallowed the rest of the file into one cell

@@ -20,6 +20,11 @@ def listed(names: Iterable[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns the number and its noun: "1 user", "2,000 users"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def unknown_key(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Raises ValueError for the first member of ``given`` that is not in ``known``.
 

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from polyscene.data import _cells
-from polyscene.data._columns import Arrays, first_of_duplicates, with_unit
+from polyscene.data._columns import Arrays, all_zero, first_of_duplicates, with_unit
+from polyscene.data._errors import counted, listed
+from polyscene.data._findings import Finding, Findings, look
 from polyscene.data.labels import label_values
 from polyscene.data.overlap import Overlap, count_overlap
-from polyscene.data.reading import Frame, pieces
+from polyscene.data.reading import Frame, pieces, separate
 from polyscene.data.roles import DEFAULTS, LabelRole, Roles, TimeRole, resolve
 from polyscene.data.scenes import CLOCK, scene_codes
 
 SMALL_SCENE = 50
 _YEAR_2100 = 4_102_444_800
 _SEVERITIES = ("error", "warning", "note")
-_INTEGRAL_FLOAT = r"^-?[0-9]+\.0+$"
-_FRACTION = r"\.[0-9]*[1-9]"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong or odd.
-
-    Attributes:
-        severity: "error" (the file cannot be used so), "warning" (it can, but look), or "note".
-        column: where, "" for the whole file.
-        row: first data row concerned, from 1; None when no single row is.
-        what: the finding in words.
-        example: a cell that shows it.
-        count: rows concerned.
-    """
-
-    severity: str
-    column: str
-    row: int | None
-    what: str
-    example: str = ""
-    count: int = 0
 
 
 @dataclass
@@ -63,7 +41,7 @@ class CheckReport:
 
     def text(self) -> str:
         """The report as lines of text."""
-        lines = [f"{self.name}: {self.rows:,} rows, {len(self.columns)} columns"]
+        lines = [f"{self.name}: {counted(self.rows, 'row')}, {counted(len(self.columns), 'column')}"]
         lines += [f"  {column}: {what}" for column, what in self.columns]
         lines += [] if self.overlap is None else self.overlap.text().splitlines()
         for each in self.findings:
@@ -85,7 +63,12 @@ class CheckReport:
 
 
 def check(
-    path: Any, *, delimiter: str | None = None, columns: Sequence[str] | None = None, **roles: Any
+    path: Any,
+    *,
+    delimiter: str | None = None,
+    columns: Sequence[str] | None = None,
+    separate_items: bool = False,
+    **roles: Any,
 ) -> CheckReport:
     """Reads a file or frame and reports everything that is wrong with it.
 
@@ -93,10 +76,12 @@ def check(
         path: a source, as in `read_table`.
         delimiter: what separates the cells of a text file.
         columns: names of the columns of text files that have no header line.
+        separate_items: items are numbered anew in every scene, as in `read_table`.
         roles: roles as in `read_table`; features that are not named are looked at as what they seem to be.
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: ``separate_items`` without a dict from scene to source, or without an item column.
         TypeError: an unknown role.
 
     Example:
@@ -105,115 +90,39 @@ def check(
         >>> report.ok, report.findings[0].column, report.findings[0].row
         (False, 'label', 1)
     """
-    frame = Frame(pieces(path, "check", delimiter, columns=columns), "check")
+    sources = pieces(path, "check", delimiter, columns=columns)
+    if separate_items:
+        separate(sources, roles.get("item", DEFAULTS["item"]), "check")
+    frame = Frame(sources, "check")
     report = CheckReport(frame.name)
     try:
+        frame.require_common()
         frame.load(frame.names)
     except ValueError as error:
         report.findings.append(Finding("error", "", None, str(error)))
         return report
     report.rows = frame.rows
-    found = _Findings(frame, report.findings)
+    found = Findings(frame, report.findings)
+    numbers = _numbers(frame, roles)
     for column in frame.names:
-        report.columns.append((column, _look(frame, column, found)))
+        report.columns.append((column, look(frame, column, found, column in numbers)))
+    for column in dict.fromkeys(name for piece in frame.pieces for name in piece.names if name not in frame.names):
+        lacks = next(piece.name for piece in frame.pieces if column not in piece.names)
+        found.add("note", column, None, f"the column is not in all files, so it is left out; {lacks} lacks it")
     report.overlap = _look_at_roles(frame, roles, found)
     report.findings.sort(key=lambda each: _SEVERITIES.index(each.severity))
     return report
 
 
-class _Findings:
-    """Collects findings; errors of readers become findings."""
-
-    def __init__(self, frame: Frame, into: list[Finding]) -> None:
-        self.frame = frame
-        self.into = into
-
-    def add(self, severity: str, column: str, rows: np.ndarray | None, what: str, example: str = "") -> None:
-        first = int(rows[0]) + 1 if rows is not None and len(rows) else None
-        self.into.append(Finding(severity, column, first, what, example, 0 if rows is None else len(rows)))
-
-    def attempt(self, work: Callable[[], Any]) -> Any:
-        """The result of ``work``, or None when it raised; its message is then a finding."""
-        try:
-            return work()
-        except (ValueError, TypeError) as error:
-            self.into.append(Finding("error", "", None, str(error)))
-            return None
+def _numbers(frame: Frame, given: dict[str, Any]) -> set[str]:
+    """Columns that hold numbers, no ids, by their role or by the header of RecBole's file."""
+    out = {name for name in frame.names if any(piece.types.get(name) == "float" for piece in frame.pieces)}
+    for value in (given.get("label", DEFAULTS["label"]), given.get("time"), given.get("weight")):
+        out |= {value.get("column", "") if isinstance(value, dict) else value or ""}
+    return out | {each.get("name", "") if isinstance(each, dict) else each for each in given.get("numeric") or ()}
 
 
-def _look(frame: Frame, column: str, found: _Findings) -> str:
-    """Looks at a column by itself; returns a line on it."""
-    kinds = {str(piece.table.column(column).type) for piece in frame.pieces}
-    if len(kinds) > 1:
-        found.add("warning", column, None, f"has different types in different files: {', '.join(sorted(kinds))}")
-        return "mixed types"
-    kind = _cells.decoded(frame.pieces[0].table.column(column)).type
-    if _cells.is_list(kind):
-        parts = frame.lists(column, " ")
-        return f"lists of {len(parts.ids):,} ids, {int((np.diff(parts.offsets) == 0).sum()):,} empty"
-    ids = found.attempt(lambda: frame.ids(column))
-    if ids is None:
-        return "not readable"
-    missing = np.flatnonzero(ids.codes < 0)
-    n, distinct = frame.rows, len(ids.ids)
-    empty = f", {len(missing):,} empty" if len(missing) else ""
-    if len(missing) == n:
-        found.add("warning", column, None, "every cell is empty")
-        return "empty"
-    if distinct == 1 and n > 1 and not len(missing):
-        found.add("note", column, None, "has one value only, so it tells a model nothing", ids.ids[0].as_py())
-    if not _cells.is_text(kind):
-        return f"{distinct:,} values of type {kind}{empty}"
-    return _look_at_text(column, ids, found) + empty
-
-
-def _look_at_text(column: str, ids: _cells.Codes, found: _Findings) -> str:
-    def rows(mask: pa.Array) -> tuple[np.ndarray, str]:
-        chosen = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
-        return np.flatnonzero(np.isin(ids.codes, chosen)), (ids.ids[int(chosen[0])].as_py() if len(chosen) else "")
-
-    texts = ids.ids
-    trimmed = pc.utf8_trim_whitespace(texts)
-    concerned, example = rows(pc.not_equal(trimmed, texts))
-    if len(concerned):
-        found.add(
-            "warning", column, concerned, "cells begin or end with blanks, so they are other ids than without", example
-        )
-    number = pc.match_substring_regex(trimmed, _cells.NUMBER)
-    share = pc.mean(number.cast(pa.float64())).as_py()
-    nothing = pc.is_in(
-        pc.utf8_lower(pc.utf8_trim(trimmed, "+-")), value_set=pa.array(sorted(_cells.NOTHING), texts.type)
-    )
-    concerned, example = rows(nothing)
-    if len(concerned):
-        what = "cells look like missing values but are text; leave them empty if they are"
-        found.add("warning", column, concerned, what, example)
-    odd = pc.invert(pc.or_(number, nothing))
-    if 0.9 <= share < 1:
-        concerned, example = rows(odd)
-        if len(concerned):
-            found.add("warning", column, concerned, "nearly every cell is a number, but some are not", example)
-    concerned, example = rows(pc.match_substring_regex(texts, _INTEGRAL_FLOAT))
-    if len(concerned) and not pc.any(pc.match_substring_regex(texts, _FRACTION)).as_py():
-        what = "integers are written as floats; as an id '7.0' is another one than '7'"
-        found.add("warning", column, concerned, what, example)
-    zero = pc.and_(pc.match_substring_regex(texts, r"^0[0-9]+$"), pc.is_in(pc.utf8_ltrim(texts, "0"), value_set=texts))
-    concerned, example = rows(zero)
-    if len(concerned):
-        found.add(
-            "warning", column, concerned, "ids differ from others in leading zeros only; they are other ids", example
-        )
-    lower = pc.utf8_lower(trimmed)
-    if share < 0.5 and len(pc.unique(lower)) < len(pc.unique(trimmed)):
-        first = lower.dictionary_encode().indices.to_numpy()
-        twice = np.bincount(first)[first] > 1
-        concerned, example = rows(pa.array(twice))
-        found.add("note", column, concerned, "ids differ from others in upper and lower case only", example)
-    kind = "numbers" if share == 1 else "text"
-    return f"{len(texts):,} different {kind}"
-
-
-def _look_at_roles(frame: Frame, given: dict[str, Any], found: _Findings) -> Overlap | None:
+def _look_at_roles(frame: Frame, given: dict[str, Any], found: Findings) -> Overlap | None:
     wanted: dict[str, Any] = {
         "task": "ctr",
         "unseen_scene": "error",
@@ -247,6 +156,8 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: _Findings) -> Ove
         found.add("note", roles.time.column, None, what)
     times = _look_at_time(frame, roles.time, found) if roles.time else None
     label = _look_at_label(frame, roles.label, roles.task, found) if roles.label else None
+    if roles.task == "ranking":
+        _look_at_pairs(frame, roles, found)
     for each in roles.numeric:
         _look_at_numbers(frame, each.name, found)
     shared = None
@@ -261,7 +172,7 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: _Findings) -> Ove
 
 
 def _look_at_overlap(
-    frame: Frame, roles: Roles, scenes: tuple[np.ndarray, list[str]], found: _Findings
+    frame: Frame, roles: Roles, scenes: tuple[np.ndarray, list[str]], found: Findings
 ) -> Overlap | None:
     """What scenes share, where there are several and rows name users and items."""
     if roles.user is None or roles.item is None or len(scenes[1]) < 2:
@@ -270,12 +181,13 @@ def _look_at_overlap(
     out = count_overlap(user.codes, item.codes, *scenes, item.ids.to_pylist())
     twins = sum(len(pair.twins) for pair in out.pairs)
     if twins and roles.task == "ranking":
-        what = f"{twins:,} items seem to be listed twice, under one id in each scene: measure with and without them"
+        many = "1 item seems" if twins == 1 else f"{twins:,} items seem"
+        what = f"{many} to be listed twice, under one id in each scene: measure with and without them"
         found.add("note", roles.item, None, what)
     return out
 
 
-def _look_at_label(frame: Frame, role: LabelRole, task: str, found: _Findings) -> np.ndarray | None:
+def _look_at_label(frame: Frame, role: LabelRole, task: str, found: Findings) -> np.ndarray | None:
     bad: list[int] = []
     label: np.ndarray | None = found.attempt(lambda: label_values(frame, role, task, bad))
     what = "no label of 0 or 1 (task ctr)" if task == "ctr" else "no label"
@@ -284,10 +196,30 @@ def _look_at_label(frame: Frame, role: LabelRole, task: str, found: _Findings) -
         empty = np.setdiff1d(np.flatnonzero(np.isnan(label)), bad)
         if len(empty):
             found.add("warning", role.column, empty, "the label is empty; these rows are dropped")
+        zero = np.flatnonzero(label == 0)
+        if task == "ranking" and len(zero):
+            if (label > 0).any() or (label < 0).any():
+                found.add("note", role.column, zero, "rows of label 0 are dropped in rankings")
+            else:
+                found.add("error", role.column, zero, all_zero(role, frame.name))
     return label
 
 
-def _look_at_numbers(frame: Frame, column: str, found: _Findings) -> None:
+def _look_at_pairs(frame: Frame, roles: Roles, found: Findings) -> None:
+    """The users and items of a ranking."""
+    for role, column in (("user", roles.user), ("item", roles.item)):
+        if column is None:
+            default = DEFAULTS[role]
+            what = f"a ranking needs a column of {role}s, and there is no {default!r}; name it by {role}"
+            found.add("error", "", None, f"{what}; columns of {frame.name}: {listed(frame.names)}")
+            continue
+        ids = found.attempt(partial(frame.ids, column))
+        if ids is not None and (ids.codes < 0).any():
+            rows = np.flatnonzero(ids.codes < 0)
+            found.add("warning", column, rows, f"the {role} is empty; these rows are dropped")
+
+
+def _look_at_numbers(frame: Frame, column: str, found: Findings) -> None:
     bad: list[int] = []
     values = found.attempt(lambda: frame.numbers(column, bad))
     _bad_cells(frame, column, bad, "no number", found)
@@ -306,7 +238,7 @@ def _taken_columns(given: dict[str, Any]) -> set[str]:
     return taken
 
 
-def _bad_cells(frame: Frame, column: str, rows: list[int], what: str, found: _Findings) -> None:
+def _bad_cells(frame: Frame, column: str, rows: list[int], what: str, found: Findings) -> None:
     if rows:
         first = min(rows)
         piece = next(piece for piece in reversed(frame.pieces) if piece.start <= first)
@@ -314,7 +246,7 @@ def _bad_cells(frame: Frame, column: str, rows: list[int], what: str, found: _Fi
         found.add("error", column, np.array(sorted(rows)), f"the cell is {what}", cell)
 
 
-def _look_at_time(frame: Frame, role: TimeRole, found: _Findings) -> tuple[np.ndarray, np.ndarray] | None:
+def _look_at_time(frame: Frame, role: TimeRole, found: Findings) -> tuple[np.ndarray, np.ndarray] | None:
     pair: tuple[np.ndarray, np.ndarray] | None = found.attempt(lambda: frame.times(role.column, role.unit))
     if pair is None:
         return None
@@ -332,7 +264,7 @@ def _look_at_time(frame: Frame, role: TimeRole, found: _Findings) -> tuple[np.nd
 
 
 def _look_at_scenes(
-    roles: Roles, scenes: tuple[np.ndarray, list[str]], label: np.ndarray | None, found: _Findings
+    roles: Roles, scenes: tuple[np.ndarray, list[str]], label: np.ndarray | None, found: Findings
 ) -> None:
     codes, names = scenes
     column = ", ".join(roles.scene.columns) if roles.scene else ""
@@ -343,7 +275,12 @@ def _look_at_scenes(
         if count == 0:
             found.add("note", column, None, f"the scene '{scene}' has no rows")
         elif count < SMALL_SCENE:
-            found.add("warning", column, None, f"the scene '{scene}' has {count} rows only; its metrics will be noise")
+            found.add(
+                "warning",
+                column,
+                None,
+                f"the scene '{scene}' has {counted(int(count), 'row')} only; its metrics will be noise",
+            )
     if label is None or roles.task != "ctr":
         return
     for code, scene in enumerate(names):
@@ -357,7 +294,7 @@ def _look_at_scenes(
             )
 
 
-def _look_at_duplicates(frame: Frame, roles: Roles, found: _Findings) -> None:
+def _look_at_duplicates(frame: Frame, roles: Roles, found: Findings) -> None:
     """Rows that are equal in every column that can be read."""
     codes, lists = [], []
     for column in frame.names:

@@ -16,6 +16,7 @@ import torch
 from polyscene._extension import _C
 from polyscene._files import replacing, write_json
 from polyscene.data import cleaning
+from polyscene.data._errors import counted
 from polyscene.data.roles import Roles
 from polyscene.data.splits import PARTS, Split, assign, digest_of, split_spec
 
@@ -115,10 +116,9 @@ class Dataset:
     def __repr__(self) -> str:
         parts = ", ".join(f"{part}={len(table):,}" for part, table in self.tables.items())
         schema = self.schema
-        fields = (
-            f"{len(schema.categorical)} categorical, {len(schema.numeric)} numeric, {len(schema.lists)} list fields"
-        )
-        return f"Dataset({self.name!r}, {parts}, {len(schema.scenes)} scenes, {fields})"
+        scenes, lists = counted(len(schema.scenes), "scene"), counted(len(schema.lists), "list field")
+        fields = f"{len(schema.categorical)} categorical, {len(schema.numeric)} numeric, {lists}"
+        return f"Dataset({self.name!r}, {parts}, {scenes}, {fields})"
 
     def _repr_html_(self) -> str:
         counts = self.counts()

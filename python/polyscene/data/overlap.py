@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from polyscene.data._errors import counted
+
 TWIN_USERS = 2
 TWIN_ALIKE = 0.5
 
@@ -58,17 +60,19 @@ class Overlap:
     def text(self) -> str:
         """The overlap as lines of text."""
         lines = [
-            f"scene '{each.name}': {each.rows:,} rows, {each.users:,} users, {each.items:,} items, "
-            f"sparsity {1 - each.density:.4%}"
+            f"scene '{each.name}': {counted(each.rows, 'row')}, {counted(each.users, 'user')}, "
+            f"{counted(each.items, 'item')}, sparsity {1 - each.density:.4%}"
             for each in self.scenes
         ]
         for pair in self.pairs:
-            twins = f", {len(pair.twins):,} twins (items with nearly the same users)" if pair.twins else ""
+            twins = f", {counted(len(pair.twins), 'twin')} (items with nearly the same users)" if pair.twins else ""
             lines.append(
-                f"'{pair.first}' and '{pair.second}' share {pair.users:,} users and {pair.items:,} items{twins}"
+                f"'{pair.first}' and '{pair.second}' share {counted(pair.users, 'user')} and "
+                f"{counted(pair.items, 'item')}{twins}"
             )
             lines += [
-                f"  twins '{twin.first}' and '{twin.second}': {twin.shared} users, {twin.alike:.0%} of either's"
+                f"  twins '{twin.first}' and '{twin.second}': {counted(twin.shared, 'user')}, "
+                f"{twin.alike:.0%} of either's"
                 for twin in pair.twins[:3]
             ]
         return "\n".join(lines)

@@ -80,6 +80,8 @@ def pieces(
             try:
                 mine = pieces(each, owner, delimiter, part=part, columns=columns)
             except (FileNotFoundError, TypeError) as error:
+                if _is_path(each):
+                    raise
                 raise type(error)(
                     f"{error}; a dict maps scenes to sources (here {scene!r}), columns belong into a pyarrow.table"
                 ) from error
@@ -99,6 +101,13 @@ def pieces(
         f"{owner}: wanted a path, a list of paths, or a frame with __arrow_c_stream__ (Arrow, pandas >= 2.2, polars), "
         f"got {type(source).__name__}"
     )
+
+
+def _is_path(source: Any) -> bool:
+    """Whether a source is surely meant as paths, not as the cells of a column."""
+    if isinstance(source, (list, tuple)):
+        return all(map(_is_path, source))
+    return isinstance(source, PathLike) or (isinstance(source, str) and Path(source).suffix[1:2].isalpha())
 
 
 def _frame(source: Any, name: str, part: str) -> Piece:
@@ -247,6 +256,27 @@ def join(table: pa.Table, side: pa.Table, key: str, name: str) -> pa.Table:
     return table
 
 
+def separate(sources: list[Piece], item: str | None, owner: str) -> None:
+    """Puts the scene of a source before its items: item "7" of scene a becomes "a:7".
+
+    Raises:
+        ValueError: a source is of no scene, or has no item column.
+    """
+    for piece in sources:
+        if piece.scene is None or item is None or item not in piece.names:
+            raise ValueError(f"{owner}: separate_items needs a dict from scene to source, and an item column in each")
+
+        def load(columns: Sequence[str], scene: str = piece.scene, inner: Any = piece.load) -> pa.Table:
+            table = inner(columns)
+            if item not in columns:
+                return table
+            at = table.column_names.index(item)
+            named = pc.binary_join_element_wise(scene, table.column(at).cast(pa.string()), ":")
+            return table.set_column(at, item, named)
+
+        piece.load = load
+
+
 class Frame:
     """All pieces of a source, read: columns by name, rows in the order of the pieces."""
 
@@ -283,6 +313,21 @@ class Frame:
                     f"{hint or suggestion(column, piece.names)}"
                 )
         return column
+
+    def require_common(self) -> None:
+        """Does nothing when there is a column that every piece has.
+
+        Raises:
+            ValueError: names the files and their columns.
+        """
+        if self.names:
+            return
+        each = [f"{piece.name} has {listed(piece.names, 8) or 'none'}" for piece in self.pieces[:4]]
+        more = f"; ... ({len(self.pieces)} files)" if len(self.pieces) > 4 else ""
+        raise ValueError(
+            f"{self.owner}: no column is in all files: {'; '.join(each)}{more}; "
+            "for files without a header line give columns, the names"
+        )
 
     def load(self, columns: Sequence[str]) -> None:
         """Reads these columns of every piece."""

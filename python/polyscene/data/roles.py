@@ -125,6 +125,7 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
         ValueError: a role names no column, a column has two roles that exclude each other, or there is no feature.
         TypeError: a role is of the wrong type.
     """
+    frame.require_common()
     task = given["task"]
     if given["text"] or given["image"]:
         raise ValueError(f"{owner}: columns of text and images are not supported in this version")

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from polyscene._extension import _C
 from polyscene.data._columns import Arrays, arrays
-from polyscene.data._errors import choice, mapping, unknown_key
+from polyscene.data._errors import choice, listed, mapping, unknown_key
 from polyscene.data.cores import core_rows, core_spec
 from polyscene.data.dataset import Dataset, assemble
-from polyscene.data.reading import Frame, Piece, pieces
+from polyscene.data.reading import Frame, Piece, pieces, separate
 from polyscene.data.roles import Roles, resolve
 from polyscene.data.splits import Split, assign, split_spec
 
 CLEAN = {"incomplete": ("drop", "error"), "wrong": ("error", "drop"), "duplicates": ("keep", "drop")}
-_NOT_ROLES = (
-    *("data", "train", "valid", "test", "split", "schema", "delimiter", "columns", "separate_items", "clean"),
-    *("core", "name"),
-)
+_NOT_ROLES: tuple[str, ...] = ("data", "train", "valid", "test", "split", "schema", "core", "name", "clean")
+_NOT_ROLES += ("delimiter", "columns", "separate_items")
+
+_log = logging.getLogger("polyscene")
 
 
 def read_table(
@@ -62,7 +61,8 @@ def read_table(
 
     A source is a path (``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather``, RecBole's ``.inter``; text may be
     compressed), a list of paths, anything with ``__arrow_c_stream__`` (Arrow, pandas >= 2.2, polars, duckdb), or a dict
-    from scene to source. Categorical columns are text and never inferred: "007" is not "7". Only an empty cell is
+    from scene to source. A list of paths is one source: its rows are of one scene where no column says another; for a
+    scene a file give the dict. Categorical columns are text and never inferred: "007" is not "7". Only an empty cell is
     missing.
 
     Args:
@@ -73,11 +73,13 @@ def read_table(
         split: ``{"by": "random", "ratios": [8, 1, 1], "seed": 2022}`` (the default); ``by`` is one of random, user,
             scene, time, leave_one_out, cold_user, cold_scene; ``within`` ("user", "scene") applies random, time and
             leave_one_out to each of them.
-        schema: the schema of a model; the source is encoded for it, no row is dropped, and roles that are left at their
-            defaults are those that the model was trained with. Rows of ``data`` come as ``test``.
+        schema: the schema of a model; the source is encoded for it, no row is dropped (save those of label 0 in
+            rankings, unless ``label`` is None), and roles that are left at their defaults are those that the model was
+            trained with. Rows of ``data`` come as ``test``.
         task: "ctr", "rating", "ranking" or "sequence".
         label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no":
-            0}}``. For rankings every row is something the user met: one that this makes 0 is dropped.
+            0}}``. For rankings every row is something the user wanted: a row whose label is 0 is dropped, all others
+            count alike; None takes every row.
         scene: a column; several columns; ``{"by": "age", "edges": [25, 35]}`` (left-closed); ``{"by": "time_of_day",
             "edges": [6, 12, 18], "tz": "UTC"}`` (hours); ``{"by": "day_of_week", "tz": "UTC"}``.
         user: the column of user ids.
@@ -100,7 +102,8 @@ def read_table(
         separate_items: items are numbered anew in every scene: with a dict from scene to source, item "7" of scene a is
             read as "a:7".
         clean: what becomes of rows: ``{"incomplete": "drop", "wrong": "error", "duplicates": "keep"}`` are the
-            defaults; a row is incomplete without label, scene or time, and wrong when a number or label cannot be read.
+            defaults; a row is incomplete without label, scene or time, in rankings also without user or item, and wrong
+            when a number or label cannot be read.
         min_count: ids seen fewer times in training rows share the row of unknown ids; None for 2, in rankings 1.
         unseen_scene: "error", "shared" (a reserved row) or "nearest".
         core: users and items that must have so many rows in a scene, ``5`` or ``{"user": 5, "item": 3}``; the others
@@ -127,7 +130,7 @@ def read_table(
     cleaning = _clean_spec(clean, owner)
     sources = _sources(data, {"train": train, "valid": valid, "test": test}, delimiter, columns, owner)
     if separate_items:
-        _separate(sources, item, owner)
+        separate(sources, item, owner)
     frame = Frame(sources, owner)
     if schema is not None:
         return _encoded(frame, schema, roles_given, split, name, owner)
@@ -143,6 +146,8 @@ def read_table(
     elif spec.by == "files":
         raise ValueError(f"{owner}: split by 'files' needs train, valid and test in the place of data")
     roles = resolve(frame, roles_given | {"needs_label": True}, owner)
+    if roles.task == "ranking" and roles.scene is None and scene is not None:
+        _warn_of_one_scene(sources, owner)
     source = arrays(frame, roles, cleaning)
     _keep_core(source, core_spec(core, owner), owner)
     part = source.part
@@ -152,6 +157,21 @@ def read_table(
     elif not (part == 0).any():
         raise ValueError(f"{owner}: no training rows are left; dropped: {source.report['dropped']}")
     return assemble(name, source.columns(), source.roles, spec, part, source.report, owner=owner)
+
+
+def _warn_of_one_scene(sources: list[Piece], owner: str) -> None:
+    """Files that a list makes one scene, for which a dict may have been meant."""
+    for part in dict.fromkeys(piece.part for piece in sources):
+        names = [piece.name for piece in sources if piece.part == part]
+        if len(names) > 1:
+            _log.warning(
+                "%s: the rows of %d files (%s) are of one scene, as there is no column 'scene'; give a dict from scene "
+                "to file for one scene each, or scene=None if they are one",
+                owner,
+                len(names),
+                listed(names, 3),
+            )
+            return
 
 
 def _keep_core(source: Arrays, least: tuple[int, int], owner: str) -> None:
@@ -185,23 +205,6 @@ def encode(source: Any, schema: _C.data.Schema, **roles: Any) -> _C.data.Table:
         tensor([3, 0])
     """
     return read_table(source, schema=schema, **roles).table
-
-
-def _separate(sources: list[Piece], item: str | None, owner: str) -> None:
-    """Puts the scene of a source before its items."""
-    for piece in sources:
-        if piece.scene is None or item is None or item not in piece.names:
-            raise ValueError(f"{owner}: separate_items needs a dict from scene to source, and an item column in each")
-
-        def load(columns: Sequence[str], scene: str = piece.scene, inner: Any = piece.load) -> pa.Table:
-            table = inner(columns)
-            if item not in columns:
-                return table
-            at = table.column_names.index(item)
-            named = pc.binary_join_element_wise(scene, table.column(at).cast(pa.string()), ":")
-            return table.set_column(at, item, named)
-
-        piece.load = load
 
 
 def _sources(

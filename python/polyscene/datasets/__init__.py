@@ -11,7 +11,8 @@ from typing import Any
 
 from polyscene._extension import _C
 from polyscene.data._errors import mapping, unknown_key
-from polyscene.data.checking import CheckReport, Finding, check
+from polyscene.data._findings import Finding
+from polyscene.data.checking import CheckReport, check
 from polyscene.data.dataset import Dataset, assemble, open_data
 from polyscene.data.overlap import Overlap, overlap
 from polyscene.data.roles import LabelRole, ListRole, NumericRole, Roles, TimeRole
@@ -273,5 +274,6 @@ def _compiled(block: dict[str, Any]) -> Dataset:
 
 TABLE_KEYS: Sequence[str] = (
     *("data", "train", "valid", "test", "split", "label", "scene", "user", "item", "text", "image", "delimiter"),
+    *("columns", "separate_items"),
     *_FURTHER,
 )

@@ -112,7 +112,8 @@ def test_configs_are_checked_before_training(config: Path, override: str, messag
         resolved = runs.resolve(config, [override])
         runs.execute(resolved, runs.folder_for(resolved, tmp_path / "run", resume=False))
     assert message in str(caught.value)
-    assert not (tmp_path / "run" / "metrics.json").exists()
+    left = {path.name for path in (tmp_path / "run").rglob("*")}
+    assert not left, left
 
 
 def test_sampled_candidates_stand_in_the_metrics(config: Path, tmp_path: Path) -> None:

@@ -250,6 +250,34 @@ def test_a_run_that_cannot_start_leaves_no_folder(cli: Any, tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_corrected_run_takes_the_folder(cli: Any, tmp_path: Path, seeds: int) -> None:
+    config, out = write_config(tmp_path / "c.json"), tmp_path / "run"
+    further = ("--seeds", seeds, "--set", "train.epochs=1")
+    wrong = cli("run", config, "--set", 'model={"name": "bpr_mf"}', *further, "--out", out)
+    assert wrong.code == 2 and "bpr_mf: made for task ranking, the data's task is 'ctr'" in wrong.err
+    assert not out.exists()
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")  # nothing of others is taken away
+    assert cli("run", config, *further, "--out", out).code == 2
+    assert (out / "notes.txt").read_text() == "mine"
+    (out / "notes.txt").unlink()
+    assert cli("run", config, *further, "--out", out).code == 0
+
+
+def test_what_was_trained_stays(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, out = write_config(tmp_path / "c.json"), tmp_path / "run"
+
+    def fail(*_: Any) -> None:
+        raise ValueError("no metrics today")
+
+    monkeypatch.setattr("polyscene.runs.measure", fail)
+    assert cli("run", config, "--out", out).code == 2
+    assert {"config.json", "history.jsonl", "last.safetensors"} <= {path.name for path in out.iterdir()}
+    monkeypatch.undo()
+    assert cli("run", config, "--resume", "--out", out).code == 0
+
+
 @pytest.mark.parametrize(
     ("model", "told"),
     [({"name": "m2m", "history": 4}, False), ({"name": "sar_net", "attention": True, "max_length": 4}, True)],

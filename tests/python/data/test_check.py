@@ -60,7 +60,7 @@ def test_what_is_wrong_is_found_at_its_row(tmp_path):
     assert row("label", "the label is empty", "warning").row == 10
     assert row("scene", "the scene is empty", "warning").row == 9
     assert row("", "repeats an earlier one", "warning").row == 12
-    assert row("scene", "'rare' has 1 rows only", "warning").row is None
+    assert row("scene", "'rare' has 1 row only", "warning").row is None
     assert row("scene", "every label of the scene 'rare' is 1", "warning")
     assert row("time", "after the year 2100", "warning").example == "1700000014000"
     assert row("time", "before 1970", "warning").row == 17
@@ -116,3 +116,14 @@ def test_milliseconds_without_a_unit_are_taken_as_such():
     # A unit that was given is obeyed.
     report = check(pa.table(rows | {"time": seconds * 1_000}), time={"column": "time", "unit": "s"})
     assert found(report, "time", "after the year 2100")
+
+
+@pytest.mark.parametrize(("columns", "missing"), [("ui", ["user", "item"]), (["user_id", "i"], ["item"])])
+def test_a_ranking_without_users_or_items(columns, missing):
+    report = check(pa.table({column: ["1", "2", "3"] for column in columns}), task="ranking")
+    errors = [each.what for each in report.findings if each.severity == "error"]
+    assert [each.split(" column of ")[1].split("s,")[0] for each in errors] == missing
+    known = ", ".join(columns)
+    assert all(f"no '{role}_id'; name it by {role}; columns of data: {known}" in " ".join(errors) for role in missing)
+    assert report.text().endswith("cannot be used as it is")
+    assert check(pa.table({"u": ["1", "2"], "i": ["1", "2"]}), task="ranking", user="u", item="i").ok

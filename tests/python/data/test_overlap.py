@@ -51,7 +51,7 @@ def test_check_tells_of_scenes_and_twins(tmp_path: Path) -> None:
     files = {name: tmp_path / f"{name}.inter" for name in ("book", "music")}
     report = ps.datasets.check(files, task="ranking")
     assert report.ok
-    assert "'book' and 'music' share 60 users and 0 items, 1 twins" in report.text()
+    assert "'book' and 'music' share 60 users and 0 items, 1 twin (" in report.text()
     assert any("listed twice, under one id in each scene" in each.what for each in report.findings)
     assert ps.datasets.check(files["book"], task="ranking").overlap is None
 

@@ -35,6 +35,63 @@ def test_rows_below_the_threshold_are_nobodys_choice() -> None:
     assert len(ps.read_table(train=pa.table(rows), task="ranking", label="rating").train) == 6
 
 
+@pytest.mark.parametrize("label", ["label", {"column": "label"}, {"column": "label", "at_least": 1}])
+def test_rows_of_label_0_are_dropped(label: Any) -> None:
+    rows = {"user_id": list("aabbc"), "item_id": list("xyxyz"), "label": [1, 0, 0, 2, None]}
+    data = ps.read_table(train=pa.table(rows), task="ranking", label=label)
+    names = [list(field.ids) for field in data.schema.categorical]
+    found = [(names[0][u - 2], names[1][i - 2]) for _, u, i in triples(data.train)]
+    assert sorted(found) == [("a", "x"), ("b", "y")]
+    assert data.report["dropped"] == {"empty label": 1, "label 0": 2} and data.report["rows_read"] == 5
+    report = ps.datasets.check(pa.table(rows), task="ranking", label=label)
+    assert [each.count for each in report.findings if "of label 0 are dropped" in each.what] == [2]
+    whole = ps.read_table(train=pa.table(rows), task="ranking", label=None)
+    assert len(whole.train) == 5 and whole.report["dropped"] == {}
+    assert len(ps.read_table(train=pa.table(rows).drop(["label"]), task="ranking").train) == 5
+
+
+def test_predictions_are_of_every_row() -> None:
+    rows = {"user_id": list("aabbcc") * 3, "item_id": list("xyxzyz") * 3, "label": [1, 1, 1, 1, 1, 0] * 3}
+    data = ps.read_table(train=pa.table(rows), task="ranking")
+    model = ps.models.create("bpr_mf", data.schema)
+    ps.Trainer(epochs=1).fit(model, data)
+    new = pa.table(rows).slice(0, 6)
+    found = model.predict(new)
+    assert len(found) == 6 and ps.data.encode(new, data.schema).size == 5
+    assert np.array_equal(found, model.predict(new.drop(["label"])))
+    assert np.array_equal(found[:5], model.predict(ps.data.encode(new, data.schema)))
+
+
+def test_labels_that_are_all_0() -> None:
+    rows = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "label": [0, 0]})
+    with pytest.raises(ValueError, match=r"label: every label in column 'label' of train is 0.*label=None where every"):
+        ps.read_table(train=rows, task="ranking")
+    report = ps.datasets.check(rows, task="ranking")
+    assert not report.ok and "every label in column 'label' of data is 0" in report.text()
+    with pytest.raises(ValueError, match="every label that is made of it in column 'label'"):
+        ps.read_table(train=rows, task="ranking", label={"column": "label", "at_least": 3})
+
+
+@pytest.mark.parametrize("nobody", [None, float("nan")])
+def test_rows_of_nobody_and_nothing(nobody: Any, tmp_path: Any) -> None:
+    rows = {"user_id": [1.0, nobody, 2.0, 3.0], "item_id": [7.0, 7.0, nobody, 8.0]}
+    table = pa.table({name: pa.array(cells, pa.float64()) for name, cells in rows.items()})
+    data = ps.read_table(train=table, task="ranking")
+    assert data.report["dropped"] == {"empty user": 1, "empty item": 1}
+    assert [list(field.ids) for field in data.schema.categorical] == [["1", "3"], ["7", "8"]]
+    assert [row[1:] for row in triples(data.train)] == [(2, 2), (3, 3)]
+    with pytest.raises(ValueError, match=r"train: row 2, column 'user_id': the user is empty"):
+        ps.read_table(train=table, task="ranking", clean={"incomplete": "error"})
+    (tmp_path / "a.csv").write_text("user_id,item_id\nu,i\n,j\nv,\n")
+    assert len(ps.read_table(train=tmp_path / "a.csv", task="ranking").train) == 1
+    findings = {each.column: each for each in ps.datasets.check(tmp_path / "a.csv", task="ranking").findings}
+    assert (findings["user_id"].row, findings["item_id"].row) == (2, 3)
+    assert findings["user_id"].what == "the user is empty; these rows are dropped"
+    # in other tasks an empty id is one that nobody knows
+    labelled = ps.read_table(train=table.append_column("label", pa.array([0, 1, 0, 1])), min_count=1)
+    assert len(labelled.train) == 4 and labelled.report["missing"] == {"user_id": 1, "item_id": 1}
+
+
 def test_an_item_of_one_row_is_ranked_too() -> None:
     rows = {"user_id": ["a", "b"], "item_id": ["x", "y"]}
     assert ps.read_table(train=pa.table(rows), task="ranking").schema.categorical[1].rows == 4
