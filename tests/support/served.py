@@ -8,7 +8,7 @@ import polyscene as ps
 import torch
 
 RANKING = ps.models.list("ranking")
-PAIRS_ALONE = {"neu_mf", "dtcdr", "deep_apf", "natr", "co_net"}  # a network over the user's row
+PAIRS_ALONE = {"neu_mf", "dtcdr", "deep_apf", "natr", "co_net", "uni_cdr"}  # a network over the user's row
 
 
 def fitted(name: str, data: Any, epochs: int = 3, **options: Any) -> Any:
