@@ -9,9 +9,12 @@ list(APPEND POLYSCENE_TEST_SOURCES
   core/sha256_test.cpp
   core/version_test.cpp
   data/columns_test.cpp
+  data/interactions_test.cpp
+  data/negatives_test.cpp
   data/simulator_test.cpp
   data/window_shuffle_test.cpp
   eval/metrics_test.cpp
+  eval/ranking_test.cpp
   eval/recommend_test.cpp
   eval/scene_metrics_test.cpp
   models/cross/cdrib_test.cpp
@@ -28,6 +31,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/cross/bi_tgcf_test.cpp
   models/cross/disen_cdr_test.cpp
   models/cross/uni_cdr_test.cpp
+  models/ease_weights_test.cpp
   models/graphs_test.cpp
   models/interest/attention_transfer_test.cpp
   models/interest/interest_migration_test.cpp

@@ -15,6 +15,25 @@ constexpr int kTries = 64;  // draws with rejection before an exact one
 constexpr int64_t kRowsATask = 512;
 constexpr int64_t kAhead = 8;  // rows whose users are on their way while one is drawn for
 
+// One column of a batch as plain memory.
+torch::Tensor plain(const char* what, const torch::Tensor& column, int64_t rows) {
+  TORCH_CHECK_VALUE(column.numel() == rows, "negatives: ", what, " of the batch must be ", rows, ", got ",
+                    column.numel());
+  TORCH_CHECK_TYPE(column.scalar_type() == torch::kInt64, "negatives: ", what, " of the batch must be int64, got ",
+                   column.scalar_type());
+  return column.contiguous();
+}
+
+// And in [0, count).
+torch::Tensor checked(const char* what, const torch::Tensor& column, int64_t rows, int64_t count) {
+  const auto out = plain(what, column, rows);
+  if (rows == 0) return out;
+  const auto [low, high] = std::minmax_element(out.const_data_ptr<int64_t>(), out.const_data_ptr<int64_t>() + rows);
+  TORCH_CHECK_INDEX(*low >= 0 && *high < count, "negatives: ", what, " of the batch must be in [0, ", count, "), got ",
+                    *low, " to ", *high);
+  return out;
+}
+
 }  // namespace
 
 Negatives::Negatives(std::shared_ptr<const Interactions> known, Sampling sampling)
@@ -95,9 +114,12 @@ torch::Tensor Negatives::draw(const Batch& batch, const RandomStream& stream) co
   const auto rows = batch.size(), n = sampling_.negatives;
   auto out = torch::empty({rows, n}, torch::kInt64);
   TORCH_CHECK_VALUE(batch.user.defined() && batch.item.defined(), "negatives: the batch names no users and items");
+  const auto users = checked("users", batch.user, rows, known_->users()),
+             scenes = checked("scenes", batch.scene, rows, known_->scenes()),
+             items = checked("items", batch.item, rows, known_->items()), numbers = plain("rows", batch.row, rows);
   auto* to = out.data_ptr<int64_t>();
-  const auto *user = batch.user.const_data_ptr<int64_t>(), *scene = batch.scene.const_data_ptr<int64_t>(),
-             *item = batch.item.const_data_ptr<int64_t>(), *row = batch.row.const_data_ptr<int64_t>();
+  const auto *user = users.const_data_ptr<int64_t>(), *scene = scenes.const_data_ptr<int64_t>(),
+             *item = items.const_data_ptr<int64_t>(), *row = numbers.const_data_ptr<int64_t>();
   const bool in_batch = sampling_.from == "in_batch", popularity = sampling_.from == "popularity";
   std::vector<std::vector<int64_t>> mates(in_batch ? known_->scenes() : 0);
   for (int64_t b = 0; in_batch && b < rows; ++b) mates[scene[b]].push_back(item[b]);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "polyscene/eval/codes.h"
 #include "polyscene/eval/predict.h"
 
 namespace polyscene::eval {
@@ -9,13 +10,6 @@ namespace {
 
 torch::Tensor of_rows(const torch::Tensor& column, const torch::Tensor& rows) {
   return column.defined() && rows.defined() ? column.index_select(0, rows) : column;
-}
-
-// The data's own codes of users or items, so that those the model never saw are told apart; -1 for an empty cell.
-torch::Tensor codes_of(const data::Table& table, int64_t field) {
-  if (field < 0) return {};
-  const auto codes = table.columns()->codes.select(1, table.encoding().column[field]);
-  return of_rows(codes, table.rows()).to(torch::kInt64);
 }
 
 }  // namespace
@@ -41,10 +35,10 @@ std::pair<Evaluation, torch::Tensor> evaluate(models::Model& model, const data::
   const auto asked = [&](const char* name) {
     return metrics.empty() || std::find(metrics.begin(), metrics.end(), name) != metrics.end();
   };
-  if (asked("gauc")) options.user = codes_of(table, table.schema().user);
+  const auto& schema = table.schema();
   // Rows of a vocabulary start with the two that are nobody.
-  if (options.user.defined()) options.user = options.user + data::kFirstId;
-  if (asked("coverage")) options.item = codes_of(table, table.schema().item);
+  if (asked("gauc") && schema.user >= 0) options.user = codes_of(table, schema.user) + data::kFirstId;
+  if (asked("coverage") && schema.item >= 0) options.item = codes_of(table, schema.item);
   options.weight = of_rows(columns.weight, table.rows());
   options.metrics = metrics;
   options.threshold = threshold;

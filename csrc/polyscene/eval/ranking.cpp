@@ -10,6 +10,7 @@
 #include "polyscene/core/errors.h"
 #include "polyscene/core/memory.h"
 #include "polyscene/core/random.h"
+#include "polyscene/eval/codes.h"
 #include "polyscene/eval/ranks.h"
 
 namespace polyscene::eval {
@@ -21,7 +22,7 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 struct Asked {
   std::string name;  // "ndcg@10"
-  size_t kind;       // place in ranking_metrics()
+  Kind kind;
   int64_t k;
 };
 
@@ -48,7 +49,7 @@ std::vector<Asked> asked_of(const RankingOptions& options) {
     for (const auto k : ks) {
       const auto full = base + "@" + std::to_string(k);
       const bool twice = std::any_of(out.begin(), out.end(), [&](const auto& each) { return each.name == full; });
-      if (!twice) out.push_back({full, static_cast<size_t>(found - known.begin()), k});
+      if (!twice) out.push_back({full, static_cast<Kind>(found - known.begin()), k});
     }
   }
   return out;
@@ -59,15 +60,8 @@ struct Query {
   int64_t user = 0;  // row of the vocabulary
   int64_t code = 0, row = 0;
   std::vector<int64_t> wanted;  // places among the scene's candidates; -1 for an item that is none
-  std::vector<int64_t> beside;  // what the user's other queries in the scene want
+  size_t first = 0, last = 0;   // the user's queries in the scene, where each positive is one: [first, last)
 };
-
-torch::Tensor own_codes(const data::Table& table, int64_t field) {
-  const auto codes = table.columns()->codes.select(1, table.encoding().column[field]);
-  return (table.rows().defined() ? codes.index_select(0, table.rows()) : codes.narrow(0, 0, table.size()))
-      .to(torch::kInt64)
-      .contiguous();
-}
 
 // Everything of one evaluation.
 class Ranking {
@@ -95,7 +89,6 @@ class Ranking {
     const torch::NoGradGuard no_grad;
     keep_freed_memory();
     model_.encode();
-    out_.summary.scene_names.clear();
     for (const auto& each : asked_) out_.summary.metrics.push_back(each.name);
     for (size_t s = 0; s < queries_.size(); ++s) {
       if (!queries_[s].empty()) scene(static_cast<int64_t>(s));
@@ -109,7 +102,7 @@ class Ranking {
   void collect() {
     const auto& schema = table_.schema();
     const auto user = table_.users(), item = table_.items(), scene = table_.scenes();
-    const auto user_code = own_codes(table_, schema.user), item_code = own_codes(table_, schema.item);
+    const auto user_code = codes_of(table_, schema.user), item_code = codes_of(table_, schema.item);
     const auto *users = user.const_data_ptr<int64_t>(), *items = item.const_data_ptr<int64_t>(),
                *scenes = scene.const_data_ptr<int64_t>(), *codes = user_code.const_data_ptr<int64_t>(),
                *item_codes = item_code.const_data_ptr<int64_t>();
@@ -121,13 +114,17 @@ class Ranking {
     queries_.resize(known_->scenes());
     rows_.resize(known_->scenes());
     for (int64_t s = 0; s < known_->scenes(); ++s) {
-      catalogues_.push_back(catalogue_of(known_->scene(s), known_->items()));
+      facts_.push_back(facts_of(known_->scene(s), known_->items()));
     }
     const bool alone = options_.candidates > 0;  // each positive is a query of its own
     int64_t last = -1;
     for (const auto r : order) {
       const auto s = scenes[r];
       ++rows_[s];
+      if (codes[r] < 0) {
+        ++out_.without_user;
+        continue;
+      }
       if (last >= 0 && scenes[last] == s && codes[last] == codes[r] && item_codes[last] == item_codes[r]) continue;
       const bool same = last >= 0 && scenes[last] == s && codes[last] == codes[r];
       last = r;
@@ -138,20 +135,16 @@ class Ranking {
       }
       auto& mine = queries_[s];
       const bool goes_on = same && !alone && !mine.empty() && mine.back().code == codes[r];
-      if (!goes_on) mine.push_back({users[r], codes[r], r, {}, {}});
+      if (!goes_on) mine.push_back({users[r], codes[r], r, {}});
       auto& query = mine.back();
       query.row = std::min(query.row, r);
-      query.wanted.push_back(items[r] >= data::kFirstId ? catalogues_[s].place[items[r]] : -1);
+      query.wanted.push_back(items[r] >= data::kFirstId ? facts_[s].place[items[r]] : -1);
     }
     if (!alone) return;
     for (auto& mine : queries_) {
       for (size_t begin = 0, end = 0; begin < mine.size(); begin = end) {
         while (end < mine.size() && mine[end].code == mine[begin].code) ++end;
-        for (auto a = begin; a < end; ++a) {
-          for (auto b = begin; b < end; ++b) {
-            if (a != b && mine[b].wanted[0] >= 0) mine[a].beside.push_back(mine[b].wanted[0]);
-          }
-        }
+        for (auto q = begin; q < end; ++q) mine[q].first = begin, mine[q].last = end;
       }
     }
   }
@@ -167,7 +160,7 @@ class Ranking {
     double* values = values_.data() + first * static_cast<int64_t>(metrics);
     int64_t longest = 0;
     for (const auto& each : asked_) {
-      if (each.kind >= query_metrics().size()) longest = std::max(longest, each.k);
+      if (of_lists(each.kind)) longest = std::max(longest, each.k);
     }
     std::vector<std::vector<int32_t>> lists(longest ? mine.size() : 0);
     const auto step = std::clamp<int64_t>(kScoresAtOnce / std::max<int64_t>(n, 1), 1, kUsers);
@@ -180,15 +173,16 @@ class Ranking {
         scores = model_.score_items(users, s, known.candidates).to(torch::kFloat32).contiguous();
         TORCH_CHECK_VALUE(scores.dim() == 2 && scores.size(0) == end - begin && scores.size(1) == n, model_.name(),
                           ": score_items must return [", end - begin, ", ", n, "], got ", scores.sizes());
-        if (scores.storage().use_count() > 1) scores = scores.clone();  // the model's own memory stays as it is
+        // The model's own memory stays as it is: it may hold the tensor, or another of the same storage.
+        if (scores.use_count() > 1 || scores.storage().use_count() > 1) scores = scores.clone();
       }
       float* score = n > 0 ? scores.data_ptr<float>() : nullptr;
       at::parallel_for(0, end - begin, 1, [&](int64_t from, int64_t to) {
         for (auto q = from; q < to; ++q) {
-          const bool fine =
-              query(s, mine[begin + q], score + q * n, n, values + (begin + q) * static_cast<int64_t>(metrics));
+          const bool fine = query(s, static_cast<size_t>(begin + q), score + q * n, n,
+                                  values + (begin + q) * static_cast<int64_t>(metrics));
           TORCH_CHECK_VALUE(fine, model_.name(), ": a score of user row ", mine[begin + q].user, " in scene '",
-                            scene_name(s), "' is NaN");
+                            name_of(s), "' is NaN");
           if (longest) lists[begin + q] = best_places(score + q * n, n, longest);
         }
       });
@@ -196,21 +190,22 @@ class Ranking {
     if (longest) measure_lists(s, lists);
   }
 
-  std::string scene_name(int64_t s) const {
-    const auto& names = table_.schema().scenes;
-    return s < static_cast<int64_t>(names.size()) ? names[s] : "shared";
-  }
+  std::string name_of(int64_t s) const { return scene_name(table_.schema(), s); }
 
   // Metrics of one query; leaves out of `scores` what the user knows. False when a score that is compared is NaN.
-  bool query(int64_t s, const Query& query, float* scores, int64_t n, double* values) const {
-    const auto& place = catalogues_[s].place;
+  bool query(int64_t s, size_t number, float* scores, int64_t n, double* values) const {
+    const auto& query = queries_[s][number];
+    const auto& place = facts_[s].place;
     for (const auto* known : {known_.get(), table_.also_seen().get()}) {
       if (!known || query.user < data::kFirstId) continue;
       for (const auto* item = known->scene(s).begin(query.user); item != known->scene(s).end(query.user); ++item) {
         if (place[*item] >= 0) scores[place[*item]] = kLeftOut;
       }
     }
-    for (const auto beside : query.beside) scores[beside] = kLeftOut;
+    for (auto other = query.first; other < query.last; ++other) {
+      const auto beside = queries_[s][other].wanted[0];
+      if (other != number && beside >= 0) scores[beside] = kLeftOut;
+    }
     // A rank tells of NaN by itself: another pass over the scores costs as much as ranking does.
     bool fine = options_.candidates == 0 || !has_nan(scores, n);
     Ranks ranks;
@@ -232,32 +227,32 @@ class Ranking {
         }
       }
       ranks.all.push_back(rank);
-      (wanted >= 0 && catalogues_[s].head[wanted] ? ranks.head : ranks.tail).push_back(rank);
+      (wanted >= 0 && facts_[s].head[wanted] ? ranks.head : ranks.tail).push_back(rank);
     }
     for (auto* some : {&ranks.all, &ranks.head, &ranks.tail}) std::sort(some->begin(), some->end());
     for (size_t m = 0; m < asked_.size(); ++m) {
-      if (asked_[m].kind < query_metrics().size()) values[m] = value_of(asked_[m].kind, asked_[m].k, ranks);
+      if (!of_lists(asked_[m].kind)) values[m] = value_of(asked_[m].kind, asked_[m].k, ranks);
     }
     return fine;
   }
 
   void measure_lists(int64_t s, const std::vector<std::vector<int32_t>>& lists) {
-    const auto name = scene_name(s);
-    const auto& catalogue = catalogues_[s];
+    const auto name = name_of(s);
+    const auto& facts = facts_[s];
     for (const auto& each : asked_) {
-      if (each.kind < query_metrics().size()) continue;
-      std::vector<char> shown(catalogue.head.size());
+      if (!of_lists(each.kind)) continue;
+      std::vector<char> shown(facts.head.size());
       double places = 0;
       int64_t number = 0, covered = 0;
       for (const auto& list : lists) {
         for (int64_t i = 0; i < std::min<int64_t>(each.k, static_cast<int64_t>(list.size())); ++i) {
           covered += !shown[list[i]];
           shown[list[i]] = 1;
-          places += catalogue.pop_place[list[i]];
+          places += facts.pop_place[list[i]];
           ++number;
         }
       }
-      const bool coverage = each.kind == query_metrics().size();
+      const bool coverage = each.kind == Kind::kCoverage;
       const auto of = coverage ? static_cast<double>(shown.size()) : static_cast<double>(number);
       const double value = of > 0 ? (coverage ? static_cast<double>(covered) : places) / of : kNaN;
       out_.summary.scenes[name][each.name] = value;
@@ -278,9 +273,9 @@ class Ranking {
     int64_t at = 0;
     for (size_t s = 0; s < queries_.size(); ++s) {
       if (rows_[s] == 0) continue;
-      out_.summary.scene_names.push_back(scene_name(static_cast<int64_t>(s)));
-      out_.summary.rows[scene_name(static_cast<int64_t>(s))] = rows_[s];
-      out_.users[scene_name(static_cast<int64_t>(s))] = static_cast<int64_t>(queries_[s].size());
+      out_.summary.scene_names.push_back(name_of(static_cast<int64_t>(s)));
+      out_.summary.rows[name_of(static_cast<int64_t>(s))] = rows_[s];
+      out_.users[name_of(static_cast<int64_t>(s))] = static_cast<int64_t>(queries_[s].size());
       for (const auto& each : queries_[s]) {
         q.scene.data_ptr<int64_t>()[at] = static_cast<int64_t>(s);
         q.user.data_ptr<int64_t>()[at] = each.code;
@@ -302,16 +297,17 @@ class Ranking {
 
   void summarise(const Asked& each, const torch::Tensor& values) {
     auto& summary = out_.summary;
-    const bool of_lists = each.kind >= query_metrics().size();
-    if (!of_lists) out_.queries.values[each.name] = values.contiguous();
+    const bool whole = of_lists(each.kind);
+    if (!whole) out_.queries.values[each.name] = values.contiguous();
     const auto mean = [](const torch::Tensor& some) {
       const auto there = some.masked_select(~some.isnan());
       return there.numel() ? there.mean().item<double>() : kNaN;
     };
     const auto put = [&](double value, const std::string& where) {
       if (std::isnan(value)) {
-        summary.undefined[where + "." + each.name] =
-            each.kind == 7 || each.kind == 8 ? "nobody wants such items" : "no users to rank for";
+        summary.undefined[where + "." + each.name] = each.kind == Kind::kHeadRecall || each.kind == Kind::kTailRecall
+                                                         ? "nobody wants such items"
+                                                         : "no users to rank for";
       }
       return value;
     };
@@ -319,7 +315,7 @@ class Ranking {
     int64_t defined = 0;
     for (const auto& name : summary.scene_names) {
       auto& scenes = summary.scenes[name];
-      if (!of_lists) {
+      if (!whole) {
         const auto s = std::find(table_.schema().scenes.begin(), table_.schema().scenes.end(), name) -
                        table_.schema().scenes.begin();
         scenes[each.name] = mean(values.masked_select(out_.queries.scene.eq(s)));
@@ -333,7 +329,7 @@ class Ranking {
     }
     const auto total = totals_.find(each.name);
     summary.overall[each.name] = put(
-        !of_lists
+        !whole
             ? mean(values)
             : (total != totals_.end() && total->second.second > 0 ? total->second.first / total->second.second : kNaN),
         "overall");
@@ -345,7 +341,7 @@ class Ranking {
   const RankingOptions& options_;
   std::vector<Asked> asked_;
   std::shared_ptr<const data::Interactions> known_;
-  std::vector<Catalogue> catalogues_;                        // of each scene
+  std::vector<CandidateFacts> facts_;                        // of each scene
   std::vector<std::vector<Query>> queries_;                  // of each scene
   std::vector<int64_t> rows_;                                // of each scene
   std::vector<double> values_;                               // [Q, metrics], scene by scene

@@ -38,6 +38,7 @@ struct RankingEvaluation {
   Evaluation summary;
   std::map<std::string, int64_t> users;  ///< scene -> queries
   int64_t repeated = 0;                  ///< rows left out because the user met the item in training (or validation)
+  int64_t without_user = 0;              ///< rows left out because they name no user
   Queries queries;
 };
 
@@ -58,9 +59,10 @@ void check_ranking(const RankingOptions& options);
 ///   coverage@k = share of the scene's items in anybody's first k
 ///   pop_rank@k = mean place of the first k by popularity in the scene, from 0 (the most popular) to 1
 ///
-/// A wanted item without training rows in the scene is a miss. Users are scored in blocks, so that memory does not grow
-/// with them; results depend neither on threads nor on blocks. Throws ValueError for unknown metrics, a k below 1, a
-/// table without users, items, rows or training behaviour, and for a score that is NaN.
+/// A wanted item without training rows in the scene is a miss. Rows that name no user are left out. Users are scored in
+/// blocks, so that memory does not grow with them; results depend neither on threads nor on blocks. Throws ValueError
+/// for unknown metrics, a k below 1, a table without users, items, rows or training behaviour, and for a score that is
+/// NaN.
 RankingEvaluation evaluate_ranking(models::Model& model, const data::Table& table, const RankingOptions& options = {});
 
 }  // namespace polyscene::eval

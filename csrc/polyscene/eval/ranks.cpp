@@ -29,8 +29,8 @@ const std::vector<std::string>& list_metrics() {
   return names;
 }
 
-Catalogue catalogue_of(const data::Interactions::Scene& scene, int64_t items) {
-  Catalogue out;
+CandidateFacts facts_of(const data::Interactions::Scene& scene, int64_t items) {
+  CandidateFacts out;
   const auto n = scene.candidates.numel();
   const auto* candidate = scene.candidates.const_data_ptr<int64_t>();
   const auto* offset = scene.item_offsets.const_data_ptr<int64_t>();
@@ -78,7 +78,7 @@ POLYSCENE_SIMD double rank_of(const float* scores, int64_t n, float mine) {
   return 1 + static_cast<double>(better) + 0.5 * static_cast<double>(same - 1);
 }
 
-double value_of(size_t kind, int64_t k, const Ranks& ranks) {
+double value_of(Kind kind, int64_t k, const Ranks& ranks) {
   const auto& all = ranks.all;
   const auto found = hits(all, k);
   const auto wanted = static_cast<int64_t>(all.size());
@@ -86,35 +86,34 @@ double value_of(size_t kind, int64_t k, const Ranks& ranks) {
   const double recall = static_cast<double>(found) / static_cast<double>(wanted),
                precision = static_cast<double>(found) / static_cast<double>(k);
   switch (kind) {
-    case 0:
+    case Kind::kRecall:
       return recall;
-    case 1:
+    case Kind::kPrecision:
       return precision;
-    case 2:
+    case Kind::kF1:
       return found ? 2 * recall * precision / (recall + precision) : 0;
-    case 3:
+    case Kind::kHit:
       return found > 0;
-    case 4: {
+    case Kind::kNdcg: {
       double gain = 0, best = 0;
       for (int64_t i = 0; i < found; ++i) gain += 1 / std::log2(all[i] + 1);
       for (int64_t i = 0; i < static_cast<int64_t>(ideal); ++i) best += 1 / std::log2(static_cast<double>(i) + 2);
       return gain / best;
     }
-    case 5:
+    case Kind::kMrr:
       return found ? 1 / all[0] : 0;
-    case 6: {
+    case Kind::kMap: {
       double sum = 0;
       for (int64_t i = 0; i < found; ++i) sum += static_cast<double>(i + 1) / std::max(all[i], i + 1.0);
       return sum / ideal;
     }
     default: {
-      const auto& mine = kind == 7 ? ranks.head : ranks.tail;
+      const auto& mine = kind == Kind::kHeadRecall ? ranks.head : ranks.tail;
       return mine.empty() ? kNotANumber : static_cast<double>(hits(mine, k)) / static_cast<double>(mine.size());
     }
   }
 }
 
-// Places of the k best of n scores, best first, equal ones by place; those that are out are left out.
 std::vector<int32_t> best_places(const float* scores, int64_t n, int64_t k) {
   std::vector<int32_t> heap;  // the worst on top
   const auto better = [&](int32_t a, int32_t b) { return scores[a] > scores[b] || (scores[a] == scores[b] && a < b); };
@@ -133,7 +132,6 @@ std::vector<int32_t> best_places(const float* scores, int64_t n, int64_t k) {
   return heap;
 }
 
-// Places of `count` distinct candidates that are not out, drawn alike; fewer where there are no more.
 std::vector<int32_t> drawn_places(const float* scores, int64_t n, int64_t count, const RandomStream& stream) {
   std::vector<int32_t> open;
   for (int64_t c = 0; c < n; ++c) {

@@ -14,12 +14,12 @@ namespace polyscene::eval {
 inline constexpr float kLeftOut = -std::numeric_limits<float>::infinity();
 
 /// What the items of one scene are worth, by their place among its candidates.
-struct Catalogue {
+struct CandidateFacts {
   std::vector<int32_t> place;    ///< item row -> place among the candidates, -1 for none
   std::vector<char> head;        ///< whether it is among those that take the first 80 % of the pairs
   std::vector<float> pop_place;  ///< 0 most popular, 1 least; ties share theirs
 };
-Catalogue catalogue_of(const data::Interactions::Scene& scene, int64_t items);
+CandidateFacts facts_of(const data::Interactions::Scene& scene, int64_t items);
 
 bool has_nan(const float* scores, int64_t n);
 
@@ -31,11 +31,25 @@ struct Ranks {
   std::vector<double> all, head, tail;
 };
 
-/// Metrics of one query, in the order of their kinds, and those of lists, which come after them.
+/// Metrics of one query and, from coverage on, those of lists; their names come in the same order.
+enum class Kind : uint8_t {
+  kRecall,
+  kPrecision,
+  kF1,
+  kHit,
+  kNdcg,
+  kMrr,
+  kMap,
+  kHeadRecall,
+  kTailRecall,
+  kCoverage,
+  kPopRank
+};
+inline bool of_lists(Kind kind) { return kind >= Kind::kCoverage; }
 const std::vector<std::string>& query_metrics();
 const std::vector<std::string>& list_metrics();
-/// The metric of a kind (a place in `query_metrics`) at cut-off k; NaN where the query wants nothing of the kind.
-double value_of(size_t kind, int64_t k, const Ranks& ranks);
+/// A metric of one query at cut-off k; NaN where the query wants nothing of the kind.
+double value_of(Kind kind, int64_t k, const Ranks& ranks);
 
 /// Places of the k best of n scores, best first, equal ones by place, without those that are left out.
 std::vector<int32_t> best_places(const float* scores, int64_t n, int64_t k);

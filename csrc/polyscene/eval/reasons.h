@@ -14,7 +14,8 @@ struct Reasons {
 
 /// Parts of the scores of `items` in `scenes` (int64 [N] each) for a user (a row of the vocabulary, 0 for a newcomer)
 /// with `events` since training (of one person; undefined: none).
-/// Throws ValueError before training, for a model that gives no reasons or kept no behaviour.
+/// Throws ValueError before training, for a model that gives no reasons or kept no behaviour; IndexError for a user, an
+/// item or a scene that is none.
 Reasons recommendation_reasons(models::Model& model, int64_t user, const data::Events& events,
                                const torch::Tensor& items, const torch::Tensor& scenes);
 

@@ -6,7 +6,9 @@
 #include <numeric>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/eval/codes.h"
 #include "polyscene/eval/met.h"
+#include "polyscene/eval/ranks.h"
 #include "polyscene/models/registry.h"
 
 namespace polyscene::eval {
@@ -141,8 +143,7 @@ torch::Tensor rows_of(const data::CategoricalField& field, const std::vector<std
 Recommendation recommend(models::Model& model, const RecommendRequest& request) {
   check(model, request);
   const torch::NoGradGuard no_grad;
-  const bool training = model.is_training();
-  model.eval();
+  const models::EvaluationMode evaluating(model);
   const auto& history = *model.history();
   const auto users = request.user.numel(), k = request.k;
   const auto [scenes, items] = candidates_of(history, request.scene);
@@ -157,7 +158,7 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
   Recommendation out;
   out.item = torch::full({users, k}, -1, torch::kInt64);
   out.scene = torch::full({users, k}, -1, torch::kInt64);
-  out.score = torch::full({users, k}, -std::numeric_limits<float>::infinity());
+  out.score = torch::full({users, k}, kLeftOut);
   const auto has_events = all.offsets.diff().gt(0);
   out.known = request.user.ge(data::kFirstId) | has_events;
   if (request.user_fields.defined()) out.known = out.known | request.user_fields.ne(0).any(1);
@@ -191,17 +192,21 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
       // A model that tells no candidate from another knows nothing that it can use.
       if (ranks && n > 1 && row.max().item<float>() == row.min().item<float>()) out.known[begin + u] = false;
       if (!out.known[begin + u].item<bool>()) row.copy_(popularity);
-      if (request.exclude_seen)
-        row.masked_fill_(seen_items(all, begin + u, items), -std::numeric_limits<float>::infinity());
+      if (request.exclude_seen) row.masked_fill_(seen_items(all, begin + u, items), kLeftOut);
       // Over all scenes an item stands once, where it scores best.
       const auto* score = row.const_data_ptr<float>();
+      if (has_nan(score, n)) {
+        const auto bad = row.isnan().nonzero()[0][0].item<int64_t>();
+        TORCH_CHECK_VALUE(false, model.name(), ": a score of user row ", user_rows[u].item<int64_t>(), " in scene '",
+                          scene_name(model.schema(), scenes[bad].item<int64_t>()), "' is NaN");
+      }
       std::vector<int64_t> order(n), taken;
       std::iota(order.begin(), order.end(), 0);
       std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return score[a] > score[b]; });
       const auto *item = items.const_data_ptr<int64_t>(), *scene = scenes.const_data_ptr<int64_t>();
       for (int64_t i = 0; i < n && static_cast<int64_t>(taken.size()) < k; ++i) {
         const auto c = order[i];
-        if (std::isinf(score[c])) break;
+        if (score[c] == kLeftOut) break;
         if (std::find(taken.begin(), taken.end(), item[c]) != taken.end()) continue;
         const auto to = (begin + u) * k + static_cast<int64_t>(taken.size());
         out.item.data_ptr<int64_t>()[to] = item[c];
@@ -211,7 +216,6 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
       }
     }
   }
-  model.train(training);
   return out;
 }
 

@@ -31,7 +31,8 @@ struct Recommendation {
 /// behaviour is encoded once, training behaviour and `events` together. A ranking model that serves newcomers scores
 /// whoever has events from all that they met, in place of its row for them. Equal scores come in the order of scenes
 /// and items. Throws ValueError before training, for a newcomer with events whom the model cannot serve, or without
-/// user and item columns, for k below 1 or misshapen tensors; IndexError for a scene that is none.
+/// user and item columns, for k below 1 or misshapen tensors; for a score that is NaN; IndexError for a scene that is
+/// none.
 Recommendation recommend(models::Model& model, const RecommendRequest& request);
 
 }  // namespace polyscene::eval

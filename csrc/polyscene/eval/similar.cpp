@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/eval/codes.h"
 #include "polyscene/models/registry.h"
 
 namespace polyscene::eval {
@@ -22,9 +23,20 @@ Similar similar_items(models::Model& model, int64_t item, int64_t from, int64_t 
     TORCH_CHECK_INDEX(scene >= -1 && scene < scenes, "similar_items: scene must be in [0, ", scenes, ") or -1, got ",
                       scene);
   }
+  const auto rows = counts.select(1, item);  // [S]
+  if (from < 0) from = rows.argmax().item<int64_t>();
+  if (rows[from].item<int64_t>() == 0) {
+    std::vector<std::string> having;
+    for (int64_t s = 0; s < scenes; ++s) {
+      if (rows[s].item<int64_t>() > 0) having.push_back(scene_name(model.schema(), s));
+    }
+    const auto id = model.schema().categorical[model.schema().item].ids.at(item - data::kFirstId);
+    TORCH_CHECK_VALUE(!having.empty(), "similar_items: item '", id, "' has no training rows");
+    TORCH_CHECK_VALUE(false, "similar_items: item '", id, "' has no training rows in scene '",
+                      scene_name(model.schema(), from), "'; it has some in: ", join(having));
+  }
   const torch::NoGradGuard no_grad;
   const models::EvaluationMode evaluating(model);
-  if (from < 0) from = counts.select(1, item).argmax().item<int64_t>();
   model.encode();
   struct Found {
     float score;
@@ -44,7 +56,7 @@ Similar similar_items(models::Model& model, int64_t item, int64_t from, int64_t 
     }
   }
   TORCH_CHECK_VALUE(comparable || to < 0, "similar_items: ", model.name(), " cannot compare items of '",
-                    model.schema().scenes[from], "' with those of '", model.schema().scenes[std::max<int64_t>(to, 0)],
+                    scene_name(model.schema(), from), "' with those of '", scene_name(model.schema(), to),
                     "': each scene has a space of its own; ask for the item's scene, or use a model that the scenes "
                     "share, such as cmf, light_gcn or cross_ease");
   std::stable_sort(all.begin(), all.end(), [](const Found& a, const Found& b) { return a.score > b.score; });

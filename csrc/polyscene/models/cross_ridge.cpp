@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "polyscene/models/inverse.h"
+
 namespace polyscene::models {
 namespace {
 
@@ -39,7 +41,7 @@ CrossRidge::CrossRidge(const data::Interactions::Scene& source, const data::Inte
   if (n == 0) return;
   auto gram = kernel(both_);
   gram.diagonal().add_(ridge);
-  inverse_ = torch::cholesky_inverse(at::linalg_cholesky(gram)).contiguous();
+  inverse_ = inverse_of(std::move(gram));
 }
 
 torch::Tensor CrossRidge::kernel(const torch::Tensor& users) const {

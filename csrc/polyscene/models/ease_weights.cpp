@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "polyscene/models/inverse.h"
+
 namespace polyscene::models {
 namespace {
 
@@ -45,8 +47,7 @@ EaseWeights::EaseWeights(const data::Interactions::Scene& pairs, double l2) : pa
   auto gram = by_users_ ? shared(pairs.user_offsets, pairs.items, pairs.item_offsets, pairs.users, present, place_)
                         : shared(pairs.item_offsets, pairs.users, pairs.user_offsets, pairs.items, present, place_);
   gram.diagonal().add_(l2);
-  if (n > 0) inverse_ = torch::cholesky_inverse(at::linalg_cholesky(gram)).contiguous();
-  gram.reset();
+  if (n > 0) inverse_ = inverse_of(std::move(gram));
   diagonal_ = torch::ones({items});
   auto* diagonal = diagonal_.data_ptr<float>();
   const auto* candidate = pairs.candidates.const_data_ptr<int64_t>();

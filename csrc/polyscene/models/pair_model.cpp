@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "polyscene/core/options.h"
+#include "polyscene/models/embedding_l2.h"
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/reorder.h"
 #include "polyscene/nn/scene_linear.h"
@@ -74,13 +75,7 @@ RankingModel::Scored PairModel::score_batch(const data::Batch& batch) {
   auto* kept = common.embedding_l2() > 0 ? &looked_up : nullptr;
   const auto item = torch::cat({batch.item.unsqueeze(1), batch.negative}, 1);  // [B, 1 + N]
   const auto scores = grouped_scores(batch.user, item, batch.scene, kept);
-  Tensor penalty;
-  for (const auto& part : looked_up) {
-    const auto squares = part.square().sum();
-    penalty = penalty.defined() ? penalty + squares : squares;
-  }
-  if (kept) penalty = penalty * (0.5 * common.embedding_l2() / std::max<int64_t>(batch.size(), 1));
-  return {scores.select(1, 0), scores.slice(1, 1), penalty};
+  return {scores.select(1, 0), scores.slice(1, 1), embedding_penalty(looked_up, common.embedding_l2(), batch.size())};
 }
 
 Tensor PairModel::score_items(const Tensor& users, int64_t scene, const Tensor& items) {

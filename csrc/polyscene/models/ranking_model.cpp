@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/models/embedding_l2.h"
 #include "polyscene/nn/gemm.h"
 #include "polyscene/nn/losses.h"
 #include "polyscene/nn/row_products.h"
@@ -47,6 +48,21 @@ torch::Tensor RankingModel::known_there(const torch::Tensor& user, const torch::
   return out;
 }
 
+RankingModel::Origin RankingModel::origin() const {
+  Origin out{history(), 1, is_training()};
+  const auto add = [&](const torch::Tensor& each) {
+    const void* place = each.unsafeGetTensorImpl();
+    if (each.has_storage()) place = each.storage().unsafeGetStorageImpl();  // another after a change of type
+    for (const auto part :
+         {each.is_inference() ? 0 : static_cast<size_t>(each._version()), reinterpret_cast<size_t>(place)}) {
+      out.tensors = out.tensors * 1'000'003 + part;
+    }
+  };
+  for (const auto& each : parameters()) add(each);
+  for (const auto& each : buffers()) add(each);
+  return out;
+}
+
 torch::Tensor RankingModel::forward(const data::Batch& batch) {
   check(batch);
   return pair_scores(batch.user, batch.item, batch.scene);
@@ -83,20 +99,32 @@ torch::Tensor RankingModel::loss(const data::Batch& batch) {
   return loss_of(score_batch(batch), row_weight(batch));
 }
 
-void FactorModel::encode() { begin_pass(); }
+void FactorModel::pass() {
+  begin_pass();
+  passed_ = origin();
+}
+
+void FactorModel::encode() {
+  const torch::NoGradGuard no_grad;
+  pass();
+}
+
+void FactorModel::keep_up() {
+  if (!(passed_ == origin())) encode();
+}
 
 torch::Tensor FactorModel::item_offsets(const torch::Tensor&, const torch::Tensor&) { return {}; }
 
 torch::Tensor FactorModel::pair_scores(const torch::Tensor& user, const torch::Tensor& item,
                                        const torch::Tensor& scene) {
-  begin_pass();
+  pass();
   const auto out = (user_vectors(user, scene, nullptr) * item_vectors(item, scene, nullptr)).sum(1);
   const auto offset = item_offsets(item, scene);
   return offset.defined() ? out + offset : out;
 }
 
 RankingModel::Scored FactorModel::score_batch(const data::Batch& batch) {
-  begin_pass();
+  pass();
   const auto rows = batch.size(), drawn = batch.negative.size(1);
   std::vector<torch::Tensor> looked_up;
   auto* kept = common.embedding_l2() > 0 ? &looked_up : nullptr;
@@ -106,22 +134,16 @@ RankingModel::Scored FactorModel::score_batch(const data::Batch& batch) {
   auto scores = nn::row_products(user, item_vectors(item, scene, kept), 1 + drawn);  // [B, 1 + N]
   const auto offset = item_offsets(item, scene);
   if (offset.defined()) scores = scores + offset.view({rows, 1 + drawn});
-  torch::Tensor penalty;
-  if (kept) {
-    for (const auto& block : looked_up) {
-      const auto squares = block.square().sum();
-      penalty = penalty.defined() ? penalty + squares : squares;
-    }
-    penalty = penalty * (0.5 * common.embedding_l2() / std::max<int64_t>(rows, 1));
-  }
-  return {scores.select(1, 0), scores.slice(1, 1), penalty};
+  return {scores.select(1, 0), scores.slice(1, 1), embedding_penalty(looked_up, common.embedding_l2(), rows)};
 }
 
 torch::Tensor FactorModel::vectors_of_users(int64_t scene, const torch::Tensor& ids) {
+  keep_up();
   return user_vectors(ids, torch::full_like(ids, scene), nullptr);
 }
 
 torch::Tensor FactorModel::vectors_of_items(int64_t scene, const torch::Tensor& ids) {
+  keep_up();
   return item_vectors(ids, torch::full_like(ids, scene), nullptr);
 }
 
@@ -130,6 +152,8 @@ torch::Tensor FactorModel::offsets_of_items(int64_t scene, const torch::Tensor& 
 }
 
 torch::Tensor FactorModel::score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
+  const torch::NoGradGuard no_grad;
+  keep_up();
   const auto of = [&](int64_t n) { return torch::full({n}, scene, torch::kInt64); };
   const auto user = user_vectors(users, of(users.numel()), nullptr);
   const auto item = item_vectors(items, of(items.numel()), nullptr);

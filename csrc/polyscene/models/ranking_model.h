@@ -56,6 +56,16 @@ class RankingModel : public Model {
   RankingOptions common;
 
  protected:
+  /// What an encoding was made of. It is stale once they differ.
+  struct Origin {
+    std::shared_ptr<const data::History> history;
+    size_t tensors = 0;  // versions and places of parameters and buffers in one number
+    bool training = false;
+
+    bool operator==(const Origin&) const = default;
+  };
+  Origin origin() const;
+
   /// Scores of the items of each row and, where wanted, what joins the loss.
   struct Scored {
     torch::Tensor own;      ///< [B]
@@ -89,11 +99,15 @@ class FactorModel : public RankingModel, public ServesByVectors {
   using RankingModel::RankingModel;
 
   void encode() override;
+  /// Without a gradient, whatever the mode. Encodes first where parameters moved since.
   torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
 
  protected:
-  /// Before the lookups of one pass: graph models propagate here.
+  /// Before the lookups of one pass: graph models propagate here. What it keeps holds until the next call, which comes
+  /// when parameters, training rows or the mode are others.
   virtual void begin_pass() {}
+  /// Encodes again when what the last pass was made of changed.
+  void keep_up();
   /// Vectors [n, D'] of users in scenes, int64 [n] each; what they looked up joins `looked_up` when it is given, for
   /// `embedding_l2`.
   virtual torch::Tensor user_vectors(const torch::Tensor& user, const torch::Tensor& scene,
@@ -110,6 +124,11 @@ class FactorModel : public RankingModel, public ServesByVectors {
   torch::Tensor vectors_of_items(int64_t scene, const torch::Tensor& ids) override;
   torch::Tensor offsets_of_items(int64_t scene, const torch::Tensor& ids) override;
   const data::Interactions& trained_on() const override { return known(); }
+
+ private:
+  void pass();
+
+  Origin passed_;  // of the last pass
 };
 
 /// A table of `rows` x `dim` whose first two rows (unknown, missing) start at 0 and the others at N(0, std^2).

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "polyscene/nn/dot.h"
 #include "polyscene/nn/plain.h"
 #include "polyscene/nn/simd.h"
 
@@ -14,21 +15,11 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kTaskFloats = 32768;  // numbers a task
 
-// Sixteen sums side by side: compilers may not reorder one sum to use wide registers.
 template <typename T>
 POLYSCENE_INLINE void row_products_into(const T* one, const T* many, T* out, int64_t rows, int64_t count,
                                         int64_t width) {
   for (int64_t b = 0; b < rows; ++b, one += width) {
-    for (int64_t k = 0; k < count; ++k, many += width) {
-      T lanes[16] = {}, sum = 0;
-      int64_t d = 0;
-      for (; d + 16 <= width; d += 16) {
-        for (int64_t lane = 0; lane < 16; ++lane) lanes[lane] += one[d + lane] * many[d + lane];
-      }
-      for (; d < width; ++d) sum += one[d] * many[d];
-      for (int64_t lane = 0; lane < 16; ++lane) sum += lanes[lane];
-      *out++ = sum;
-    }
+    for (int64_t k = 0; k < count; ++k, many += width) *out++ = dot(one, many, width);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "polyscene/nn/dot.h"
 #include "polyscene/nn/plain.h"
 #include "polyscene/nn/simd.h"
 
@@ -17,19 +18,6 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kTaskFloats = 32768;  // numbers a task
 constexpr double kLeast = 1e-12;        // length below which a row is no direction
-
-// Sixteen sums side by side: compilers may not reorder one sum to use wide registers.
-template <typename T>
-POLYSCENE_INLINE T dot(const T* a, const T* b, int64_t width) {
-  T lanes[16] = {}, sum = 0;
-  int64_t d = 0;
-  for (; d + 16 <= width; d += 16) {
-    for (int64_t lane = 0; lane < 16; ++lane) lanes[lane] += a[d + lane] * b[d + lane];
-  }
-  for (; d < width; ++d) sum += a[d] * b[d];
-  for (int64_t lane = 0; lane < 16; ++lane) sum += lanes[lane];
-  return sum;
-}
 
 // `scale` receives 1 / |x| of each row; negative where the row stays as it is.
 template <typename T>

@@ -1,5 +1,7 @@
 #include "polyscene/train/optimizer.h"
 
+#include <torch/csrc/autograd/variable.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -191,6 +193,7 @@ void Optimizer::step_dense(std::vector<Update>& updates, double lr) {
     } else {
       at::_fused_adam_(weights, gradients, first, second, {}, steps, lr, beta1, beta2, decay, eps, false, false);
     }
+    for (const auto& weight : weights) torch::autograd::impl::bump_version(weight);  // these operators do not
   }
 }
 

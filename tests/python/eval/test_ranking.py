@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polyscene as ps
+import pyarrow as pa
 import pytest
 import torch
 from sklearn.metrics import ndcg_score
@@ -256,14 +257,36 @@ def test_sampled_candidates(data: Any) -> None:
 def test_items_without_training_rows_are_misses() -> None:
     rows = {"user_id": ["a", "b", "a", "b"], "item_id": ["x", "y", "y", "x"], "scene": ["s"] * 4}
     more = {"user_id": ["a", "b", "c"], "item_id": ["new", "x", "x"], "scene": ["s"] * 3}
-    import pyarrow as pa
-
     data = ps.read_table(train=pa.table(rows), test=pa.table(more), task="ranking")
     result = ps.evaluate(fixed(data, drawn(data)), data.test, metrics=["recall"], k=[10])
     assert result.extra["repeated"] == 1  # b met x in training
     users = dict(zip(result.per_user.user, result.per_user.values["recall@10"], strict=True))
     assert users == {"a": 0.0, "c": 1.0}
     assert dict(zip(result.per_user.user, result.per_user.facts["unreachable"], strict=True)) == {"a": 1, "c": 0}
+
+
+def test_rows_without_a_user_are_nobodys() -> None:
+    rows = {"user_id": ["a", "b", "a"], "item_id": ["x", "y", "z"], "scene": ["s"] * 3}
+    test = {"user_id": ["a", None, None], "item_id": ["y", "x", "y"], "scene": ["s"] * 3}
+    data = ps.read_table(train=pa.table(rows), test=pa.table(test), task="ranking")
+    scores = drawn(data)
+    for candidates in ("all", 2):
+        result = ps.evaluate(fixed(data, scores), data.test, metrics=["hit"], k=[1], candidates=candidates)
+        assert result.per_user.user.tolist() == ["a"]
+        assert result.overall["hit@1"] == 1.0  # x and z were met: y alone is left
+
+
+def test_many_positives_of_a_user_among_sampled_candidates(data: Any) -> None:
+    """Each is ranked without the others, however many they are."""
+    scores = drawn(data)
+    result = ps.evaluate(fixed(data, scores), data.test, metrics=["hit"], k=[1], candidates=10**6)
+    train, valid, test = (set(pairs(each)) for each in (data.train, data.valid, data.test))
+    expected = []
+    for s, u, i in sorted(test - train - valid):
+        items = {each for scene, _, each in train if scene == s}
+        rivals = [each for each in items if (s, u, each) not in train | valid | test]
+        expected.append(float(i in items and all(scores[s, u, i] > scores[s, u, each] for each in rivals)))
+    assert result.overall["hit@1"] == pytest.approx(np.mean(expected))
 
 
 def test_slices_by_what_training_knew(data: Any) -> None:

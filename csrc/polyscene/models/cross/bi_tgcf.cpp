@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/models/embedding_l2.h"
 #include "polyscene/nn/gemm.h"
 #include "polyscene/nn/row_products.h"
 #include "polyscene/nn/unit_rows.h"
@@ -213,11 +214,7 @@ RankingModel::Scored BiTGCFImpl::score_batch(const data::Batch& batch) {
                             nodes(items_, items, batch.scene.repeat_interleave(each)), items, take);
   const auto vectors = finished(all);
   const auto scores = nn::row_products(vectors.slice(0, 0, rows), vectors.slice(0, rows), each);  // [B, 1 + N]
-  Tensor penalty;
-  if (common.embedding_l2() > 0) {
-    penalty = all.select(1, 0).square().sum() * (0.5 * common.embedding_l2() / std::max<int64_t>(rows, 1));
-  }
-  return {scores.select(1, 0), scores.slice(1, 1), penalty};
+  return {scores.select(1, 0), scores.slice(1, 1), embedding_penalty({all.select(1, 0)}, common.embedding_l2(), rows)};
 }
 
 void BiTGCFImpl::encode() {
@@ -225,10 +222,11 @@ void BiTGCFImpl::encode() {
   const auto x = initial();
   layers_ = torch::stack(nn::propagate_all(graph_, how_, x), 1);
   finished_ = finished(layers_);
+  encoded_of_ = origin();
 }
 
 std::pair<Tensor, Tensor> BiTGCFImpl::encoded(int64_t scene, const Tensor& users, const Tensor& items) {
-  if (!finished_.defined()) encode();
+  if (!(encoded_of_ == origin())) encode();
   const auto in = [&](const Tensor& ids) { return torch::full_like(ids, scene); };
   const auto user_nodes = nodes(users_, users, in(users)), item_nodes = nodes(items_, items, in(items));
   if (user_nodes.lt(0).any().item<bool>() || item_nodes.lt(0).any().item<bool>()) {

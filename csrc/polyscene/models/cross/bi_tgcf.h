@@ -101,6 +101,7 @@ class BiTGCFImpl : public RankingModel, public ServesByVectors {
   nn::Propagation how_;
   torch::Tensor layers_;    // of all nodes when `encode` was last called, [P, L + 1, D]
   torch::Tensor finished_;  // what scores are made of, [P, D']
+  Origin encoded_of_;
 };
 TORCH_MODULE(BiTGCF);
 

@@ -149,7 +149,6 @@ RankingModel::Scored CDRIBImpl::score_batch(const data::Batch& batch) {
 }
 
 Tensor CDRIBImpl::user_vectors(const Tensor& rows, const Tensor& scene, std::vector<Tensor>* looked_up) {
-  if (!users_z_.defined()) begin_pass();
   const auto at = scene * users() + rows;
   if (looked_up) looked_up->push_back(user->forward(at));
   const auto place = user_place_.index_select(0, at);
@@ -165,7 +164,6 @@ Tensor CDRIBImpl::user_vectors(const Tensor& rows, const Tensor& scene, std::vec
 }
 
 Tensor CDRIBImpl::item_vectors(const Tensor& rows, const Tensor& scene, std::vector<Tensor>* looked_up) {
-  if (!items_z_.defined()) begin_pass();
   const auto at = scene * items() + rows;
   if (looked_up) looked_up->push_back(item->forward(at));
   return items_z_.index_select(0, item_place_.index_select(0, at));

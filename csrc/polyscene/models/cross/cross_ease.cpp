@@ -50,6 +50,11 @@ CrossEASEImpl::CrossEASEImpl(std::shared_ptr<const data::Schema> schema, CrossEA
   TORCH_CHECK_VALUE(options.held_out() > 0 && options.held_out() < 1, "CrossEASE: held_out must be in (0, 1), got ",
                     options.held_out());
   gates = register_buffer("gates", torch::zeros({known.num_scenes(), kGroups, 2}));
+  open_gates();
+}
+
+void CrossEASEImpl::open_gates() {
+  gates.zero_();
   gates.select(1, 0).select(1, 0).fill_(1);  // whom nothing is known of is served by popularity
 }
 
@@ -89,6 +94,7 @@ CrossEASEImpl::Parts CrossEASEImpl::parts(const Fitted& fitted, const torch::Ten
 }
 
 void CrossEASEImpl::judge(const data::Interactions& known) {
+  open_gates();
   // Some pairs go; what is left fits the parts that are judged on them.
   const RandomStream stream(0, "cross_ease");
   std::vector<int64_t> user, item, scene;
@@ -250,6 +256,7 @@ void CrossEASEImpl::encode() {
 }
 
 const CrossEASEImpl::Fitted& CrossEASEImpl::fitted(int64_t scene) {
+  encode();
   const auto found = fitted_.find(scene);
   if (found != fitted_.end()) return found->second;
   return fitted_.emplace(scene, fit(*made_of_, scene)).first->second;
@@ -275,7 +282,6 @@ std::array<torch::Tensor, 3> CrossEASEImpl::pick(const data::Batch& batch) {
   std::array<torch::Tensor, 3> out;
   for (auto& part : out) part = torch::zeros({batch.size()}, gates.options());
   if (!history()) return out;
-  encode();
   for (int64_t s = 0; s < schema().num_scenes(); ++s) {
     const auto rows = batch.scene.eq(s).nonzero().squeeze(1);
     if (rows.numel() == 0) continue;
@@ -336,7 +342,6 @@ torch::Tensor CrossEASEImpl::by_item(int64_t user, const Met& met, int64_t scene
 
 torch::Tensor CrossEASEImpl::score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) {
   const torch::NoGradGuard no_grad;
-  encode();
   const auto& mine = fitted(scene);
   auto out = torch::empty({met.people(), items.numel()});
   for (int64_t n = 0; n < met.people(); ++n) {
@@ -351,7 +356,6 @@ torch::Tensor CrossEASEImpl::score_newcomers(const Met& met, int64_t scene, cons
 
 torch::Tensor CrossEASEImpl::similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) {
   const torch::NoGradGuard no_grad;
-  encode();
   const auto& mine = fitted(to);
   const auto one = torch::tensor({item}, torch::kInt64);
   auto out = torch::zeros({mine.prior.numel()});

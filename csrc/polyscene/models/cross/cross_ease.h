@@ -82,6 +82,7 @@ class CrossEASEImpl : public Model, public ServesNewcomers, public FindsSimilar,
   /// What each pair of one person adds to scores, [L, I], or their sum, [1, I].
   torch::Tensor by_item(int64_t user, const Met& met, int64_t scene, bool summed);
   torch::Tensor gate_of(const Met& met, int64_t person, int64_t scene) const;  // [2]
+  void open_gates();                                                           // as before any data
   void judge(const data::Interactions& known);
   void judge_warm(const data::Interactions& known, const data::Interactions& rest, int64_t scene);
   void judge_cold(const Fitted& mine, int64_t scene);

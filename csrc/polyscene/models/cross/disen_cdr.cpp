@@ -172,7 +172,6 @@ RankingModel::Scored DisenCDRImpl::score_batch(const data::Batch& batch) {
 }
 
 Tensor DisenCDRImpl::user_vectors(const Tensor& rows, const Tensor& scene, std::vector<Tensor>* looked_up) {
-  if (!specific_z_.defined()) begin_pass();
   const auto at = scene * users() + rows;
   if (looked_up) looked_up->insert(looked_up->end(), {user->forward(at), shared->forward(at)});
   return shared_z_.index_select(0, any_place_.index_select(0, rows)) +
@@ -180,7 +179,6 @@ Tensor DisenCDRImpl::user_vectors(const Tensor& rows, const Tensor& scene, std::
 }
 
 Tensor DisenCDRImpl::item_vectors(const Tensor& rows, const Tensor& scene, std::vector<Tensor>* looked_up) {
-  if (!item_z_.defined()) begin_pass();
   const auto at = scene * items() + rows;
   if (looked_up) looked_up->push_back(item->forward(at));
   return item_z_.index_select(0, item_place_.index_select(0, at));

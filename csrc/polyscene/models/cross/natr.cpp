@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "polyscene/models/embedding_l2.h"
 #include "polyscene/models/pair_model.h"
 
 namespace polyscene::models {
@@ -158,12 +159,7 @@ RankingModel::Scored NATRImpl::score_batch(const data::Batch& batch) {
     scores = fused(read(all.flatten(), scene, &looked_up), who, each_user, scene).view(all.sizes());
     looked_up.push_back(p);
   }
-  Tensor penalty;
-  if (common.embedding_l2() > 0) {
-    penalty = torch::zeros({}, scores.options().requires_grad(false));
-    for (const auto& part : looked_up) penalty = penalty + part.square().sum();
-    penalty = penalty * (0.5 * common.embedding_l2() / std::max<int64_t>(batch.size(), 1));
-  }
+  auto penalty = embedding_penalty(looked_up, common.embedding_l2(), batch.size());
   if (options.weight_l2() > 0 && target.item<int64_t>() == 1) {
     auto squares = transfer.square().sum() + history_attention.square().sum() + fusion_attention.square().sum();
     squares = squares * (0.5 * options.weight_l2());

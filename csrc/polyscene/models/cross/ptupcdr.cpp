@@ -1,5 +1,7 @@
 #include "polyscene/models/cross/ptupcdr.h"
 
+#include <c10/util/ScopeExit.h>
+
 #include <cmath>
 
 #include "polyscene/models/pair_model.h"
@@ -61,15 +63,8 @@ Tensor PTUPCDRImpl::loss(const data::Batch& batch) {
   const auto present = lists().counts(batch.user).gt(0);  // [B, S]
   const auto both = present.sum(1).gt(1).logical_and(present.gather(1, batch.scene.unsqueeze(1)).squeeze(1));
   training_bridges_ = true;
-  Tensor out;
-  try {
-    out = FactorModel::loss(batch.take(both.nonzero().squeeze(1)));
-  } catch (...) {
-    training_bridges_ = false;
-    throw;
-  }
-  training_bridges_ = false;
-  return out;
+  const auto done = c10::make_scope_exit([&] { training_bridges_ = false; });
+  return FactorModel::loss(batch.take(both.nonzero().squeeze(1)));
 }
 
 Tensor PTUPCDRImpl::transferred(const Tensor& rows, const Tensor& scene, const Tensor& from) {

@@ -101,7 +101,6 @@ void SSCDRImpl::begin_pass() { carried_.assign(static_cast<size_t>(scenes() * sc
 torch::Tensor SSCDRImpl::gathered(int64_t from, int64_t to, const torch::Tensor& rows,
                                   const PairMapsImpl::Opened& maps) {
   if (options.hops() == 0 || !history()) return maps(from, to, own_users(from, rows));
-  if (carried_.empty()) begin_pass();
   auto& all = carried_[static_cast<size_t>(from * scenes() + to)];
   if (!all.defined()) {
     if (graphs_of_ != history()->interactions()) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "polyscene/models/embedding_l2.h"
 #include "polyscene/models/pair_model.h"
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
@@ -207,13 +208,7 @@ RankingModel::Scored UniCDRImpl::score_batch(const data::Batch& batch) {
   looked_up.push_back(items_of(all, batch.scene.repeat_interleave(each)));
   const auto q = nn::drop(looked_up.back(), options.dropout(), is_training());
   const auto scores = nn::row_products(of_user, q, each);  // [B, 1 + N]
-  Tensor penalty;
-  if (common.embedding_l2() > 0) {
-    penalty = torch::zeros({}, scores.options().requires_grad(false));
-    for (const auto& block : looked_up) penalty = penalty + block.square().sum();
-    penalty = penalty * (0.5 * common.embedding_l2() / static_cast<double>(std::max<int64_t>(batch.size(), 1)));
-  }
-  return {scores.select(1, 0), scores.slice(1, 1), penalty};
+  return {scores.select(1, 0), scores.slice(1, 1), embedding_penalty(looked_up, common.embedding_l2(), batch.size())};
 }
 
 Tensor UniCDRImpl::loss(const data::Batch& batch) {

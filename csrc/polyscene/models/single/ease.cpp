@@ -15,8 +15,7 @@ EASEImpl::EASEImpl(std::shared_ptr<const data::Schema> schema, EASEOptions optio
 }
 
 bool EASEImpl::fit_closed_form(const data::Table&) {
-  encode();
-  for (int64_t s = 0; s < made_of_->scenes(); ++s) weights(s);
+  for (int64_t s = 0; s < schema().num_scenes(); ++s) weights(s);
   return true;
 }
 
@@ -29,6 +28,7 @@ void EASEImpl::encode() {
 }
 
 const EaseWeights& EASEImpl::weights(int64_t scene) {
+  encode();
   const auto key = options.scope() == "overall" ? -1 : scene;
   const auto found = weights_.find(key);
   if (found != weights_.end()) return found->second;
@@ -56,7 +56,6 @@ torch::Tensor EASEImpl::forward(const data::Batch& batch) {
   check(batch);
   auto out = torch::zeros({batch.size()});
   if (!history()) return out;
-  encode();
   for (int64_t s = 0; s < schema().num_scenes(); ++s) {
     const auto rows = batch.scene.eq(s).nonzero().squeeze(1);
     if (rows.numel() == 0) continue;
@@ -67,14 +66,14 @@ torch::Tensor EASEImpl::forward(const data::Batch& batch) {
 }
 
 torch::Tensor EASEImpl::of_items(const torch::Tensor& met, int64_t scene) {
+  const auto& mine = weights(scene);
   auto out = torch::zeros({made_of_->items()});
   std::vector<float> scratch;
-  weights(scene).add(met, out.data_ptr<float>(), scratch);
+  mine.add(met, out.data_ptr<float>(), scratch);
   return out;
 }
 
 torch::Tensor EASEImpl::score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) {
-  encode();
   const auto from = options.scope() == "overall" ? -1 : scene;
   auto out = torch::empty({met.people(), items.numel()});
   for (int64_t n = 0; n < met.people(); ++n) out[n].copy_(of_items(met.items(n, from), scene).index_select(0, items));
@@ -82,14 +81,12 @@ torch::Tensor EASEImpl::score_newcomers(const Met& met, int64_t scene, const tor
 }
 
 torch::Tensor EASEImpl::similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) {
-  encode();
   if (from != to && options.scope() != "overall")
     return torch::full({items.numel()}, -std::numeric_limits<float>::infinity());
   return of_items(torch::tensor({item}, torch::kInt64), to).index_select(0, items);
 }
 
 torch::Tensor EASEImpl::reasons(int64_t, const Met& met, int64_t scene, const torch::Tensor& items) {
-  encode();
   auto out = torch::zeros({items.numel(), met.item.numel()});
   const bool overall = options.scope() == "overall";
   for (int64_t j = 0; j < met.item.numel(); ++j) {

@@ -3,15 +3,13 @@
 namespace polyscene::models {
 
 GraphModel::GraphModel(std::shared_ptr<const data::Schema> schema, RankingOptions common_, const char* owner,
-                       EdgeWeight weight, bool loops)
+                       EdgeWeight weight, bool loops, double init_std)
     : FactorModel(std::move(schema), std::move(common_), owner), weight_(weight), loops_(loops) {
-  user = register_module("user", xavier_table(users(), common.dim()));
-  item = register_module("item", xavier_table(items(), common.dim()));
-}
-
-void GraphModel::prepare(const data::Table& train) {
-  FactorModel::prepare(train);
-  graph_ = nullptr;
+  const auto table = [&](int64_t rows) {
+    return init_std > 0 ? normal_table(rows, common.dim(), init_std) : xavier_table(rows, common.dim());
+  };
+  user = register_module("user", table(users()));
+  item = register_module("item", table(items()));
 }
 
 void GraphModel::begin_pass() {
@@ -30,14 +28,12 @@ void GraphModel::begin_pass() {
 
 torch::Tensor GraphModel::user_vectors(const torch::Tensor& rows, const torch::Tensor&,
                                        std::vector<torch::Tensor>* looked_up) {
-  if (!nodes_.defined()) begin_pass();
   if (looked_up) looked_up->push_back(user->weight.index_select(0, rows));
   return nodes_.index_select(0, rows);
 }
 
 torch::Tensor GraphModel::item_vectors(const torch::Tensor& rows, const torch::Tensor&,
                                        std::vector<torch::Tensor>* looked_up) {
-  if (!nodes_.defined()) begin_pass();
   if (looked_up) looked_up->push_back(item->weight.index_select(0, rows));
   return nodes_.index_select(0, rows + users());
 }

@@ -5,12 +5,11 @@
 
 namespace polyscene::models {
 
-/// Factors of users and items that walk the graph of the training pairs of all scenes together: NGCF, GCN and GAT.
+/// Factors of users and items that walk the graph of the training pairs of all scenes together: LightGCN, NGCF, GCN and
+/// GAT.
 /// Every step walks the whole graph: large batches pay.
 class GraphModel : public FactorModel {
  public:
-  void prepare(const data::Table& train) override;
-
   torch::nn::Embedding user = nullptr;  ///< [U, D]
   torch::nn::Embedding item = nullptr;  ///< [I, D]
 
@@ -20,7 +19,7 @@ class GraphModel : public FactorModel {
 
  protected:
   GraphModel(std::shared_ptr<const data::Schema> schema, RankingOptions common, const char* owner, EdgeWeight weight,
-             bool loops);
+             bool loops, double init_std = 0);
   /// From the factors [U + I, D] to the vectors whose products are scores, [U + I, D'].
   virtual torch::Tensor walk(const torch::Tensor& factors) = 0;
   /// A graph without edges before `prepare`.

@@ -34,6 +34,7 @@ void ItemKNNImpl::encode() {
 }
 
 const ItemKNNImpl::Similar& ItemKNNImpl::similar(int64_t scene) {
+  encode();
   const auto key = options.scope() == "overall" ? -1 : scene;
   const auto found = similar_.find(key);
   if (found != similar_.end()) return found->second;
@@ -112,7 +113,6 @@ torch::Tensor ItemKNNImpl::forward(const data::Batch& batch) {
   check(batch);
   auto out = torch::zeros({batch.size()});
   if (!history()) return out;
-  encode();
   for (int64_t s = 0; s < schema().num_scenes(); ++s) {
     const auto rows = batch.scene.eq(s).nonzero().squeeze(1);
     if (rows.numel() == 0) continue;
@@ -135,7 +135,6 @@ torch::Tensor ItemKNNImpl::of_items(const torch::Tensor& met, int64_t scene) {
 }
 
 torch::Tensor ItemKNNImpl::score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) {
-  encode();
   const auto from = options.scope() == "overall" ? -1 : scene;
   auto out = torch::empty({met.people(), items.numel()});
   for (int64_t n = 0; n < met.people(); ++n) out[n].copy_(of_items(met.items(n, from), scene).index_select(0, items));
@@ -143,7 +142,6 @@ torch::Tensor ItemKNNImpl::score_newcomers(const Met& met, int64_t scene, const 
 }
 
 torch::Tensor ItemKNNImpl::similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) {
-  encode();
   if (from != to && options.scope() != "overall")
     return torch::full({items.numel()}, -std::numeric_limits<float>::infinity());
   const auto out = of_items(torch::tensor({item}, torch::kInt64), to).index_select(0, items);
@@ -151,7 +149,6 @@ torch::Tensor ItemKNNImpl::similarity(int64_t item, int64_t from, int64_t to, co
 }
 
 torch::Tensor ItemKNNImpl::reasons(int64_t, const Met& met, int64_t scene, const torch::Tensor& items) {
-  encode();
   auto out = torch::zeros({items.numel(), met.item.numel()});
   const bool overall = options.scope() == "overall";
   for (int64_t j = 0; j < met.item.numel(); ++j) {

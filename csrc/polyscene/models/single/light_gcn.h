@@ -1,7 +1,6 @@
 #pragma once
 
-#include "polyscene/models/ranking_model.h"
-#include "polyscene/nn/sparse_matrix.h"
+#include "polyscene/models/single/graph_model.h"
 
 namespace polyscene::models {
 
@@ -29,10 +28,9 @@ struct LightGCNOptions {
 ///
 /// A pair that several scenes hold is one edge. The whole graph is walked at every step: large batches pay. Shapes: U
 /// users, I items, D factors; memory is (K + 1) (U + I) D numbers.
-class LightGCNImpl : public FactorModel {
+class LightGCNImpl : public GraphModel {
  public:
   explicit LightGCNImpl(std::shared_ptr<const data::Schema> schema, LightGCNOptions options = {});
-  void prepare(const data::Table& train) override;
   std::string name() const override { return "light_gcn"; }
   OptionMap options_map() const override { return to_map(options); }
   /// Of a user: what each neighbour brings into its vector, times the item's, 1 / (K + 1) a_uj sum_{k < K} X_k[j] .
@@ -40,25 +38,12 @@ class LightGCNImpl : public FactorModel {
   torch::Tensor reasons(int64_t user, const Met& met, int64_t scene, const torch::Tensor& items) override;
 
   LightGCNOptions options;
-  torch::nn::Embedding user = nullptr;  ///< [U, D]
-  torch::nn::Embedding item = nullptr;  ///< [I, D]
-
-  /// Every node is looked up at every step: nothing is sparse.
-  std::vector<std::string> table_parameters() const override { return {}; }
-  void sparse_gradients(bool) override {}
 
  protected:
-  void begin_pass() override;
-  torch::Tensor user_vectors(const torch::Tensor& user, const torch::Tensor& scene,
-                             std::vector<torch::Tensor>* looked_up) override;
-  torch::Tensor item_vectors(const torch::Tensor& item, const torch::Tensor& scene,
-                             std::vector<torch::Tensor>* looked_up) override;
+  torch::Tensor walk(const torch::Tensor& factors) override;
 
  private:
-  std::shared_ptr<const nn::SparseMatrix> graph_;
-  std::shared_ptr<const data::Interactions> graph_of_;
-  torch::Tensor nodes_;  // X, [U + I, D], of the last pass
-  torch::Tensor sent_;   // sum_{k < K} X_k of it, once asked for
+  torch::Tensor sent_;  // sum_{k < K} X_k of the last walk, once asked for
 };
 TORCH_MODULE(LightGCN);
 

@@ -139,6 +139,16 @@ def test_held_out_rows_are_never_read() -> None:
     assert torch.equal(found[0][1], found[1][1])
 
 
+def test_gates_are_judged_anew() -> None:
+    """What an earlier fit opened does not stay open."""
+    data = crossed(120, linked=True)
+    model = make("cross_ease", data)
+    fitted = model.gates.clone()
+    model.gates.fill_(7)
+    model.fit_closed_form(data.train)
+    assert torch.equal(model.gates, fitted)
+
+
 def test_without_overlap_it_is_ease_with_a_prior() -> None:
     rows = {"user_id": list("aabbccddee"), "item_id": list("xyxyzwzwzx"), "scene": list("sssstttttt")}
     data = ps.read_table(train=pa.table(rows), task="ranking")
