@@ -34,9 +34,8 @@ def table_for(model: Model, source: Any, every_row: bool = False) -> Any:
     else:
         from polyscene.data import encode
 
-        table = encode(
-            source, model.schema, **({"label": None} if every_row and model.schema.task == "ranking" else {})
-        )
+        roles = {"label": None} if every_row and model.schema.task == "ranking" else {}
+        table = encode(source, model.schema, **roles)
     if table.history is None and model._impl.history is not None:
         table.history = model._impl.history
     return table
