@@ -58,6 +58,7 @@ void bind_evaluate(py::module_& parent) {
     auto out = evaluation_dict(measured.summary);
     out["users"] = measured.users;
     out["repeated"] = measured.repeated;
+    out["without_user"] = measured.without_user;
     const auto& queries = measured.queries;
     py::dict columns;
     columns["scene"] = queries.scene;

@@ -152,6 +152,8 @@ def _evaluate_ranking(
         name=model.name,
     )
     out.extra = {"candidates": candidates or "all", "repeated": measured["repeated"]}
+    if measured["without_user"]:
+        out.extra["without_user"] = measured["without_user"]
     out.per_user = per_user(model.schema, table, queries)
     return out
 

@@ -65,7 +65,7 @@ const std::vector<std::string>& roles() {
   static const std::vector<std::string> kRoles = {
       "data",     "train", "valid", "test",      "task",         "delimiter",   "clean",   "scene",
       "user",     "item",  "time",  "weight",    "interest",     "categorical", "numeric", "multi_hot",
-      "sequence", "text",  "image", "min_count", "unseen_scene", "core"};
+      "sequence", "text",  "image", "min_count", "unseen_scene", "core",        "columns", "separate_items"};
   return kRoles;
 }
 
