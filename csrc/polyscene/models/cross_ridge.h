@@ -11,7 +11,8 @@ namespace polyscene::models {
 ///   taste(u) = k_u (K + ridge I)^-1 (Y - b)
 ///
 /// For one of the O users it is the leave-one-out prediction, in which its own target row takes no part:
-/// -sum_{v != u} C_uv (y_v - b_u) / C_uu with C = (K + ridge I)^-1 and b_u the mean of the others. Memory is 8 O^2 bytes while it is made, 4 after.
+/// -sum_{v != u} C_uv (y_v - b_u) / C_uu with C = (K + ridge I)^-1 and b_u the mean of the others. Memory is 8 O^2
+/// bytes while it is made, 4 after.
 class CrossRidge {
  public:
   /// Throws ValueError for more than 30,000 users in both.

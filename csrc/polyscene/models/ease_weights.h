@@ -11,7 +11,7 @@ namespace polyscene::models {
 /// With fewer users than items K = (X X' + l2 I)^-1 gives X P = K X and diag(P)_i = (1 - x_i' K x_i) / l2.
 class EaseWeights {
  public:
-  /// Pairs must outlive nothing: they are shared. n^3 operations and 12 n^2 bytes for a smaller side of n. Throws
+  /// Pairs are kept: tensors are shared. n^3 operations and 12 n^2 bytes for a smaller side of n. Throws
   /// ValueError for a side of more than 40,000.
   EaseWeights(const data::Interactions::Scene& pairs, double l2);
 

@@ -6,6 +6,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/optimizer_options.cpp
   ${CMAKE_CURRENT_LIST_DIR}/resume.cpp
   ${CMAKE_CURRENT_LIST_DIR}/schedule.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/selection.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table_update.cpp
   ${CMAKE_CURRENT_LIST_DIR}/trainer.cpp
 )

@@ -37,6 +37,16 @@ class Phase:
     def name(self) -> str:
         ...
     @property
+    def newest(self) -> bool:
+        """
+        Whether of epochs that are worth the same the newest is kept.
+        """
+    @property
+    def of_known(self) -> bool:
+        """
+        Whether it is judged by validation rows of users whom training knew in the row's scene alone; where there are none it trains 30 epochs at most.
+        """
+    @property
     def patience(self) -> int:
         """
         -1: the trainer's.

@@ -34,7 +34,7 @@ WITHOUT_GRADIENT: dict[str, set[str]] = {
     },
 }
 # Learning rates of models whose stacked ReLU layers die at the 0.03 of the others: then all users are alike.
-SMALLER_STEPS = {"cdrib": 0.01}
+SMALLER_STEPS = {"cdrib": 0.01, "uni_cdr": 0.01}
 NEEDS_MORE: dict[str, str] = {}  # models that users, items and scenes alone do not suffice, and what they say
 OPTIMISERS: list[tuple[Any, dict[str, Any]]] = [
     (torch.optim.SGD, {"lr": 0.05}),
