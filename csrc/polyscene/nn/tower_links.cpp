@@ -15,7 +15,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t kTaskFloats = 32768;  // numbers a task
-constexpr int64_t kPiece = 32;          // columns whose sums are held at once
+constexpr int64_t kColumnsAtOnce = 32;  // columns whose sums are held at once
 
 struct Shape {
   int64_t each, towers, width;  // K, S, H
@@ -57,7 +57,7 @@ POLYSCENE_INLINE void input_back(const T* g, const T* here, const T* there, T* b
 // body(first, count) on pieces of a width: short sums of them stay in registers, and loops along them are wide.
 template <typename Body>
 POLYSCENE_INLINE void in_pieces(int64_t width, Body&& body) {
-  for (int64_t first = 0; first < width; first += kPiece) body(first, std::min(kPiece, width - first));
+  for (int64_t first = 0; first < width; first += kColumnsAtOnce) body(first, std::min(kColumnsAtOnce, width - first));
 }
 
 template <typename T>
@@ -67,7 +67,7 @@ POLYSCENE_INLINE void link(const T* z, const T* part, const T* share, T* out, in
     for (int64_t k = 0; k < each; ++k, z += towers * width, out += 2 * towers * width) {
       in_pieces(
           width, [&](int64_t first, int64_t count) __attribute__((always_inline)) {
-            T sum[kPiece] = {};
+            T sum[kColumnsAtOnce] = {};
             for (int64_t s = 0; s < towers; ++s) {
               const T* from = z + s * width + first;
               T* own = out + 2 * s * width + first;
@@ -95,7 +95,7 @@ POLYSCENE_INLINE void link_back(const T* g, const T* out, const T* share, T* z, 
     for (int64_t k = 0; k < each; ++k, g += row, out += row, z += towers * width) {
       in_pieces(
           width, [&](int64_t first, int64_t count) __attribute__((always_inline)) {
-            T sum[kPiece] = {};
+            T sum[kColumnsAtOnce] = {};
             for (int64_t s = 0; s < towers; ++s) {
               const T* by_sent = g + (2 * s + 1) * width + first;
               for (int64_t h = 0; h < count; ++h) sum[h] += share[s] * by_sent[h];

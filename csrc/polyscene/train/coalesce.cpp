@@ -16,7 +16,7 @@ using torch::Tensor;
 
 constexpr int64_t kWordsAnEntry = 8;  // of the table's bits, beyond which passing over them costs more than a sort
 constexpr int64_t kGrain = 256;       // rows a task
-constexpr int64_t kAhead = 4;         // rows that are on their way while one is added up
+constexpr int64_t kEntriesAhead = 4;  // rows that are on their way while one is added up
 
 // Entries of each distinct row, in their order.
 struct Grouped {
@@ -62,7 +62,7 @@ void add_up(const Grouped& grouped, const scalar_t* values, int64_t width, scala
   at::parallel_for(0, grouped.rows.numel(), kGrain, [&](int64_t first, int64_t last) {
     for (int64_t u = first; u < last; ++u) {
       const int64_t begin = grouped.begin[u], end = grouped.begin[u + 1];
-      if (begin + kAhead < count) __builtin_prefetch(values + entry[begin + kAhead] * width);
+      if (begin + kEntriesAhead < count) __builtin_prefetch(values + entry[begin + kEntriesAhead] * width);
       auto* sum = out + u * width;
       std::memcpy(sum, values + entry[begin] * width, width * sizeof(scalar_t));
       for (int64_t n = begin + 1; n < end; ++n) {

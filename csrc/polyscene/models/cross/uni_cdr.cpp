@@ -32,7 +32,7 @@ struct UniCDRImpl::Read {
 namespace {
 
 // Softmax over the last axis of what is there; all 0 where nothing is.
-Tensor shares(const Tensor& logits, const Tensor& there) {
+Tensor attention_shares(const Tensor& logits, const Tensor& there) {
   const auto hidden = logits.masked_fill(there.logical_not(), -std::numeric_limits<double>::infinity());
   const auto guarded = hidden.masked_fill(there.any(-1, /*keepdim=*/true).logical_not(), 0);
   return torch::softmax(guarded, -1) * there.to(logits.scalar_type());
@@ -160,7 +160,7 @@ Tensor UniCDRImpl::part(const Read& read, const Tensor& weighed) const {
 }
 
 Tensor UniCDRImpl::part(const Read& read) const {
-  const auto weight = shares(read.logits, read.context.there).unsqueeze(1);  // [n, 1, L]
+  const auto weight = attention_shares(read.logits, read.context.there).unsqueeze(1);  // [n, 1, L]
   return nn::drop(part(read, torch::matmul(weight, read.vectors).squeeze(1)), options.dropout(), is_training());
 }
 
@@ -257,7 +257,8 @@ Tensor UniCDRImpl::score_items(const Tensor& users_, int64_t scene, const Tensor
       const auto without = (own.prior.sum(1, /*keepdim=*/true) - own.prior).masked_fill(others.logical_not(), 0);
       logits = prior_logits(without, options.prior_floor());
     }
-    const auto weighed = torch::matmul(shares(logits.expand(others.sizes()), others), own.vectors);  // [n, L, D]
+    const auto weighed =
+        torch::matmul(attention_shares(logits.expand(others.sizes()), others), own.vectors);  // [n, L, D]
     const auto row = listed.floor_divide(length), column = at.index_select(0, listed);
     Read again = own;
     again.scene = here.index_select(0, row);
