@@ -136,7 +136,7 @@ Arrays<T> arrays(const Edges& edges, const Tensor& x, const Tensor& to, const Te
           to.const_data_ptr<T>(), from.const_data_ptr<T>()};
 }
 
-class Attention : public torch::autograd::Function<Attention> {
+class EdgeAttention : public torch::autograd::Function<EdgeAttention> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& to,
                         const Tensor& from, const std::shared_ptr<const Edges>& edges, const Sizes& size) {
@@ -210,7 +210,7 @@ Tensor graph_attention(const std::shared_ptr<const Edges>& edges, const Tensor& 
   const bool drops = training && dropout > 0;
   const Sizes size{x.size(1), x.size(2), slope, drops ? dropout : 0,
                    drops ? static_cast<uint64_t>(draw_drop_seed()) : 0};
-  return Attention::apply(x.contiguous(), to.contiguous(), from.contiguous(), edges, size);
+  return EdgeAttention::apply(x.contiguous(), to.contiguous(), from.contiguous(), edges, size);
 }
 
 }  // namespace polyscene::nn
