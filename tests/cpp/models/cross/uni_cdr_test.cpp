@@ -84,7 +84,9 @@ TEST_CASE("EaseWeights: rows are those that users' sums are made of") {
     for (int64_t u = 2; u < known->users(); ++u) {
       std::vector<float> whole(known->items(), 0.f), rows(known->items(), 0.f);
       weights.add(u, whole.data(), scratch);
-      for (const auto* i = pairs.begin(u); i != pairs.end(u); ++i) weights.add_row(*i, rows.data(), scratch);
+      for (const auto* i = pairs.begin(u); i != pairs.end(u); ++i) {
+        weights.add(torch::full({1}, *i, torch::kInt64), rows.data(), scratch);
+      }
       for (int64_t i = 0; i < known->items(); ++i) CHECK(rows[i] == Approx(whole[i]).margin(1e-5));
     }
   }
