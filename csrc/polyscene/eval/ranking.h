@@ -50,7 +50,7 @@ void check_ranking(const RankingOptions& options);
 /// Ranks, for every user with rows in a scene, the items with training rows there and measures where those of the
 /// table's rows come. What the user met in training rows of the scene (and `Table::also_seen`) is left out.
 ///
-///   rank = 1 + better + ties / 2                                    a constant score is worth what chance is
+///   rank = 1 + better + ties / 2                                    a constant score earns nothing by its order
 ///   recall@k = hits / |P|, precision@k = hits / k, hit@k = [hits > 0], f1@k their harmonic mean per user
 ///   ndcg@k = sum_{r <= k} 1 / log2(r + 1) / sum_{j = 1..min(k, |P|)} 1 / log2(j + 1)
 ///   mrr@k = 1 / rank of the first hit, map@k = sum_{hits} (hits so far / r) / min(k, |P|)
