@@ -207,7 +207,9 @@ class Ranking {
       if (other != number && beside >= 0) scores[beside] = kLeftOut;
     }
     // A rank tells of NaN by itself: another pass over the scores costs as much as ranking does.
-    bool fine = options_.candidates == 0 || !has_nan(scores, n);
+    const bool told = options_.candidates == 0 &&
+                      std::any_of(query.wanted.begin(), query.wanted.end(), [](int64_t wanted) { return wanted >= 0; });
+    bool fine = told || !has_nan(scores, n);
     Ranks ranks;
     std::vector<float> drawn;
     for (const auto wanted : query.wanted) {

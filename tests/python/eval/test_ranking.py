@@ -337,3 +337,20 @@ def test_nan_scores_are_refused(data: Any) -> None:
     scores[1] = torch.nan
     with pytest.raises(ValueError, match="a score of user row .* in scene 'tablet' is NaN"):
         ps.evaluate(fixed(data, scores), data.test)
+
+
+def test_nan_scores_are_refused_where_nothing_wanted_can_be_ranked() -> None:
+    columns = ("user_id", "item_id", "scene")
+
+    def table(*rows: tuple[str, str, str]) -> pa.Table:
+        return pa.table(dict(zip(columns, zip(*rows, strict=True), strict=True)))
+
+    train = table(("a", "x", "s"), ("a", "y", "s"), ("b", "x", "s"), ("b", "z", "s"))
+    data = ps.read_table(train=train, test=table(("a", "new", "s")), task="ranking", label=None)
+    model = ps.models.BPRMF(data.schema, dim=2)
+    ps.Trainer(epochs=1, patience=0, threads=1).fit(model, data.train)
+    assert ps.evaluate(model, data.test, ["hit"], k=[1]).overall["hit@1"] == 0
+    with torch.no_grad():
+        model.item.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match="a score of user row .* in scene 's' is NaN"):
+        ps.evaluate(model, data.test)
