@@ -58,7 +58,8 @@ def items_of_one(owner: str, model: Model, rows: Rows, items: Sequence[Any]) -> 
 
     Raises:
         TypeError: ``items`` is one text, or no list.
-        ValueError: no item, one that training did not know, an unknown scene, or a model that was not trained.
+        ValueError: no item, one that training did not know (in the scene, where one is named), an unknown scene, or a
+            model that was not trained.
     """
     schema = model.schema
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
@@ -68,9 +69,11 @@ def items_of_one(owner: str, model: Model, rows: Rows, items: Sequence[Any]) -> 
     for each in items:
         name, scene = each if isinstance(each, tuple) and len(each) == 2 else (each, None)
         row = known_item(owner, rows, schema, name)
-        where = (
-            torch.nonzero(counts[:, row]).flatten().tolist() if scene is None else [scene_code(owner, schema, scene)]
-        )
+        having = torch.nonzero(counts[:, row]).flatten().tolist()
+        where = having if scene is None else [scene_code(owner, schema, scene)]
+        if not set(where) <= set(having):
+            names = ", ".join(schema.scenes[code] for code in having)
+            raise ValueError(f"{owner}: item {name!r} has no training rows in scene {scene!r}; it has some in: {names}")
         pairs += [(row, code) for code in where]
     if not pairs:
         raise ValueError(f"{owner}: items must name at least one item")

@@ -336,3 +336,13 @@ def test_newcomers_get_what_their_like_get_in_another_scene(name: str, options: 
         hits += [int(item.removeprefix("film")) % 3 == group for item in found.items[0]]
         assert all(each.item in liked for reasons in found.because[0] for each in reasons)
     assert sum(hits) >= 20, sum(hits)  # of 30; 10 by chance
+
+
+def test_an_item_counts_in_scenes_that_have_it_alone() -> None:
+    table = pa.table({"user_id": ["a", "a", "b"], "item_id": ["x", "y", "x"], "scene": ["left", "right", "left"]})
+    data = ps.read_table(train=table, task="ranking", label=None)
+    model = ps.models.EASE(data.schema)
+    ps.Trainer().fit(model, data)
+    assert model.recommend(items=[("x", "left")], k=1).users == ["new user"]
+    with pytest.raises(ValueError, match="item 'x' has no training rows in scene 'right'; it has some in: left"):
+        model.recommend(items=[("x", "right")], k=1)
