@@ -44,13 +44,14 @@ def _table(result: Result, columns: list[str], counts: list[str]) -> Table:
 
 
 def result_tables(result: Result, width: int | None = None) -> list[Table]:
-    """The per-scene table as rich tables, several if the columns do not fit in ``width`` characters."""
+    """The per-scene table as rich tables, several if they do not fit in ``width``; rankings also by groups of users."""
     from rich.console import Console
 
     counts = [c for c in ("rows", "positives") if any(c in v for v in result.counts.values())]
     columns = result.metrics
+    groups = [found for found in (_group_table(result),) if found]
     if width is None:
-        return [_table(result, columns, counts)]
+        return [_table(result, columns, counts), *groups]
     console = Console(width=10_000, file=io.StringIO())
     blocks: list[tuple[list[str], list[str]]] = [([], [])]
     for kind, name in [(0, m) for m in columns] + [(1, c) for c in counts]:
@@ -60,7 +61,53 @@ def result_tables(result: Result, width: int | None = None) -> list[Table]:
             blocks.append(([name], []) if kind == 0 else ([], [name]))
         else:
             blocks[-1] = wider
-    return [_table(result, *block) for block in blocks]
+    return [*(_table(result, *block) for block in blocks), *groups]
+
+
+GROUPS = {
+    "cold": "no training item in the scene",
+    "few": "1 to 5 training items in the scene",
+    "some": "6 to 20",
+    "many": "more than 20",
+    "overlapping": "known here and in another scene",
+    "non_overlapping": "known here alone",
+}
+"""What the groups of users are called in tables."""
+
+
+def group_lines(result: Result) -> tuple[str, list[str], list[tuple[str, int, list[float | None]]]]:
+    """Rankings by what training knew of the user.
+
+    Returns:
+        The title of the metric, the scenes, and for each group its name, its users and its values in all scenes
+        together and in each. No lines for other results.
+    """
+    slices = result.extra.get("slices")
+    if not slices or not slices.get("groups"):
+        return "", [], []
+    scenes = list(result.scenes)
+    lines = [
+        (GROUPS.get(name, name), group["users"], [group["overall"], *(group["scenes"].get(scene) for scene in scenes)])
+        for name, group in slices["groups"].items()
+    ]
+    return metric_title(slices["metric"]), scenes, lines
+
+
+def _group_table(result: Result) -> Table | None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title, scenes, lines = group_lines(result)
+    if not lines:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column(f"{title} of users", no_wrap=True)
+    for name in ("Users", "All", *scenes):
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for name, users, values in lines:
+        table.add_row(Text(name), f"{users:,}", *map(_number, values))
+    return table
 
 
 def _footnotes(result: Result) -> list[str]:

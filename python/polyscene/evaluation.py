@@ -12,7 +12,7 @@ import torch
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.recommending import Recommendations, recommend
-from polyscene.results import PerUser, Predictions, Result
+from polyscene.results import PerUser, Predictions, Result, nulls
 
 __all__ = ["Recommendations", "evaluate", "per_user", "predict", "predict_arrays", "recommend", "scores", "table_for"]
 
@@ -155,6 +155,19 @@ def _evaluate_ranking(
     if measured["without_user"]:
         out.extra["without_user"] = measured["without_user"]
     out.per_user = per_user(model.schema, table, queries)
+    metric = min(out.overall, key=lambda name: (name != "ndcg@10", not name.startswith("ndcg@"), name))
+    out.extra["slices"] = {"metric": metric, "groups": _groups(out.per_user, metric)}
+    return out
+
+
+def _groups(found: PerUser, metric: str) -> dict[str, dict[str, Any]]:
+    """Mean of a metric over the users whom training knew to different degrees; see :meth:`PerUser.slices`."""
+    out: dict[str, dict[str, Any]] = {}
+    for name, values in found.means(metric).items():
+        users = int(values.pop("users"))
+        if users:
+            plain = nulls(values)
+            out[name] = {"users": users, "overall": plain.pop("overall"), "scenes": plain}
     return out
 
 

@@ -56,6 +56,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/single/logistic_test.cpp
   models/single/mf_test.cpp
   models/single/neu_mf_test.cpp
+  models/single/nmf_test.cpp
   models/single/popularity_test.cpp
   models/single/wide_deep_test.cpp
   models/single/xdeepfm_test.cpp

@@ -49,6 +49,7 @@
 #include "polyscene/models/single/mf.h"
 #include "polyscene/models/single/neu_mf.h"
 #include "polyscene/models/single/ngcf.h"
+#include "polyscene/models/single/nmf.h"
 #include "polyscene/models/single/popularity.h"
 #include "polyscene/models/single/wide_deep.h"
 #include "polyscene/models/single/xdeepfm.h"
@@ -77,6 +78,7 @@ std::deque<Entry>& table() {
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
       entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating", "ranking"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
+      entry<NMFImpl, NMFOptions>("nmf", "NMF", {"rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
                                                                    {"ctr"}),
       entry<WideDeepImpl, WideDeepOptions>("wide_deep", "WideDeep", {"ctr"}),

@@ -63,6 +63,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/single/mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/neu_mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/ngcf.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/single/nmf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/popularity.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/wide_deep.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/xdeepfm.cpp

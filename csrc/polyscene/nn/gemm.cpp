@@ -5,11 +5,7 @@
 #include <algorithm>
 
 #include "polyscene/core/interleave.h"
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define POLYSCENE_GEMM 1
-#include <immintrin.h>
-#endif
+#include "polyscene/core/lanes.h"
 
 namespace polyscene::nn {
 namespace {
@@ -39,27 +35,26 @@ void by_aten(const Tensor& out, const Tensor& a, const Tensor& b, bool add, cons
   }
 }
 
-#ifdef POLYSCENE_GEMM
+#ifdef POLYSCENE_LANES
 
-constexpr int64_t kTile = 12;       // rows that a kernel holds in registers
-constexpr int64_t kPanel = 32;      // columns, two registers
-constexpr int64_t kBlock = 240;     // rows of a that stay in the cache while the panels of b pass by
-constexpr int64_t kDepth = 256;     // of K at a time, where K is the long side
-constexpr int64_t kNext = 16;       // rows ahead that are on their way in narrow products
-constexpr int64_t kRest = 2;        // columns beyond whole registers that go alone
-constexpr int64_t kFew = 4;         // columns for which a panel would be mostly empty
+constexpr int64_t kBlock = 240;  // rows of a that stay in the cache while the panels of b pass by
+constexpr int64_t kDepth = 256;  // of K at a time, where K is the long side
+constexpr int64_t kNext = 16;    // rows ahead that are on their way in narrow products
+constexpr int64_t kRest = 2;     // columns beyond whole registers that go alone
+constexpr int64_t kFew = 4;      // columns for which a panel would be mostly empty
+constexpr int kPackedTile = 6;   // rows and columns of pieces, where they are packed
+constexpr int kPackedPanel = 16;
 constexpr int64_t kWork = 1 << 16;  // multiplications a task below which threads cost more than they save
 
-// a[m, k] at data + m row + k column.
+// a[m, k] at data + m row + k column within a tile; the next tile begins `tile` floats further for each of its rows.
 struct Operand {
   const float* data;
-  int64_t row, column;
-};
+  int64_t row, column, tile;
 
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 doubts its own _mm512_reduce_add_ps
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
+  Operand(const float* data, int64_t row, int64_t column) : Operand(data, row, column, row) {}
+  Operand(const float* data, int64_t row, int64_t column, int64_t tile)
+      : data(data), row(row), column(column), tile(tile) {}
+};
 
 // What is added to a product: nothing, what the result holds already, or one number for each column.
 struct Added {
@@ -74,158 +69,60 @@ struct Ahead {
   const float* b = nullptr;
 };
 
-// c[R, 16 V] = a[R, depth] b[depth, 16 V] + added; of the last 16 columns only those of the mask exist.
-template <int R, int V, bool fetch_a, bool fetch_b>
-inline __attribute__((always_inline)) void tile(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row,
-                                                int64_t depth, __mmask16 last, Added add, Ahead ahead) {
-  __m512 sum[R][V];
-#pragma GCC unroll 12
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) sum[r][v] = _mm512_setzero_ps();
-  }
-  // Three pointers and two distances reach twelve rows: more pointers would not fit into registers.
-  const float *first = a.data, *second = a.data + 4 * a.row, *third = a.data + 8 * a.row;
-  const int64_t one = a.row, three = 3 * a.row;
-  for (int64_t k = 0; k < depth; ++k) {
-    if constexpr (fetch_a) {
-      __builtin_prefetch(ahead.a);
-      ahead.a += ahead.a_step;
-    }
-    if constexpr (fetch_b) {
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) __builtin_prefetch(ahead.b + 16 * v);
-      ahead.b += b_row;
-    }
-    __m512 w[V];
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) {
-      w[v] = v == V - 1 ? _mm512_maskz_loadu_ps(last, b + 16 * v) : _mm512_loadu_ps(b + 16 * v);
-    }
-#pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) {
-      const float* from = r < 4 ? first : r < 8 ? second : third;
-      const auto x = _mm512_set1_ps(r % 4 == 0   ? from[0]
-                                    : r % 4 == 1 ? from[one]
-                                    : r % 4 == 2 ? from[2 * one]
-                                                 : from[three]);
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) sum[r][v] = _mm512_fmadd_ps(x, w[v], sum[r][v]);
-    }
-    first += a.column;
-    second += a.column;
-    third += a.column;
-    b += b_row;
-  }
-#pragma GCC unroll 12
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) {
-      float* to = c + r * c_row + 16 * v;
-      const __mmask16 mask = v == V - 1 ? last : static_cast<__mmask16>(0xffff);
-      if (add.result) sum[r][v] = _mm512_add_ps(sum[r][v], _mm512_maskz_loadu_ps(mask, to));
-      if (add.bias) sum[r][v] = _mm512_add_ps(sum[r][v], _mm512_maskz_loadu_ps(mask, add.bias + 16 * v));
-      _mm512_mask_storeu_ps(to, mask, sum[r][v]);
-    }
-  }
-}
-
 // What passes by for the first time, and is therefore fetched ahead: pieces of a, or of b.
 struct Fresh {
   bool a, b;
   int64_t a_next, a_step, b_next;  // floats from what a tile reads to what is read next, and from there on at each k
 };
 
-// rows x columns of c, columns at most kPanel.
-template <int V>
-void panel(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t depth,
-           __mmask16 last, Added add, Fresh fresh) {
-  int64_t m = 0;
-  const auto next = [&]<int R>(std::integral_constant<int, R>) {
-    const Operand from{a.data + m * a.row, a.row, a.column};
-    float* to = c + m * c_row;
-    const Ahead ahead{from.data + fresh.a_next, fresh.a_step, b + fresh.b_next};
-    const bool fresh_b = fresh.b && m == 0;
-    if (fresh.a && fresh_b) {
-      tile<R, V, true, true>(from, b, b_row, to, c_row, depth, last, add, ahead);
-    } else if (fresh.a) {
-      tile<R, V, true, false>(from, b, b_row, to, c_row, depth, last, add, ahead);
-    } else if (fresh_b) {
-      tile<R, V, false, true>(from, b, b_row, to, c_row, depth, last, add, ahead);
-    } else {
-      tile<R, V, false, false>(from, b, b_row, to, c_row, depth, last, add, ahead);
-    }
-    m += R;
-  };
-  while (m + kTile <= rows) next(std::integral_constant<int, kTile>());
-  while (m + 4 <= rows) next(std::integral_constant<int, 4>());
-  if (m + 3 == rows) return next(std::integral_constant<int, 3>());
-  if (m + 2 == rows) return next(std::integral_constant<int, 2>());
-  if (m < rows) next(std::integral_constant<int, 1>());
-}
+// The innermost loops for one set of instructions.
+struct Kernels {
+  int64_t lanes, tile, panel;  // numbers in a vector, rows and columns of c at a time
+  bool packs;                  // whether what passes by in `deep` goes into pieces that lie in a row each
+  // rows x columns of c, columns at most `panel`; `padded` says that b can be read up to whole vectors.
+  void (*any_panel)(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t columns,
+                    int64_t depth, Added add, Fresh fresh, bool padded);
+  // At most kFew columns of c, from b turned; a lies in rows.
+  void (*few_columns)(Operand a, const float* b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth,
+                      Added add);
+};
 
-// c[R, C] = a[R, depth] b[C, depth]' + added, where both lie in rows: few columns, so the lanes go along the depth.
-template <int R, int C>
-inline __attribute__((always_inline)) void narrow_tile(Operand a, const float* b, int64_t b_row, float* c,
-                                                       int64_t c_row, int64_t depth, Added add) {
-  __m512 sum[R][C];
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int n = 0; n < C; ++n) sum[r][n] = _mm512_setzero_ps();
-  }
-  for (int64_t k = 0; k < depth; k += 16) {
-    const auto mask = depth - k < 16 ? static_cast<__mmask16>((1u << (depth - k)) - 1) : static_cast<__mmask16>(0xffff);
-    __m512 w[C];
-#pragma GCC unroll 4
-    for (int n = 0; n < C; ++n) w[n] = _mm512_maskz_loadu_ps(mask, b + n * b_row + k);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      __builtin_prefetch(a.data + (r + kNext) * a.row + k);
-      const auto x = _mm512_maskz_loadu_ps(mask, a.data + r * a.row + k);
-#pragma GCC unroll 4
-      for (int n = 0; n < C; ++n) sum[r][n] = _mm512_fmadd_ps(x, w[n], sum[r][n]);
-    }
-  }
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int n = 0; n < C; ++n) {
-      float total = _mm512_reduce_add_ps(sum[r][n]);
-      if (add.result) total += c[r * c_row + n];
-      if (add.bias) total += add.bias[n];
-      c[r * c_row + n] = total;
-    }
-  }
-}
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 doubts its own intrinsics
 
-template <int C>
-void narrow_panel(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t depth,
-                  Added add) {
-  int64_t m = 0;
-  const auto at = [&](int64_t row) { return Operand{a.data + row * a.row, a.row, 1}; };
-  for (; m + 4 <= rows; m += 4) narrow_tile<4, C>(at(m), b, b_row, c + m * c_row, c_row, depth, add);
-  for (; m < rows; ++m) narrow_tile<1, C>(at(m), b, b_row, c + m * c_row, c_row, depth, add);
-}
-
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
+namespace avx512 {
+using Lanes = Avx512;
+constexpr int kTile = 12, kNarrowTile = 4;
+constexpr bool kPacks = false;  // registers hold enough to read lines from where they lie
+#include "polyscene/nn/gemm_tiles.inc"
+}  // namespace avx512
 #pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+using Lanes = Avx2;
+constexpr int kTile = kPackedTile, kNarrowTile = 2;
+constexpr bool kPacks = true;
+#include "polyscene/nn/gemm_tiles.inc"
+}  // namespace avx2
+#pragma GCC pop_options
+
 #pragma GCC diagnostic pop
 
-void any_panel(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t columns,
-               int64_t depth, Added add, Fresh fresh) {
-  const auto last = static_cast<__mmask16>((1u << ((columns - 1) % 16 + 1)) - 1);
-  if (columns > 16) {
-    panel<2>(a, b, b_row, c, c_row, rows, depth, last, add, fresh);
-  } else {
-    panel<1>(a, b, b_row, c, c_row, rows, depth, last, add, fresh);
-  }
+// The best that the processor runs; null: none.
+const Kernels* kernels() {
+  static const Kernels* out = has_avx512() ? &avx512::kKernels : has_avx2() ? &avx2::kKernels : nullptr;
+  return out;
 }
 
 // Rows of a part, at most about `most`, so that the parts are even and as many for each thread; whole tiles.
-int64_t even_part(int64_t rows, int64_t most) {
+int64_t even_part(int64_t rows, int64_t most, int64_t tile) {
   const int64_t threads = threads_here(), wanted = (rows + most - 1) / most,
                 parts = (wanted + threads - 1) / threads * threads;
-  return ((rows + parts - 1) / parts + kTile - 1) / kTile * kTile;
+  return ((rows + parts - 1) / parts + tile - 1) / tile * tile;
 }
 
 // Columns first .. first + columns of b, turned so that they lie in rows.
@@ -237,77 +134,118 @@ std::vector<float> turned(Operand b, int64_t first, int64_t columns, int64_t dep
   return out;
 }
 
-// At most kFew columns of c, from b turned; a lies in rows.
-void few_columns(Operand a, const float* b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth,
-                 Added add) {
-  if (columns == 1) return narrow_panel<1>(a, b, depth, c, c_row, rows, depth, add);
-  if (columns == 2) return narrow_panel<2>(a, b, depth, c, c_row, rows, depth, add);
-  if (columns == 3) return narrow_panel<3>(a, b, depth, c, c_row, rows, depth, add);
-  narrow_panel<4>(a, b, depth, c, c_row, rows, depth, add);
-}
-
 // Many rows of a: b goes into panels that lie in a row each, rows go by blocks. One or two columns beyond whole
 // registers, as a numeric feature makes them, go alone: a panel would be computed for them that is mostly empty.
-void tall(Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth, Added add) {
-  const int64_t beyond = columns % 16, rest = a.column == 1 && columns > 16 && beyond <= kRest ? beyond : 0;
-  const int64_t whole = columns - rest, panels = (whole + kPanel - 1) / kPanel;
-  std::vector<float> packed(panels * depth * kPanel);
+void tall(const Kernels& by, Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t columns,
+          int64_t depth, Added add) {
+  const int64_t beyond = columns % by.lanes, rest = a.column == 1 && columns > by.lanes && beyond <= kRest ? beyond : 0;
+  const int64_t whole = columns - rest, panels = (whole + by.panel - 1) / by.panel;
+  std::vector<float> packed(panels * depth * by.panel);
   for (int64_t p = 0; p < panels; ++p) {
-    const int64_t first = p * kPanel, width = std::min(kPanel, whole - first);
+    const int64_t first = p * by.panel, width = std::min(by.panel, whole - first);
     float* to = packed.data() + first * depth;
     for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t n = 0; n < width; ++n) to[k * kPanel + n] = b.data[k * b.row + (first + n) * b.column];
+      for (int64_t n = 0; n < width; ++n) to[k * by.panel + n] = b.data[k * b.row + (first + n) * b.column];
     }
   }
   const auto last = turned(b, whole, rest, depth);
   const auto from_column = [&](int64_t first) { return Added{add.result, add.bias ? add.bias + first : nullptr}; };
-  const int64_t height = even_part(rows, kBlock), blocks = (rows + height - 1) / height;
+  const int64_t height = even_part(rows, kBlock, by.tile), blocks = (rows + height - 1) / height;
   const bool follows = a.row == depth && a.column == 1;  // the next tile's lines follow one another
+  const int64_t step = by.tile > 8 ? 16 : 8;             // floats at each k that fetch the next tile
   const int64_t grain = std::max<int64_t>(1, kWork / std::max<int64_t>(1, height * columns * depth));
   at::parallel_for(0, blocks, grain, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t m = block * height, count = std::min(height, rows - m);
       const Operand mine{a.data + m * a.row, a.row, a.column};
       for (int64_t p = 0; p < panels; ++p) {
-        const int64_t first = p * kPanel, width = std::min(kPanel, whole - first);
-        any_panel(mine, packed.data() + first * depth, kPanel, c + m * c_row + first, c_row, count, width, depth,
-                  from_column(first), {p == 0 && follows, false, kTile * a.row, 16, 0});
+        const int64_t first = p * by.panel, width = std::min(by.panel, whole - first);
+        by.any_panel(mine, packed.data() + first * depth, by.panel, c + m * c_row + first, c_row, count, width, depth,
+                     from_column(first), {p == 0 && follows, false, by.tile * a.row, step, 0}, true);
       }
       if (rest > 0) {
-        few_columns(mine, last.data(), c + m * c_row + whole, c_row, count, rest, depth, from_column(whole));
+        by.few_columns(mine, last.data(), c + m * c_row + whole, c_row, count, rest, depth, from_column(whole));
       }
     }
   });
 }
 
 // At most kFew columns, as of gates and outputs.
-void narrow(Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth, Added add) {
+void narrow(const Kernels& by, Operand a, Operand b, float* c, int64_t c_row, int64_t rows, int64_t columns,
+            int64_t depth, Added add) {
   const auto all = turned(b, 0, columns, depth);
   const int64_t grain = std::max<int64_t>(4, kWork / (4 * columns * depth) * 4);
   at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
-    few_columns({a.data + begin * a.row, a.row, 1}, all.data(), c + begin * c_row, c_row, end - begin, columns, depth,
-                add);
+    by.few_columns({a.data + begin * a.row, a.row, 1}, all.data(), c + begin * c_row, c_row, end - begin, columns,
+                   depth, add);
+  });
+}
+
+// Calls body(n) with n as a constant where it is `usual`.
+template <int usual, typename Body>
+void with_count(int64_t count, Body&& body) {
+  if (count == usual) {
+    body(std::integral_constant<int64_t, usual>());
+  } else {
+    body(count);
+  }
+}
+
+// rows x depth of a, which lies in columns, by tiles of kPackedTile rows.
+void pack_tiles(Operand a, int64_t rows, int64_t depth, std::vector<float>& out) {
+  out.resize((rows + kPackedTile - 1) / kPackedTile * kPackedTile * depth);
+  for (int64_t m = 0; m < rows; m += kPackedTile) {
+    with_count<kPackedTile>(std::min<int64_t>(kPackedTile, rows - m), [&](auto count) {
+      const float* from = a.data + m;
+      float* to = out.data() + m * depth;
+      for (int64_t k = 0; k < depth; ++k, from += a.column, to += kPackedTile) {
+        for (int64_t r = 0; r < count; ++r) to[r] = from[r];
+      }
+    });
+  }
+}
+
+// depth x columns of b, columns at most kPackedPanel.
+void pack_panel(const float* b, int64_t b_row, int64_t columns, int64_t depth, std::vector<float>& out) {
+  out.resize(kPackedPanel * depth);
+  with_count<kPackedPanel>(columns, [&](auto count) {
+    float* to = out.data();
+    for (int64_t k = 0; k < depth; ++k, b += b_row, to += kPackedPanel) {
+      for (int64_t n = 0; n < count; ++n) to[n] = b[n];
+    }
   });
 }
 
 // K is long, as in gradients of weights: pieces of it that the cache holds pass by all of c.
-void deep(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t columns,
-          int64_t depth, bool add) {
-  const int64_t panels = (columns + kPanel - 1) / kPanel;
+void deep(const Kernels& by, Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows,
+          int64_t columns, int64_t depth, bool add) {
+  const int64_t panels = (columns + by.panel - 1) / by.panel;
   // Panels that cannot be dealt evenly are halved, thirded, ... along the rows.
-  const int64_t height = panels % threads_here() == 0 ? rows : even_part(rows, rows),
+  const int64_t height = panels % threads_here() == 0 ? rows : even_part(rows, rows, by.tile),
                 blocks = (rows + height - 1) / height;
-  const int64_t grain = std::max<int64_t>(1, kWork / std::max<int64_t>(1, kPanel * height * depth));
+  const int64_t grain = std::max<int64_t>(1, kWork / std::max<int64_t>(1, by.panel * height * depth));
+  const bool packs = by.packs && a.row == 1 && columns > by.panel && rows > by.tile;
   at::parallel_for(0, panels * blocks, grain, [&](int64_t begin, int64_t end) {
+    std::vector<float> tiles, panel;
     for (int64_t k = 0; k < depth; k += kDepth) {
       const int64_t count = std::min(kDepth, depth - k);
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t first = i / blocks * kPanel, width = std::min(kPanel, columns - first);
+      for (int64_t i = begin; packs && i < end; ++i) {
+        const int64_t first = i % panels * by.panel, width = std::min(by.panel, columns - first);
+        const int64_t m = i / panels * height, some = std::min(height, rows - m);
+        if (i == begin || i % panels == 0) {
+          pack_tiles({a.data + m * a.row + k * a.column, a.row, a.column}, some, count, tiles);
+        }
+        pack_panel(b + k * b_row + first, b_row, width, count, panel);
+        by.any_panel({tiles.data(), 1, by.tile, count}, panel.data(), by.panel, c + m * c_row + first, c_row, some,
+                     width, count, {add || k > 0, nullptr}, {false, false, 0, 0, 0}, true);
+      }
+      for (int64_t i = begin; !packs && i < end; ++i) {
+        const int64_t first = i / blocks * by.panel, width = std::min(by.panel, columns - first);
         const int64_t m = i % blocks * height;
         const Fresh fresh{i == begin, true, kDepth * a.column, a.column, kDepth * b_row};
-        any_panel({a.data + m * a.row + k * a.column, a.row, a.column}, b + k * b_row + first, b_row,
-                  c + m * c_row + first, c_row, std::min(height, rows - m), width, count, {add || k > 0, nullptr},
-                  fresh);
+        by.any_panel({a.data + m * a.row + k * a.column, a.row, a.column}, b + k * b_row + first, b_row,
+                     c + m * c_row + first, c_row, std::min(height, rows - m), width, count, {add || k > 0, nullptr},
+                     fresh, false);
       }
     }
   });
@@ -315,39 +253,40 @@ void deep(Operand a, const float* b, int64_t b_row, float* c, int64_t c_row, int
 
 bool fits(const Tensor& tensor) { return tensor.scalar_type() == torch::kFloat32 && tensor.device().is_cpu(); }
 
-bool has_kernels() {
-  static const bool out = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-  return out;
-}
-
-bool by_kernels(const Part& out, const Part& a, const Part& b, bool add, const Part& bias) {
+bool by_kernels(const Part& out, const Part& a, const Part& b, bool add, const Part& bias, bool over_rows) {
   const int64_t rows = a.rows, depth = a.columns, columns = b.columns;
-  if (!has_kernels() || !fits(*out.whole) || !fits(*a.whole) || !fits(*b.whole)) return false;
+  const auto* by = kernels();
+  if (!by || !fits(*out.whole) || !fits(*a.whole) || !fits(*b.whole)) return false;
   if (out.column != 1 && columns > 1) return false;
   if (rows == 0 || columns == 0 || depth == 0) return false;
   if (bias.whole && !(fits(*bias.whole) && (bias.column == 1 || columns == 1))) return false;
   const Operand left{a.whole->const_data_ptr<float>() + a.offset, a.row, a.column};
   const Operand right{b.whole->const_data_ptr<float>() + b.offset, b.row, b.column};
   float* to = out.whole->data_ptr<float>() + out.offset;
-  if (!bias.whole && left.column != 1 && right.column == 1) {
-    deep(left, right.data, right.row, to, out.row, rows, columns, depth, add);
+  if (over_rows || (!bias.whole && left.column != 1 && right.column == 1)) {
+    deep(*by, left, right.data, right.row, to, out.row, rows, columns, depth, add);
     return true;
   }
   const Added added{add, bias.whole ? bias.whole->const_data_ptr<float>() + bias.offset : nullptr};
   if (columns <= kFew && left.column == 1) {
-    narrow(left, right, to, out.row, rows, columns, depth, added);
+    narrow(*by, left, right, to, out.row, rows, columns, depth, added);
   } else {
-    tall(left, right, to, out.row, rows, columns, depth, added);
+    tall(*by, left, right, to, out.row, rows, columns, depth, added);
   }
   return true;
 }
 
 #else
 
-bool by_kernels(const Part&, const Part&, const Part&, bool, const Part&) { return false; }
+bool by_kernels(const Part&, const Part&, const Part&, bool, const Part&, bool) { return false; }
 
 #endif
+
+void anyhow(const Part& out, const Part& a, const Part& b, bool add, const Part& bias, bool over_rows) {
+  const bool rounded = in_bfloat16 && out.whole->scalar_type() == torch::kFloat32;
+  if (!rounded && by_kernels(out, a, b, add, bias, over_rows)) return;
+  (rounded ? by_bfloat16 : by_aten)(out.view(), a.view(), b.view(), add, bias.whole ? bias.view()[0] : Tensor());
+}
 
 }  // namespace
 
@@ -365,9 +304,11 @@ void product(const Tensor& out, const Tensor& a, const Tensor& b, bool add, cons
 }
 
 void product(const Part& out, const Part& a, const Part& b, bool add, const Part& bias) {
-  const bool rounded = in_bfloat16 && out.whole->scalar_type() == torch::kFloat32;
-  if (!rounded && by_kernels(out, a, b, add, bias)) return;
-  (rounded ? by_bfloat16 : by_aten)(out.view(), a.view(), b.view(), add, bias.whole ? bias.view()[0] : Tensor());
+  anyhow(out, a, b, add, bias, /*over_rows=*/false);
+}
+
+void product_over_rows(const Part& out, const Part& a, const Part& b) {
+  anyhow(out, a, b, /*add=*/false, Part{}, /*over_rows=*/b.column == 1);
 }
 
 Bfloat16Guard::Bfloat16Guard(bool on) : before_(in_bfloat16) { in_bfloat16 = on; }

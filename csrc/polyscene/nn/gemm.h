@@ -8,9 +8,9 @@ namespace polyscene::nn {
 /// this library make them, forward and backward.
 ///
 /// Shapes: a [M, K] with any strides, so that a transposed view costs nothing; b [K, N]; out [M, N] with contiguous
-/// rows, that may lie in a wider tensor; bias [N]. float32 on a processor with AVX-512 runs in own kernels, anything
-/// else in ATen's: the BLAS that torch ships takes a slower path on processors of some makers. Every element is summed
-/// in an order of K that depends neither on the number of threads nor on M.
+/// rows, that may lie in a wider tensor; bias [N]. float32 on a processor with AVX2 or AVX-512 runs in own kernels,
+/// anything else in ATen's: the BLAS that torch ships takes a slower path on processors of some makers. Every element
+/// is summed in an order of K that depends neither on the number of threads nor on M.
 void product(const torch::Tensor& out, const torch::Tensor& a, const torch::Tensor& b, bool add = false,
              const torch::Tensor& bias = {});
 
@@ -30,6 +30,9 @@ struct Part {
 /// The same on parts, for many small products; the shapes must fit. `bias` [1, N] lies in a row; its `whole` is null
 /// where there is none.
 void product(const Part& out, const Part& a, const Part& b, bool add = false, const Part& bias = {});
+/// The same where K is the long side, as for gradients of weights; rows of b must be contiguous. Elements are summed by
+/// pieces of K.
+void product_over_rows(const Part& out, const Part& a, const Part& b);
 
 /// While it lives, `product` on this thread rounds float32 operands to bfloat16 and multiplies those with ATen's
 /// kernels: about three decimal digits of each factor remain, sums are kept in float32 until the result is rounded

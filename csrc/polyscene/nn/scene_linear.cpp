@@ -61,7 +61,7 @@ std::pair<Tensor, Tensor> backward_products(const Tensor& grad, const Tensor& x,
   for_products(offsets, weight.size(1), [&](int64_t s, int64_t e, int64_t begin, int64_t end) {
     const auto g = rows_of(grad, e, begin, end);
     if (dx.defined()) product(rows_of(dx, e, begin, end), g, matrix_of(weight, s, e), add);
-    if (want_weight) product(matrix_of(dw, s, e), g.t(), rows_of(x, e, begin, end));
+    if (want_weight) product_over_rows(matrix_of(dw, s, e), g.t(), rows_of(x, e, begin, end));
     if (want_bias) {
       // By pieces of a fixed size, added in order: for one column ATen's own order depends on the threads.
       auto to = db[s][e];

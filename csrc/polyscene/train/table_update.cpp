@@ -3,10 +3,7 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/variable.h>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define POLYSCENE_ADAM 1
-#include <immintrin.h>
-#elif defined(__SSE2__)
+#if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
@@ -15,6 +12,7 @@
 #include <limits>
 
 #include "polyscene/core/interleave.h"
+#include "polyscene/core/lanes.h"
 
 namespace polyscene::train {
 namespace {
@@ -81,69 +79,50 @@ void square_roots(const scalar_t* x, scalar_t* out, int64_t count) {
   for (; i < count; ++i) out[i] = std::sqrt(x[i]);
 }
 
-#ifdef POLYSCENE_ADAM
+#ifdef POLYSCENE_LANES
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 doubts its own intrinsics
+
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
-
-// sqrt(x) and 1 / x from the estimates of the processor and one step of Newton's, to 2^-23: where lines are in the
-// cache, exact roots and quotients are what Adam waits for. 0 has the root of the least normal number.
-inline __m512 wide_root(__m512 x) {
-  const auto kept = _mm512_max_ps(x, _mm512_set1_ps(std::numeric_limits<float>::min()));
-  const auto guess = _mm512_rsqrt14_ps(kept), root = _mm512_mul_ps(kept, guess);
-  const auto rest = _mm512_fnmadd_ps(root, root, kept);
-  return _mm512_fmadd_ps(_mm512_mul_ps(guess, _mm512_set1_ps(0.5f)), rest, root);
-}
-
-inline __m512 wide_inverse(__m512 x) {
-  const auto guess = _mm512_rcp14_ps(x);
-  return _mm512_fmadd_ps(_mm512_fnmadd_ps(x, guess, _mm512_set1_ps(1)), guess, guess);
-}
-
-// AdamRow::step by sixteen columns at a time.
-inline void wide_adam(const float* g, float* w, float* m, float* v, int64_t width, float rate, float spread, float keep,
-                      float new1, float new2, float small, float decay) {
-  for (int64_t d = 0; d < width; d += 16) {
-    const auto mask = width - d < 16 ? static_cast<__mmask16>((1u << (width - d)) - 1) : static_cast<__mmask16>(0xffff);
-    const auto weight = _mm512_maskz_loadu_ps(mask, w + d), mean = _mm512_maskz_loadu_ps(mask, m + d);
-    const auto slope = _mm512_fmadd_ps(_mm512_set1_ps(decay), weight, _mm512_maskz_loadu_ps(mask, g + d));
-    const auto first = _mm512_fmadd_ps(_mm512_set1_ps(new1), _mm512_sub_ps(slope, mean), mean);
-    const auto second = _mm512_fmadd_ps(_mm512_set1_ps(keep), _mm512_maskz_loadu_ps(mask, v + d),
-                                        _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(new2), slope), slope));
-    const auto size = _mm512_fmadd_ps(wide_root(second), _mm512_set1_ps(spread), _mm512_set1_ps(small));
-    // Where the second moment is infinite the step is 0, as with exact roots.
-    const auto finite = _mm512_cmp_ps_mask(second, _mm512_set1_ps(std::numeric_limits<float>::max()), _CMP_LE_OQ);
-    const auto moved = _mm512_maskz_mul_ps(finite, _mm512_mul_ps(_mm512_set1_ps(rate), first), wide_inverse(size));
-    _mm512_mask_storeu_ps(m + d, mask, first);
-    _mm512_mask_storeu_ps(v + d, mask, second);
-    _mm512_mask_storeu_ps(w + d, mask, _mm512_sub_ps(weight, moved));
-  }
-}
-
+namespace avx512 {
+using Lanes = Avx512;
+#include "polyscene/train/adam_row.inc"
+}  // namespace avx512
 #pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+using Lanes = Avx2;
+#include "polyscene/train/adam_row.inc"
+}  // namespace avx2
+#pragma GCC pop_options
+
 #pragma GCC diagnostic pop
 
-bool has_wide() {
-  static const bool out = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+using WideAdam = decltype(&avx512::wide_adam);
+
+// For the processor; null: it has no vectors that would be faster than what compilers make.
+WideAdam wide_adam() {
+  static const WideAdam out = has_avx512() ? &avx512::wide_adam : has_avx2() ? &avx2::wide_adam : nullptr;
   return out;
 }
-#else
-bool has_wide() { return false; }
 #endif
 
 // One row of Adam; see `RowAdam`.
 template <typename scalar_t>
 struct AdamRow {
   scalar_t rate, spread, keep, new1, new2, small, decay;
-  bool wide = has_wide();
+#ifdef POLYSCENE_LANES
+  WideAdam wide = wide_adam();
+#endif
 
   void step(const scalar_t* __restrict g, scalar_t* __restrict w, scalar_t* __restrict m, scalar_t* __restrict v,
             int64_t width) const {
-#ifdef POLYSCENE_ADAM
+#ifdef POLYSCENE_LANES
     if constexpr (std::is_same_v<scalar_t, float>) {
-      if (wide) return wide_adam(g, w, m, v, width, rate, spread, keep, new1, new2, small, decay);
+      if (wide) return wide(g, w, m, v, width, rate, spread, keep, new1, new2, small, decay);
     }
 #endif
     constexpr int64_t kColumns = 64;

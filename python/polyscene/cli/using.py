@@ -32,13 +32,20 @@ def evaluate(
     threshold: Annotated[
         float, typer.Option("--threshold", help="Probability from which a row counts as positive.")
     ] = 0.5,
+    k: Annotated[
+        list[int] | None, typer.Option("-k", help="Cut-off of rankings, 10 by default; may be repeated.")
+    ] = None,
+    candidates: Annotated[
+        str, typer.Option("--candidates", help="Rankings: 'all' items of the scene, or a number of sampled ones.")
+    ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measures a trained model on a file."""
     import polyscene
     from polyscene.display import print_result
 
-    result = polyscene.evaluate(_model(run), rows, metrics=metric, threshold=threshold)
+    among = int(candidates) if candidates.isdecimal() else candidates
+    result = polyscene.evaluate(_model(run), rows, metric, k or (10,), among, threshold)
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     else:

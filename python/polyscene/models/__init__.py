@@ -20,7 +20,7 @@ from polyscene.models.interest import AttentionTransfer, InterestMigration, Scen
 from polyscene.models.multi import Specialist
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
 from polyscene.models.scene_adaptive import HAMUR, M2M, AdaptDHM, AdaSparse, EPNet, PPNet
-from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic, NeuMF, Popularity
+from polyscene.models.single import BPRMF, EASE, MF, NMF, ItemKNN, LightGCN, Logistic, NeuMF, Popularity
 
 __all__ = [
     "BPRMF",
@@ -38,6 +38,7 @@ __all__ = [
     "MF",
     "NATR",
     "NGCF",
+    "NMF",
     "PLE",
     "PTUPCDR",
     "SSCDR",

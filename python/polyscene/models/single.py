@@ -233,6 +233,41 @@ class MF(Model):
         return _MFForm(self)
 
 
+class NMF(Model):
+    r"""Matrix factorisation without negative numbers, over the ratings that are there.
+
+    .. math::
+        \min_{p, q \ge 0} \sum_{(u, i)} (r_{ui} - p_u \cdot q_i)^2 + \lambda (|p_u|^2 + |q_i|^2), \qquad
+        p_{uf} \leftarrow p_{uf} \frac{\sum_i q_{if} r_{ui}}{\sum_i q_{if}\, p_u \cdot q_i + \lambda n_u p_{uf}}
+
+    and :math:`q` in the same way (Lee and Seung, NeurIPS 2000; Luo et al., IEEE TII 2014). Users move first and items
+    see where they went, so that no step makes the sum larger (Surprise updates items by what it gathered before users
+    moved, which has no such bound). Fitted in such steps from where the factors are, uniform in (0, 1) at first; there
+    is nothing else to optimise. Users and items without ratings predict by the mean vector of the others. Predictions
+    are clipped to the range of the training ratings, which must be 0 or more. Tasks: rating.
+
+    Args:
+        schema: fields, vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the factors.
+        l2: L2 on the factors of users and of items, for each rating.
+        passes: times that all users and all items are updated.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("rating")
+        >>> model = NMF(data.schema, dim=4)
+        >>> history = ps.Trainer().fit(model, data)
+        >>> bool((model.user >= 0).all())
+        True
+    """
+
+    _cpp_name = "nmf"
+
+    def export_form(self) -> nn.Module:
+        """See :meth:`Model.export_form`."""
+        return _NMFForm(self)
+
+
 def _copy(tensor: torch.Tensor) -> nn.Parameter:
     return nn.Parameter(tensor.detach().clone(), requires_grad=False)
 
@@ -292,3 +327,16 @@ class _MFForm(nn.Module):
             taste = taste + event_pool(self.y, inputs[3], inputs[6], self.history, self.history)
         out = self.mean + self.p_bias[user] + self.q_bias[item] + (taste * self.q[item]).sum(1)
         return out if self.bounds is None else out.clamp(*self.bounds)
+
+
+class _NMFForm(nn.Module):
+    def __init__(self, model: NMF) -> None:
+        super().__init__()
+        state = model._float_state()
+        self.fields = [model.schema.field(name) for name in (model.schema.user, model.schema.item)]
+        self.p, self.q = _copy(state["user"]), _copy(state["item"])
+        self.bounds = (model.schema.label_low, model.schema.label_high)
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        user, item = (inputs[0][:, field] for field in self.fields)  # [B]
+        return (self.p[user] * self.q[item]).sum(1).clamp(*self.bounds)

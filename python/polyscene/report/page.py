@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polyscene._files import write_text
+from polyscene.display import group_lines
 from polyscene.report import charts, curves
 from polyscene.report.flow import flow_diagram
 from polyscene.report.heatmap import heatmap
@@ -27,6 +28,7 @@ def write_page(folder: Path) -> Path:
         "title": f"{run.result.model or 'model'} on {run.data_name or 'data'}",
         "cards": cards(run.result),
         "table": scene_table(run.result),
+        "groups": group_lines(run.result),
         "transfer": transfer(run),
         "attention": attention(run.explain.get("attention") or {}),
         "transitions": transitions(run.explain.get("transition") or {}),

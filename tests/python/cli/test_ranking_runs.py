@@ -12,6 +12,7 @@ import numpy as np
 import polyscene as ps
 import pytest
 from polyscene import runs
+from polyscene.display import tables_as_text
 from scipy import stats
 
 
@@ -58,6 +59,32 @@ def test_the_folder_holds_the_values_of_users(folders: dict[str, Path]) -> None:
         assert result.counts["a"]["users"] == (users.scene == "a").sum()
     best = ps.Result.load(folders["bpr_mf"])
     assert best.overall["ndcg@10"] > 1.3 * ps.Result.load(folders["popularity"]).overall["ndcg@10"]
+
+
+def test_groups_of_users_stand_in_the_folder_and_the_report(folders: dict[str, Path]) -> None:
+    result = ps.Result.load(folders["ease"])
+    slices = result.extra["slices"]
+    assert slices["metric"] == "ndcg@10"
+    means = result.per_user.means("ndcg@10")
+    assert set(slices["groups"]) == {name for name, values in means.items() if values["users"]} and slices["groups"]
+    for name, group in slices["groups"].items():
+        assert group["users"] == means[name]["users"]
+        assert group["overall"] == pytest.approx(means[name]["overall"])
+        assert group["scenes"] == pytest.approx({scene: means[name][scene] for scene in ("a", "b")})
+    some = f"{slices['groups']['few']['overall']:.4f}"
+    for shown in (tables_as_text(result), (folders["ease"] / "report.html").read_text()):
+        assert "1 to 5 training items in the scene" in shown and "known here alone" not in shown and some in shown
+
+
+def test_evaluate_takes_cut_offs_and_candidates(cli: Any, folders: dict[str, Path], config: Path) -> None:
+    rows = config.parent / "held_out.csv"
+    rows.write_text("user_id,item_id,scene\nu1,a1,a\nu1,b3,b\nu2,a0,a\n")
+    done = cli("evaluate", folders["ease"], rows, "-k", "2", "-k", "3", "--candidates", "5", "--json")
+    found = json.loads(done.out)
+    assert done.code == 0 and found["candidates"] == 5
+    assert {"ndcg@2", "ndcg@3", "recall@3"} <= set(found["overall"]) and "ndcg@10" not in found["overall"]
+    done = cli("evaluate", folders["ease"], rows, "--candidates", "few")
+    assert done.code == 2 and "candidates must be 'all' or a positive whole number, got 'few'" in done.err
 
 
 def test_comparison_is_paired_over_users(folders: dict[str, Path]) -> None:
