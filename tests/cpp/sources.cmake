@@ -48,6 +48,9 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/scene/pp_net_test.cpp
   models/scene/sar_net_test.cpp
   models/scene/star_test.cpp
+  models/sequence/bst_test.cpp
+  models/sequence/dien_test.cpp
+  models/sequence/din_test.cpp
   models/single/autoint_test.cpp
   models/single/dcn_v2_test.cpp
   models/single/deep_fm_test.cpp
@@ -63,6 +66,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/attention_test.cpp
   nn/conv_encoder_test.cpp
   nn/dense_attention_head_test.cpp
+  nn/dice_mlp_test.cpp
   nn/dropout_test.cpp
   nn/encoder_test.cpp
   nn/event_pool_test.cpp

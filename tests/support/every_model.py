@@ -11,10 +11,11 @@ from torch import nn
 
 NAMES = ps.models.list()
 WITHOUT_TENSORS = {"ease", "item_knn"}  # a function of the training pairs that a model keeps
-WITHOUT_PARAMETERS = {"popularity", "cross_ease"} | WITHOUT_TENSORS  # closed form: nothing to optimise
+WITHOUT_PARAMETERS = {"popularity", "cross_ease", "nmf"} | WITHOUT_TENSORS  # closed form: nothing to optimise
 # Every node of a graph is looked up at every step.
 WITHOUT_TABLES = {"light_gcn", "ngcf", "gcn", "gat", "bi_tgcf", "disen_cdr", "cdrib"}
 RANKING = set(ps.models.list("ranking")) - set(ps.models.list("ctr"))
+RATING = set(ps.models.list("rating")) - set(ps.models.list("ctr"))
 
 every_model = pytest.mark.parametrize("name", NAMES)
 models_with_tensors = pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_TENSORS])
@@ -22,9 +23,14 @@ models_with_tables = pytest.mark.parametrize("name", [n for n in NAMES if n not 
 trained_models = pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_PARAMETERS])
 
 
-def data_of(name: str, **options: Any) -> Any:
-    """Small data of a task that the model does: rankings for those that only rank."""
-    return ps.testing.tiny_data("ranking" if name in RANKING else "ctr", **options)
+def task_of(name: str | None) -> str:
+    """A task that the model does: rankings or ratings for those that know nothing else."""
+    return "ranking" if name in RANKING else "rating" if name in RATING else "ctr"
+
+
+def data_of(name: str | None, **options: Any) -> Any:
+    """Small data of that task."""
+    return ps.testing.tiny_data(task_of(name), **options)
 
 
 def make(name: str, data: Any, **options: Any) -> ps.Model:

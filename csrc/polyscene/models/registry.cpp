@@ -35,6 +35,9 @@
 #include "polyscene/models/scene/sar_net.h"
 #include "polyscene/models/scene/shared_bottom.h"
 #include "polyscene/models/scene/star.h"
+#include "polyscene/models/sequence/bst.h"
+#include "polyscene/models/sequence/dien.h"
+#include "polyscene/models/sequence/din.h"
 #include "polyscene/models/single/autoint.h"
 #include "polyscene/models/single/bpr_mf.h"
 #include "polyscene/models/single/dcn_v2.h"
@@ -86,6 +89,9 @@ std::deque<Entry>& table() {
       entry<DCNv2Impl, DCNv2Options>("dcn_v2", "DCNv2", {"ctr"}),
       entry<XDeepFMImpl, XDeepFMOptions>("xdeepfm", "XDeepFM", {"ctr"}),
       entry<AutoIntImpl, AutoIntOptions>("autoint", "AutoInt", {"ctr"}),
+      entry<DINImpl, DINOptions>("din", "DIN", {"ctr"}),
+      entry<DIENImpl, DIENOptions>("dien", "DIEN", {"ctr"}),
+      entry<BSTImpl, BSTOptions>("bst", "BST", {"ctr"}),
       entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking"}),
       entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
       entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),

@@ -47,6 +47,10 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene/shared_bottom.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/star.cpp
   ${CMAKE_CURRENT_LIST_DIR}/serving.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/bst.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/dien.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/din.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/event_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/autoint.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/bpr_mf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/dcn_v2.cpp

@@ -2,6 +2,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/conv_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/dense_attention_head.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/dice_mlp.cpp
   ${CMAKE_CURRENT_LIST_DIR}/dropout.cpp
   ${CMAKE_CURRENT_LIST_DIR}/encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/event_pool.cpp

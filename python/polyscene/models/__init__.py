@@ -15,6 +15,7 @@ from polyscene.models.cross_graph import BiTGCF, DisenCDR
 from polyscene.models.cross_neural import DTCDR, NATR, PTUPCDR, CoNet, DeepAPF
 from polyscene.models.cross_variational import CDRIB, UniCDR
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
+from polyscene.models.events import BST, DIEN, DIN
 from polyscene.models.graph import GAT, GCN, NGCF
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Specialist
@@ -24,10 +25,13 @@ from polyscene.models.single import BPRMF, EASE, MF, NMF, ItemKNN, LightGCN, Log
 
 __all__ = [
     "BPRMF",
+    "BST",
     "CDRIB",
     "CLFM",
     "CMF",
     "DCDCSR",
+    "DIEN",
+    "DIN",
     "DTCDR",
     "EASE",
     "EMCDR",

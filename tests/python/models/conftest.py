@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import polyscene as ps
 import pytest
-from every_model import RANKING
+from every_model import data_of, task_of
 
-_made: dict[bool, Any] = {}
+_made: dict[str, Any] = {}
 
 
 @pytest.fixture
 def data(request: pytest.FixtureRequest) -> Any:
     """Small data of the task of the model that the test names; clicks where it names none."""
     name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
-    ranks = name in RANKING
-    if ranks not in _made:
-        _made[ranks] = ps.testing.tiny_data("ranking" if ranks else "ctr")
-    return _made[ranks]
+    task = task_of(name)
+    if task not in _made:
+        _made[task] = data_of(name)
+    return _made[task]
