@@ -32,13 +32,24 @@ def evaluate(
     threshold: Annotated[
         float, typer.Option("--threshold", help="Probability from which a row counts as positive.")
     ] = 0.5,
+    context: Annotated[
+        Path | None,
+        typer.Option("--context", help="File of what users did before the rows; of sequences."),
+    ] = None,
+    keep_seen: Annotated[
+        bool, typer.Option("--keep-seen", help="Of sequences: rank also the items of a row's own history.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measures a trained model on a file."""
     import polyscene
     from polyscene.display import print_result
 
-    result = polyscene.evaluate(_model(run), rows, metrics=metric, threshold=threshold)
+    model = _model(run)
+    source: Any = rows
+    if context is not None:
+        source = polyscene.read_table(test=rows, context=context, schema=model.schema)
+    result = polyscene.evaluate(model, source, metrics=metric, threshold=threshold, exclude_seen=not keep_seen)
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     else:
