@@ -224,9 +224,17 @@ void bind_batch(py::module_& m) {
       .def_readonly("scene", &Events::scene)
       .def_readonly("label", &Events::label)
       .def_readonly("time", &Events::time)
-      .def_property_readonly("interest", [](const Events& self) {
-        return self.interest.defined() ? std::optional(self.interest) : std::nullopt;
-      });
+      .def_property_readonly(
+          "interest",
+          [](const Events& self) { return self.interest.defined() ? std::optional(self.interest) : std::nullopt; })
+      .def("take", torch::wrap_pybind_function_no_gil(&Events::take), py::arg("rows"),
+           "The lists `rows` in that order.")
+      .def("newest", torch::wrap_pybind_function_no_gil(&Events::newest), py::arg("length"),
+           "The newest `length` events of each list.")
+      .def("of_scene", torch::wrap_pybind_function_no_gil(&Events::of_scene), py::arg("scene"),
+           "The view of one scene: its events alone.")
+      .def("gaps", torch::wrap_pybind_function_no_gil(&Events::gaps),
+           "Time since the event before, int64 [L]; 0 for the first of a list.");
   const auto optional = [](torch::Tensor Batch::*member) {
     return
         [member](const Batch& self) { return (self.*member).defined() ? std::optional(self.*member) : std::nullopt; };
@@ -254,6 +262,13 @@ void bind_batch(py::module_& m) {
       .def_property(
           "negative", optional(&Batch::negative), [](Batch& self, torch::Tensor value) { self.negative = value; },
           "int64 [B, N], items that the user did not meet in the scene, or None.")
+      .def_property_readonly("next_item", optional(&Batch::next_item),
+                             "int64 [L] or None: in task sequence the item that followed each event of `history`.")
+      .def_property_readonly("next_scene", optional(&Batch::next_scene), "int64 [L] or None: its scene.")
+      .def_property(
+          "next_negative", optional(&Batch::next_negative),
+          [](Batch& self, torch::Tensor value) { self.next_negative = value; },
+          "int64 [L, N] or None: items of that scene that the user did not meet.")
       .def_readonly("row", &Batch::row, "int64 [B], positions in the table.")
       .def_property_readonly(
           "interest",

@@ -5,6 +5,7 @@
 #include "bindings/bindings.h"
 #include "polyscene/data/batches.h"
 #include "polyscene/data/negatives.h"
+#include "polyscene/data/window_batches.h"
 
 namespace polyscene::bindings {
 
@@ -75,6 +76,49 @@ void bind_table(py::module_& m) {
             return std::const_pointer_cast<History>(History::from(schema, tensors));
           },
           py::arg("schema"), py::arg("tensors"));
+  const auto sequences = [](std::shared_ptr<Columns> columns, const std::string& user,
+                            const std::map<std::string, torch::Tensor>& rows) {
+    std::array<torch::Tensor, 4> parts;
+    const std::array<std::string, 4> names = {"train", "valid", "test", "context"};
+    for (size_t p = 0; p < parts.size(); ++p) {
+      if (const auto found = rows.find(names[p]); found != rows.end()) parts[p] = found->second;
+    }
+    const auto column = columns->categorical_index(user);
+    return std::make_shared<Sequences>(std::move(columns), column, parts);
+  };
+  py::class_<Sequences, std::shared_ptr<Sequences>>(m, "Sequences", "What every user of a source did, in order.")
+      .def(py::init(torch::wrap_pybind_function_no_gil(sequences)), py::arg("columns"), py::arg("user"),
+           py::arg("rows"))
+      .def(
+          "windows",
+          [](const Sequences& self, const torch::Tensor& rows, int64_t length) {
+            const auto out = self.windows(rows, length);
+            return std::make_pair(out.position, out.length);
+          },
+          py::arg("rows"), py::arg("length"), py::call_guard<py::gil_scoped_release>(),
+          "Windows of training rows: (positions in `rows` of the newest of each, events before it).")
+      .def("__len__", &Sequences::size);
+  py::class_<Windows>(m, "Windows", "Windows of users' training events.")
+      .def(py::init([](const Table& table, int64_t length) { return windows_of(table, length); }), py::arg("table"),
+           py::arg("length"), py::call_guard<py::gil_scoped_release>())
+      .def_readonly("position", &Windows::position, "int64 [W], position in the table of each window's newest row.")
+      .def_readonly("length", &Windows::length, "int32 [W], events before it.")
+      .def("__len__", [](const Windows& self) { return self.position.numel(); });
+  py::class_<WindowBatches>(m, "WindowBatches", "Walks the windows of a table in batches of about equal length.")
+      .def(py::init<const Table&, const Windows&, int64_t, int64_t, uint64_t, int64_t>(), py::arg("table"),
+           py::arg("windows"), py::arg("length"), py::arg("batch_size") = 128, py::arg("seed") = 0,
+           py::arg("epoch") = 0, py::keep_alive<1, 2>(), py::keep_alive<1, 3>())
+      .def("__len__", &WindowBatches::count)
+      .def("__iter__", [](py::object self) { return self; })
+      .def("__next__", [](WindowBatches& self) {
+        std::optional<Batch> batch;
+        {
+          py::gil_scoped_release release;
+          batch = self.next();
+        }
+        if (!batch) throw py::stop_iteration();
+        return *batch;
+      });
   table
       .def(py::init([](std::shared_ptr<Columns> columns, std::shared_ptr<Schema> schema,
                        std::optional<torch::Tensor> rows, const std::string& role) {
@@ -99,6 +143,10 @@ void bind_table(py::module_& m) {
           "also_seen", [](const Table& self) { return std::const_pointer_cast<Interactions>(self.also_seen()); },
           [](Table& self, std::shared_ptr<Interactions> also_seen) { self.set_also_seen(also_seen); },
           "What rankings leave out besides the training rows.")
+      .def_property(
+          "sequences", [](const Table& self) { return std::const_pointer_cast<Sequences>(self.sequences()); },
+          [](Table& self, std::shared_ptr<Sequences> sequences) { self.set_sequences(sequences); },
+          "What users did in order, for task sequence.")
       .def("scenes", &Table::scenes)
       .def("labels", optional(&Table::labels))
       .def("users", optional(&Table::users))
@@ -119,7 +167,9 @@ void bind_table(py::module_& m) {
             TORCH_CHECK_VALUE(self.history(),
                               "table.batch: negatives need the training rows, which this table does not know");
             const Negatives source(self.history()->interactions(), {negatives, sampler});
-            out.negative = source.draw(out, RandomStream(seed, "negatives"));
+            const RandomStream stream(seed, "negatives");
+            (out.next_item.defined() ? out.next_negative : out.negative) =
+                out.next_item.defined() ? source.draw_next(out, stream) : source.draw(out, stream);
             return out;
           },
           py::arg("positions"), py::arg("grouped") = false, py::arg("history") = kDefaultHistory,

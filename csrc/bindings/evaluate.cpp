@@ -49,11 +49,11 @@ void bind_evaluate(py::module_& parent) {
         "Metrics overall, as the mean over scenes, and for each scene.");
   const auto evaluate_ranking = [](models::Model& model, const data::Table& table,
                                    const std::vector<std::string>& metrics, const std::vector<int64_t>& k,
-                                   int64_t candidates, uint64_t seed) {
+                                   int64_t candidates, uint64_t seed, bool exclude_seen) {
     eval::RankingEvaluation measured;
     {
       const py::gil_scoped_release no_gil;
-      measured = eval::evaluate_ranking(model, table, {metrics, k, candidates, seed});
+      measured = eval::evaluate_ranking(model, table, {metrics, k, candidates, seed, exclude_seen});
     }
     auto out = evaluation_dict(measured.summary);
     out["users"] = measured.users;
@@ -74,7 +74,8 @@ void bind_evaluate(py::module_& parent) {
   };
   m.def("evaluate_ranking", wrap_pybind_function(evaluate_ranking), py::arg("model"), py::arg("table"),
         py::arg("metrics") = std::vector<std::string>(), py::arg("k") = std::vector<int64_t>{10},
-        py::arg("candidates") = 0, py::arg("seed") = 0, "Metrics of rankings, and the values of each user.");
+        py::arg("candidates") = 0, py::arg("seed") = 0, py::arg("exclude_seen") = true,
+        "Metrics of rankings, and the values of each user.");
   m.def("ranking_metrics", &eval::ranking_metrics, "Metrics of rankings; each is asked for with @k.");
   m.def("predict_logits", torch::wrap_pybind_function_no_gil(&eval::predict_logits), py::arg("model"), py::arg("table"),
         py::arg("batch_size") = eval::kEvaluationBatch, "Logits of every row in table order, [n].");

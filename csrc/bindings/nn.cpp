@@ -10,6 +10,8 @@
 #include "polyscene/nn/mlp.h"
 #include "polyscene/nn/multi_head_attention.h"
 #include "polyscene/nn/pair_attention.h"
+#include "polyscene/nn/ragged_attention.h"
+#include "polyscene/nn/softmax_loss.h"
 #include "polyscene/nn/temporal_attention.h"
 
 namespace polyscene::bindings {
@@ -64,6 +66,11 @@ void bind_product(py::module_& m) {
 void bind_losses(py::module_& m) {
   m.def("bce_with_logits", wrap_pybind_function_no_gil(&nn::bce_with_logits), arg("logits"), arg("label"));
   m.def("bpr", wrap_pybind_function_no_gil(&nn::bpr), arg("positive"), arg("negative"));
+  m.def("top1", wrap_pybind_function_no_gil(&nn::top1), arg("positive"), arg("negative"));
+  m.def("bpr_max", wrap_pybind_function_no_gil(&nn::bpr_max), arg("positive"), arg("negative"), arg("reg"));
+  m.def("softmax_loss", wrap_pybind_function_no_gil(&nn::softmax_loss), arg("x"), arg("w"), arg("target"));
+  m.def("ragged_attention", wrap_pybind_function_no_gil(&nn::ragged_attention), arg("q"), arg("kv"), arg("offsets"),
+        arg("heads"), arg("causal"), arg("dropout") = 0);
   m.def("squared_error", wrap_pybind_function_no_gil(&nn::squared_error), arg("prediction"), arg("label"));
   m.def("embedding_l2", wrap_pybind_function_no_gil(&nn::embedding_l2), arg("blocks"), arg("squared") = true);
   m.def("migration_loss", wrap_pybind_function_no_gil(&nn::migration_loss), arg("parameters"), arg("anchors"),

@@ -12,6 +12,7 @@ import torch
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.data._errors import listed
+from polyscene.data.roles import RANKED
 
 
 def known_item(owner: str, rows: Rows, schema: Any, item: Any) -> int:
@@ -74,7 +75,7 @@ def items_of_one(owner: str, model: Model, rows: Rows, items: Sequence[Any]) -> 
         if not set(where) <= set(having):
             names = ", ".join(schema.scenes[code] for code in having)
             raise ValueError(f"{owner}: item {name!r} has no training rows in scene {scene!r}; it has some in: {names}")
-        pairs += [(row, code) for code in where]
+        pairs += [(row, code) for code in (where if scene is not None else _having(schema, counts[:, row]))]
     if not pairs:
         raise ValueError(f"{owner}: items must name at least one item")
     item, scene = torch.tensor(pairs, dtype=torch.int64).T.contiguous()
@@ -191,7 +192,7 @@ def events_of(owner: str, model: Model, rows: Rows, users: list[str], events: Se
             mine[place[name]].append(event)
     for number, event in enumerate(events, 1):
         _check_event(f"{owner}: event {number}", schema, event)
-    if schema.task == "ranking":
+    if schema.task in RANKED:
         mine = [_in_scenes(owner, model, rows, each) for each in mine]
     flat = [event for each in mine for event in each]
     items = [rows.of(schema.item, event["item"]) for event in flat]
@@ -220,7 +221,7 @@ def events_of(owner: str, model: Model, rows: Rows, users: list[str], events: Se
 
 
 def _in_scenes(owner: str, model: Model, rows: Rows, events: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Events with their scene; without one, in all scenes that have the item."""
+    """Events with their scene; without one, in all scenes that have the item, of sequences in that with most rows."""
     schema, counts = model.schema, item_counts(owner, model)
     out: list[Mapping[str, Any]] = []
     for event in events:
@@ -228,9 +229,16 @@ def _in_scenes(owner: str, model: Model, rows: Rows, events: list[Mapping[str, A
         if event.get("scene") is not None or row < 2:
             out.append(event)
             continue
-        where = torch.nonzero(counts[:, row]).flatten().tolist()
+        where = _having(schema, counts[:, row])
         out += [{**event, "scene": schema.scenes[code]} for code in where]
     return out
+
+
+def _having(schema: Any, counts: torch.Tensor) -> list[int]:
+    """Scenes that have an item with these training rows; of sequences, whose events are of one scene, the first."""
+    if schema.task == "sequence":
+        return [int(counts.argmax())] if bool(counts.any()) else []
+    return torch.nonzero(counts).flatten().tolist()
 
 
 def scene_code(where: str, schema: Any, name: str) -> int:

@@ -11,6 +11,7 @@ import torch
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.data.roles import RANKED
 from polyscene.recommending import Recommendations, recommend
 from polyscene.results import PerUser, Predictions, Result, nulls
 
@@ -34,7 +35,7 @@ def table_for(model: Model, source: Any, every_row: bool = False) -> Any:
     else:
         from polyscene.data import encode
 
-        roles = {"label": None} if every_row and model.schema.task == "ranking" else {}
+        roles = {"label": None} if every_row and model.schema.task in RANKED else {}
         table = encode(source, model.schema, **roles)
     if table.history is None and model._impl.history is not None:
         table.history = model._impl.history
@@ -68,6 +69,7 @@ def evaluate(
     candidates: str | int = "all",
     threshold: float = 0.5,
     seed: int = 0,
+    exclude_seen: bool = True,
 ) -> Result:
     """Measures a model on a table: overall, as the mean over scenes, and for each scene.
 
@@ -81,6 +83,9 @@ def evaluate(
             around (Krichene and Rendle, KDD 2020): they are for comparison with papers.
         threshold: probability from which a row counts as positive, in (0, 1).
         seed: of sampled candidates.
+        exclude_seen: of sequences, where each row is ranked by itself after what its user did before: leave out the
+            items of that history, and the rows that want one of them again (``extra["repeated"]`` counts them). False
+            where items come again.
 
     Returns:
         A result: ``.overall``, ``.macro``, ``.scenes[name]``; a metric without a value is nan, its reason stands in
@@ -103,8 +108,8 @@ def evaluate(
     if isinstance(metrics, str):
         raise TypeError(f"evaluate: metrics must be a list of names, got {metrics!r}; write metrics=[{metrics!r}]")
     table = table_for(model, table)
-    if model.schema.task == "ranking":
-        return _evaluate_ranking(model, table, list(metrics or ()), k, candidates, seed)
+    if model.schema.task in RANKED:
+        return _evaluate_ranking(model, table, list(metrics or ()), k, candidates, seed, exclude_seen)
     with model._running() as native:
         measured = _C.eval.evaluate(native, table, list(metrics or ()), threshold)
     logits = measured.pop("logits")
@@ -127,7 +132,13 @@ def evaluate(
 
 
 def _evaluate_ranking(
-    model: Model, table: Any, metrics: list[str], k: Sequence[int], candidates: str | int, seed: int
+    model: Model,
+    table: Any,
+    metrics: list[str],
+    k: Sequence[int],
+    candidates: str | int,
+    seed: int,
+    exclude_seen: bool,
 ) -> Result:
     if isinstance(k, int) and not isinstance(k, bool):
         k = (k,)
@@ -136,7 +147,7 @@ def _evaluate_ranking(
     elif isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 1:
         raise ValueError(f"evaluate: candidates must be 'all' or a positive whole number, got {candidates!r}")
     with model._running() as native:
-        measured = _C.eval.evaluate_ranking(native, table, metrics, list(k), candidates, seed)
+        measured = _C.eval.evaluate_ranking(native, table, metrics, list(k), candidates, seed, exclude_seen)
     queries = measured["queries"]
     counts = {
         scene: {"rows": rows, "users": measured["users"].get(scene, 0)} for scene, rows in measured["rows"].items()

@@ -23,6 +23,7 @@ from polyscene._people import (
     profile_fields,
     scene_code,
 )
+from polyscene.data.roles import RANKED
 from polyscene.results import needs_pandas
 
 _SHOWN = 3  # reasons of a recommendation that a table names
@@ -171,7 +172,7 @@ def recommend(
     if not bool(known.all()):
         strangers = [each for each, is_known in zip(ids, known.tolist(), strict=True) if not is_known]
         more = f" and {len(strangers) - 3:,} more" if len(strangers) > 3 else ""
-        ranks = schema.task == "ranking"
+        ranks = schema.task in RANKED
         what = f"nothing that {model.name} can use" if ranks else "nothing"
         help_ = "items of this scene" if users is None else "events or items" if ranks else "events or profile"
         warnings.warn(

@@ -286,7 +286,9 @@ def _below(root: Path, block: dict[str, Any]) -> dict[str, Any]:
             return [placed(each) for each in source]
         return {scene: placed(each) for scene, each in source.items()} if isinstance(source, dict) else source
 
-    return block | {part: placed(block[part]) for part in ("data", "train", "valid", "test") if part in block}
+    return block | {
+        part: placed(block[part]) for part in ("data", "train", "valid", "test", "context") if part in block
+    }
 
 
 def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Result:
@@ -308,6 +310,7 @@ def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Resu
             threshold = best
     candidates = options.get("candidates", "all")
     further = {"k": options.get("k", (10,)), "candidates": candidates if candidates == "all" else int(candidates)}
+    further["exclude_seen"] = options.get("exclude_seen", True)
     result = evaluate(model, data.test, metrics, threshold=threshold, **further)
     if data.valid is not None:
         result.valid = evaluate(model, data.valid, metrics, threshold=threshold, **further)

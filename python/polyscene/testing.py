@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from polyscene._extension import _C
+from polyscene.data.roles import RANKED
 
 _USERS, _ITEMS, _GENRES = 40, 30, 5
 _SCENES = ("phone", "tablet", "television")
@@ -26,8 +27,9 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
     """Makes a small data set of 40 users and 30 items in 3 scenes, whose labels a model can learn.
 
     Args:
-        task: "ctr" (labels 0/1), "rating" (labels 1 to 5) or "ranking" (users and items alone: what somebody liked;
-            12 of 30 items are in two scenes, the others in one).
+        task: "ctr" (labels 0/1), "rating" (labels 1 to 5), "ranking" (users and items alone: what somebody liked; 12 of
+            30 items are in two scenes, the others in one) or "sequence" (what users did in order, over three scenes of
+            10 items; the last event of each tests, the one before it validates).
         seed: what is drawn; the same seed gives the same data.
         rows: rows in all; 70 % train, 15 % valid, 15 % test.
         bare: users, items and scenes alone: no numeric column, other fields, lists, interests, time or behaviour.
@@ -40,11 +42,13 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
         >>> len(data.train), data.schema.scenes
         (420, ['phone', 'tablet', 'television'])
     """
-    if task not in ("ctr", "rating", "ranking"):
-        raise ValueError(f"tiny_data: task must be 'ctr', 'rating' or 'ranking', got {task!r}")
+    if task not in ("ctr", "rating", "ranking", "sequence"):
+        raise ValueError(f"tiny_data: task must be 'ctr', 'rating', 'ranking' or 'sequence', got {task!r}")
     draw = np.random.default_rng(seed)
     if task == "ranking":
         return _tiny_ranking(draw, rows)
+    if task == "sequence":
+        return _tiny_sequences(draw, rows)
     user, item = draw.integers(0, _USERS, rows), draw.integers(0, _ITEMS, rows)
     scene = draw.choice(len(_SCENES), rows, p=[0.6, 0.3, 0.1])
     age, minutes = draw.uniform(15, 70, _USERS), draw.exponential(20, rows)
@@ -125,6 +129,44 @@ def _tiny_ranking(draw: np.random.Generator, rows: int) -> TinyData:
     return TinyData(columns, schema, tables)
 
 
+def _tiny_sequences(draw: np.random.Generator, rows: int) -> TinyData:
+    """Users walk through items: from item i of any scene mostly to one of a few that belong to it, of any scene."""
+    length = rows // _USERS
+    follower = np.stack([draw.permutation(_ITEMS) for _ in range(2)], 1)  # two items that follow each
+    walks = np.empty((_USERS, length), np.int64)
+    for user in range(_USERS):
+        at, met = int(draw.integers(_ITEMS)), set[int]()
+        for step in range(length):
+            near = [each for each in follower[at].tolist() if each not in met] if draw.random() < 0.9 else []
+            at = int(draw.choice(near or [each for each in range(_ITEMS) if each not in met] or range(_ITEMS)))
+            met.add(at)
+            walks[user, step] = at
+    user, item = np.repeat(np.arange(_USERS), length), walks.ravel()
+    scene = item * len(_SCENES) // _ITEMS
+    columns = _C.data.Columns(
+        categorical=["user_id", "item_id"],
+        codes=torch.from_numpy(np.stack([user, item], 1).astype(np.int32)),
+        ids=[_C.data.Strings([f"{letter}{k}" for k in range(n)]) for letter, n in (("u", _USERS), ("i", _ITEMS))],
+        numeric=[],
+        numbers=torch.zeros(len(user), 0),
+        lists=[],
+        list_codes=[],
+        list_ids=[],
+        scene=torch.from_numpy(scene.astype(np.int32)),
+        scene_names=list(_SCENES),
+        time=torch.from_numpy(np.tile(np.arange(length), _USERS) * 60),
+    )
+    later = length - 1 - np.tile(np.arange(length), _USERS)
+    parts = {"train": later > 1, "valid": later == 1, "test": later == 0}
+    chosen = {part: torch.from_numpy(np.flatnonzero(inside)) for part, inside in parts.items()}
+    schema = _C.data.fit_schema(columns, chosen["train"], task="sequence", user="user_id", item="item_id", min_count=1)
+    tables = {role: _C.data.Table(columns, schema, part, role) for role, part in chosen.items()}
+    history, sequences = _C.data.History.fit(tables["train"]), _C.data.Sequences(columns, "user_id", chosen)
+    for table in tables.values():
+        table.history, table.sequences = history, sequences
+    return TinyData(columns, schema, tables)
+
+
 def batch(data: Any, rows: int, seed: int = 0, *, history: int | None = None, negatives: int | None = None) -> Any:
     """Draws a batch of training rows, in no order and not grouped by scene.
 
@@ -133,7 +175,8 @@ def batch(data: Any, rows: int, seed: int = 0, *, history: int | None = None, ne
         rows: rows of the batch, drawn without replacement while there are enough.
         seed: which rows.
         history: how many past events each row carries; None for the default of tables.
-        negatives: how many items each row carries that its user did not meet; None for 1 in rankings, else 0.
+        negatives: how many items each row (in sequences each event that follows another) carries that its user did not
+            meet; None for 1 in rankings and sequences, else 0.
 
     Example:
         >>> len(batch(tiny_data(), 8))
@@ -143,7 +186,7 @@ def batch(data: Any, rows: int, seed: int = 0, *, history: int | None = None, ne
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.cat([torch.randperm(size, generator=generator) for _ in range(-(-rows // size) or 1)])
     if negatives is None:
-        negatives = int(data.schema.task == "ranking")
+        negatives = int(data.schema.task in RANKED)
     further = {} if history is None else {"history": history}
     return data.train.batch(drawn[:rows], negatives=negatives, seed=seed, **further)
 

@@ -11,6 +11,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   data/columns_test.cpp
   data/interactions_test.cpp
   data/negatives_test.cpp
+  data/sequences_test.cpp
   data/simulator_test.cpp
   data/window_shuffle_test.cpp
   eval/metrics_test.cpp
@@ -48,9 +49,12 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/scene/pp_net_test.cpp
   models/scene/sar_net_test.cpp
   models/scene/star_test.cpp
+  models/sequence/bert4rec_test.cpp
   models/sequence/bst_test.cpp
   models/sequence/dien_test.cpp
   models/sequence/din_test.cpp
+  models/sequence/gru4rec_test.cpp
+  models/sequence/sasrec_test.cpp
   models/single/autoint_test.cpp
   models/single/dcn_v2_test.cpp
   models/single/deep_fm_test.cpp
@@ -85,12 +89,14 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/multi_head_attention_test.cpp
   nn/norm_activation_test.cpp
   nn/pair_attention_test.cpp
+  nn/ragged_attention_test.cpp
   nn/row_products_test.cpp
   nn/scene_gate_test.cpp
   nn/scene_groups_test.cpp
   nn/scene_linear_test.cpp
   nn/scene_mlp_test.cpp
   nn/scene_propagation_test.cpp
+  nn/softmax_loss_test.cpp
   nn/softmax_test.cpp
   nn/sparse_matrix_test.cpp
   nn/temporal_attention_test.cpp

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-NAMES = ps.models.list()
+SEQUENCE = set(ps.models.list("sequence")) - set(ps.models.list("ranking"))  # theirs are in models/sequence
+NAMES = [name for name in ps.models.list() if name not in SEQUENCE]
 WITHOUT_TENSORS = {"ease", "item_knn"}  # a function of the training pairs that a model keeps
 WITHOUT_PARAMETERS = {"popularity", "cross_ease", "nmf"} | WITHOUT_TENSORS  # closed form: nothing to optimise
 # Every node of a graph is looked up at every step.

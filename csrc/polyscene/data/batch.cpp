@@ -50,6 +50,38 @@ Events Events::newest(int64_t length) const {
   return at_positions(*this, {torch::arange(ends[-1].item<int64_t>()) + skipped.repeat_interleave(kept), ends});
 }
 
+Events Events::keep(const torch::Tensor& wanted) const {
+  const auto before = torch::constant_pad_nd(wanted.to(torch::kInt64).cumsum(0), {1, 0}).cpu();
+  return at_positions(*this, {wanted.nonzero().squeeze(1).cpu(), before.index_select(0, offsets.cpu())});
+}
+
+torch::Tensor Events::gaps() const {
+  auto out = torch::zeros_like(time);
+  if (time.numel() > 1) out.slice(0, 1).copy_(time.diff());
+  const auto first = offsets.slice(0, 0, -1).masked_select(offsets.diff().gt(0));
+  return out.index_fill_(0, first, 0);
+}
+
+Events joined(const Events& older, const Events& newer) {
+  const auto rows = older.offsets.numel() - 1;
+  const auto total = older.offsets[-1];
+  Events both;
+  both.offsets = torch::cat({older.offsets, newer.offsets.slice(0, 1) + total});
+  both.item = torch::cat({older.item, newer.item});
+  both.scene = torch::cat({older.scene, newer.scene});
+  both.label = torch::cat({older.label, newer.label});
+  both.time = torch::cat({older.time, newer.time});
+  if (older.interest.defined() && newer.interest.defined()) {
+    both.interest = {
+        torch::cat({older.interest.values, newer.interest.values}),
+        torch::cat({older.interest.offsets, newer.interest.offsets.slice(0, 1) + older.interest.offsets[-1]})};
+  }
+  const auto order = torch::stack({torch::arange(rows), torch::arange(rows, 2 * rows)}, 1).flatten();
+  auto out = both.take(order);
+  out.offsets = out.offsets.slice(0, 0, std::nullopt, 2).contiguous();
+  return out;
+}
+
 Events Events::to(torch::Device device) const {
   if (!defined()) return {};
   return {offsets.to(device),   moved(item, device), moved(scene, device),
@@ -78,6 +110,12 @@ Batch Batch::take(const torch::Tensor& given) const {
   out.time = pick(time, index);
   out.interest = interest.take(index);
   out.history = history.take(index);
+  if (next_item.defined()) {
+    const auto events = event_positions(history.offsets.cpu(), index).values;
+    out.next_item = pick(next_item, events);
+    out.next_scene = pick(next_scene, events);
+    out.next_negative = pick(next_negative, events);
+  }
   out.schema_digest = schema_digest;
   return out;
 }
@@ -85,7 +123,7 @@ Batch Batch::take(const torch::Tensor& given) const {
 Batch Batch::to(torch::Device device) const {
   Batch out = *this;
   for (auto* tensor : {&out.categorical, &out.numeric, &out.scene, &out.label, &out.weight, &out.user, &out.item,
-                       &out.negative, &out.row, &out.time}) {
+                       &out.negative, &out.row, &out.time, &out.next_item, &out.next_scene, &out.next_negative}) {
     *tensor = moved(*tensor, device);
   }
   for (auto& [name, list] : out.sequence) list = list.to(device);

@@ -20,8 +20,17 @@ struct Events {
   Events take(const torch::Tensor& rows) const;
   /// The newest `length` events of each row; these where no row has more.
   Events newest(int64_t length) const;
+  /// Those whose `wanted` (bool [L]) is true.
+  Events keep(const torch::Tensor& wanted) const;
+  /// The view of one scene: its events alone.
+  Events of_scene(int64_t scene) const { return keep(this->scene.eq(scene)); }
+  /// Time since the event before, int64 [L]; 0 for the first of a row.
+  torch::Tensor gaps() const;
   Events to(torch::Device device) const;
 };
+
+/// The events of `older` and then those of `newer`, row by row.
+Events joined(const Events& older, const Events& newer);
 
 /// Rows of a table as tensors. B rows, F categorical fields, M numeric columns, S scenes.
 struct Batch {
@@ -40,6 +49,9 @@ struct Batch {
   Ragged interest;                         ///< int32 interests of each row; undefined without an interest column
   Events history;                          ///< what the user did before; undefined unless asked for
   std::string schema_digest;               ///< the schema these rows were encoded with
+  torch::Tensor next_item;      ///< int64 [L], in task sequence the item that followed each event of `history`
+  torch::Tensor next_scene;     ///< int64 [L], its scene
+  torch::Tensor next_negative;  ///< int64 [L, N], items of that scene the user did not meet; undefined unless drawn
 
   int64_t size() const { return scene.numel(); }
   /// Rows `index` in that order; grouping is dropped. Throws IndexError for an index outside [0, size).

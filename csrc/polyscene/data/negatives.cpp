@@ -11,7 +11,8 @@
 namespace polyscene::data {
 namespace {
 
-constexpr int kTries = 64;  // draws with rejection before an exact one
+constexpr int kTries = 64;                     // draws with rejection before an exact one
+constexpr int64_t kPlaces = int64_t{1} << 20;  // events of a history that have numbers of their own
 constexpr int64_t kRowsATask = 512;
 constexpr int64_t kAhead = 8;  // rows whose users are on their way while one is drawn for
 
@@ -150,6 +151,20 @@ torch::Tensor Negatives::draw(const Batch& batch, const RandomStream& stream) co
     }
   });
   return out;
+}
+
+torch::Tensor Negatives::draw_next(const Batch& batch, const RandomStream& stream) const {
+  TORCH_CHECK_VALUE(batch.next_item.defined() && batch.user.defined(),
+                    "negatives: the batch carries no history with what followed; it must be of task sequence");
+  const auto lengths = batch.history.offsets.diff();
+  const auto owner = torch::arange(batch.size()).repeat_interleave(lengths);
+  const auto place = torch::arange(owner.numel()) - batch.history.offsets.slice(0, 0, -1).index_select(0, owner);
+  Batch each;
+  each.user = batch.user.index_select(0, owner);
+  each.item = batch.next_item;
+  each.scene = batch.next_scene;
+  each.row = batch.row.index_select(0, owner) * kPlaces + place;
+  return draw(each, stream);
 }
 
 }  // namespace polyscene::data

@@ -32,6 +32,9 @@ class Negatives {
 
   /// Items int64 [B, N] for the rows of a batch; only user, item, scene and row are read.
   torch::Tensor draw(const Batch& batch, const RandomStream& stream) const;
+  /// Items int64 [L, N] beside what followed each event of the history: `Batch::next_negative`. What a user met counts
+  /// in the scene of the item that followed.
+  torch::Tensor draw_next(const Batch& batch, const RandomStream& stream) const;
 
  private:
   // Of one scene, as plain memory: a draw reads little, and reaching into tensors would be most of it.

@@ -1,4 +1,5 @@
 list(APPEND POLYSCENE_SOURCES
+  ${CMAKE_CURRENT_LIST_DIR}/augment.cpp
   ${CMAKE_CURRENT_LIST_DIR}/batch.cpp
   ${CMAKE_CURRENT_LIST_DIR}/batches.cpp
   ${CMAKE_CURRENT_LIST_DIR}/catalogue.cpp
@@ -9,11 +10,13 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/interactions.cpp
   ${CMAKE_CURRENT_LIST_DIR}/negatives.cpp
   ${CMAKE_CURRENT_LIST_DIR}/schema.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequences.cpp
   ${CMAKE_CURRENT_LIST_DIR}/simulator.cpp
   ${CMAKE_CURRENT_LIST_DIR}/simulator_world.cpp
   ${CMAKE_CURRENT_LIST_DIR}/strings.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table_pages.cpp
   ${CMAKE_CURRENT_LIST_DIR}/user_batches.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/window_batches.cpp
   ${CMAKE_CURRENT_LIST_DIR}/window_shuffle.cpp
 )

@@ -125,6 +125,20 @@ torch::Tensor gather(const torch::Tensor& column, const std::vector<int64_t>& ro
   return out;
 }
 
+// The events that follow those of a batch's history: the next one in it, and the row's own after the last.
+void add_next(Batch& out) {
+  const auto& events = out.history;
+  const auto last = events.offsets.slice(0, 1) - 1;
+  const auto rows = events.offsets.diff().gt(0).nonzero().squeeze(1);
+  const auto shifted = [&](const torch::Tensor& of_events, const torch::Tensor& own) {
+    auto next = torch::zeros({of_events.numel()}, torch::kInt64);
+    if (of_events.numel() > 1) next.slice(0, 0, -1).copy_(of_events.slice(0, 1));
+    return next.index_copy_(0, last.index_select(0, rows), own.index_select(0, rows));
+  };
+  out.next_item = shifted(events.item, out.item);
+  out.next_scene = shifted(events.scene, out.scene);
+}
+
 }  // namespace
 
 Table::Table(std::shared_ptr<const Columns> columns, std::shared_ptr<const Schema> schema, torch::Tensor rows,
@@ -225,8 +239,34 @@ bool Table::own_events(const ListField& field) const {
 
 bool Table::has_events() const {
   const auto& lists = schema_->lists;
-  return std::any_of(lists.begin(), lists.end(), [&](const auto& field) { return own_events(field); }) ||
+  return std::any_of(lists.begin(), lists.end(), [&](const auto& field) { return own_events(field); }) || sequences_ ||
          (history_ && history_->keeps_events());
+}
+
+Events Table::gather_sequences(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const {
+  const auto [events, offsets] = sequences_->before(rows, length);
+  const auto n = events.numel();
+  const std::vector<int64_t> source(events.const_data_ptr<int64_t>(), events.const_data_ptr<int64_t>() + n);
+  Batch taken;
+  gather_categorical(source, taken);
+  Events mine;
+  mine.offsets = offsets;
+  mine.item = taken.categorical.select(1, schema_->item).contiguous();
+  mine.scene = torch::empty({n}, torch::kInt64);
+  const auto* scene = columns_->scene.const_data_ptr<int32_t>();
+  for (int64_t i = 0; i < n; ++i) mine.scene.data_ptr<int64_t>()[i] = encoding_->scene[scene[source[i]]];
+  mine.label = columns_->label.defined() ? gather<float>(columns_->label, source) : torch::ones({n});
+  mine.time = columns_->time.defined() ? gather<int64_t>(columns_->time, source) : torch::zeros({n}, torch::kInt64);
+  if (!encoding_->interest.empty()) {
+    mine.interest = gather_list(columns_->interest, encoding_->interest, source, 0, INT32_MAX);
+  }
+  // Of a scene that training did not know nothing can be said.
+  if (n > 0 && mine.scene.min().item<int64_t>() < 0) mine = mine.keep(mine.scene.ge(0));
+  // Rows of another source than the training rows go on where those end.
+  if (history_ && history_->keeps_events() && history_->source.lock() != columns_) {
+    mine = joined(history_->before(out.user, out.time, {}, length), mine).newest(length);
+  }
+  return mine;
 }
 
 Events Table::gather_history(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const {
@@ -242,6 +282,7 @@ Events Table::gather_history(const std::vector<int64_t>& rows, const Batch& out,
     events.time = torch::zeros({list.values.numel()}, torch::kInt64);
     return events;
   }
+  if (sequences_) return gather_sequences(rows, out, length);
   if (!history_ || !history_->keeps_events() || !out.user.defined()) return {};
   torch::Tensor source;
   if (history_->source.lock() == columns_) source = torch::tensor(rows, torch::kInt64);
@@ -298,6 +339,7 @@ Batch Table::batch(const torch::Tensor& positions, bool grouped, int64_t history
   if (schema_->item >= 0) out.item = out.categorical.select(1, schema_->item).to(torch::kInt64);
   gather_lists(rows, out);
   if (history > 0) out.history = gather_history(rows, out, history);
+  if (schema_->task == "sequence" && out.history.defined()) add_next(out);
   out.schema_digest = schema_->digest();
   return out;
 }
@@ -340,6 +382,7 @@ Table Table::take(const torch::Tensor& positions) const {
   Table out(columns_, schema_, rows_.defined() ? rows_.index_select(0, index) : index, role_);
   out.history_ = history_;
   out.also_seen_ = also_seen_;
+  out.sequences_ = sequences_;
   return out;
 }
 

@@ -9,6 +9,7 @@
 #include "polyscene/data/history.h"
 #include "polyscene/data/interactions.h"
 #include "polyscene/data/schema.h"
+#include "polyscene/data/sequences.h"
 
 namespace polyscene::data {
 
@@ -51,6 +52,9 @@ class Table {
   /// What rankings leave out besides the training rows: for test rows, those of validation.
   void set_also_seen(std::shared_ptr<const Interactions> also_seen) { also_seen_ = std::move(also_seen); }
   std::shared_ptr<const Interactions> also_seen() const { return also_seen_; }
+  /// What users did in order, for task sequence: each row carries what its user did strictly before it.
+  void set_sequences(std::shared_ptr<const Sequences> sequences) { sequences_ = std::move(sequences); }
+  std::shared_ptr<const Sequences> sequences() const { return sequences_; }
   /// Whether batches can carry events: from a column of theirs or from the history.
   bool has_events() const;
 
@@ -86,12 +90,14 @@ class Table {
   torch::Tensor rows_;
   std::string role_;
   int64_t size_ = 0;
+  std::shared_ptr<const Sequences> sequences_;
 
   int64_t source_row(int64_t position) const;
   void gather_categorical(const std::vector<int64_t>& rows, Batch& out) const;
   void gather_numbers(const std::vector<int64_t>& rows, Batch& out) const;
   void gather_lists(const std::vector<int64_t>& rows, Batch& out) const;
   Events gather_history(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const;
+  Events gather_sequences(const std::vector<int64_t>& rows, const Batch& out, int64_t length) const;
   torch::Tensor column(int64_t field) const;
   bool own_events(const ListField& field) const;
 };

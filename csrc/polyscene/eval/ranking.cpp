@@ -12,12 +12,14 @@
 #include "polyscene/core/random.h"
 #include "polyscene/eval/codes.h"
 #include "polyscene/eval/ranks.h"
+#include "polyscene/eval/scores_after.h"
 
 namespace polyscene::eval {
 namespace {
 
 constexpr int64_t kScoresAtOnce = int64_t{1} << 22;  // scores that are held at once: the last cache takes them
 constexpr int64_t kUsers = 1024;                     // and of at most so many users
+constexpr int64_t kAllEvents = std::numeric_limits<int32_t>::max();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 struct Asked {
@@ -59,8 +61,9 @@ std::vector<Asked> asked_of(const RankingOptions& options) {
 struct Query {
   int64_t user = 0;  // row of the vocabulary
   int64_t code = 0, row = 0;
-  std::vector<int64_t> wanted;  // places among the scene's candidates; -1 for an item that is none
-  size_t first = 0, last = 0;   // the user's queries in the scene, where each positive is one: [first, last)
+  std::vector<int64_t> wanted;      // places among the scene's candidates; -1 for an item that is none
+  size_t first = 0, last = 0;       // the user's queries in the scene, where each positive is one: [first, last)
+  int64_t here = 0, elsewhere = 0;  // what is known of the user, in the scene and in others
 };
 
 // Everything of one evaluation.
@@ -84,7 +87,16 @@ class Ranking {
   }
 
   RankingEvaluation run() {
-    collect();
+    queries_.resize(known_->scenes());
+    rows_.resize(known_->scenes());
+    for (int64_t s = 0; s < known_->scenes(); ++s) {
+      facts_.push_back(facts_of(known_->scene(s), known_->items()));
+    }
+    if (follows()) {
+      collect_rows();
+    } else {
+      collect();
+    }
     const models::EvaluationMode evaluation(model_);
     const torch::NoGradGuard no_grad;
     keep_freed_memory();
@@ -98,6 +110,43 @@ class Ranking {
   }
 
  private:
+  bool follows() const { return table_.schema().task == "sequence"; }
+
+  // Each row is a query, after what its user did before.
+  void collect_rows() {
+    const auto user_code = codes_of(table_, table_.schema().user);
+    for (int64_t begin = 0; begin < table_.size(); begin += kUsers) {
+      const auto rows = table_.batch(torch::arange(begin, std::min(begin + kUsers, table_.size())), false, kAllEvents);
+      TORCH_CHECK_VALUE(
+          rows.history.defined(),
+          "evaluate: the table does not know the order of its users' events; read it with task 'sequence'");
+      const auto *at = rows.history.offsets.const_data_ptr<int64_t>(),
+                 *when = rows.history.scene.const_data_ptr<int64_t>();
+      const auto* before = rows.history.item.const_data_ptr<int32_t>();
+      for (int64_t b = 0; b < rows.size(); ++b) {
+        const auto s = rows.scene.const_data_ptr<int64_t>()[b], item = rows.item.const_data_ptr<int64_t>()[b],
+                   code = user_code.const_data_ptr<int64_t>()[begin + b];
+        ++rows_[s];
+        if (code < 0) {
+          ++out_.without_user;
+          continue;
+        }
+        Query query{rows.user.const_data_ptr<int64_t>()[b], code, begin + b, {}};
+        bool repeated = false;
+        for (auto e = at[b]; e < at[b + 1]; ++e) {
+          ++(when[e] == s ? query.here : query.elsewhere);
+          repeated = repeated || (when[e] == s && before[e] == item && item >= data::kFirstId);
+        }
+        if (repeated && options_.exclude_seen) {
+          ++out_.repeated;
+          continue;
+        }
+        query.wanted.push_back(item >= data::kFirstId ? facts_[s].place[item] : -1);
+        queries_[s].push_back(std::move(query));
+      }
+    }
+  }
+
   // Groups the rows by scene and user; wanted items once.
   void collect() {
     const auto& schema = table_.schema();
@@ -111,11 +160,6 @@ class Ranking {
     std::iota(order.begin(), order.end(), 0);
     const auto key = [&](int64_t r) { return std::tuple(scenes[r], codes[r], item_codes[r], r); };
     std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return key(a) < key(b); });
-    queries_.resize(known_->scenes());
-    rows_.resize(known_->scenes());
-    for (int64_t s = 0; s < known_->scenes(); ++s) {
-      facts_.push_back(facts_of(known_->scene(s), known_->items()));
-    }
     const bool alone = options_.candidates > 0;  // each positive is a query of its own
     int64_t last = -1;
     for (const auto r : order) {
@@ -166,10 +210,19 @@ class Ranking {
     const auto step = std::clamp<int64_t>(kScoresAtOnce / std::max<int64_t>(n, 1), 1, kUsers);
     for (int64_t begin = 0; begin < count; begin += step) {
       const auto end = std::min(count, begin + step);
-      auto users = torch::empty({end - begin}, torch::kInt64);
-      for (auto q = begin; q < end; ++q) users.data_ptr<int64_t>()[q - begin] = mine[q].user;
+      auto users = torch::empty({end - begin}, torch::kInt64), rows = torch::empty_like(users);
+      for (auto q = begin; q < end; ++q) {
+        users.data_ptr<int64_t>()[q - begin] = mine[q].user;
+        rows.data_ptr<int64_t>()[q - begin] = mine[q].row;
+      }
       torch::Tensor scores;
-      if (n > 0) {
+      data::Events events;
+      if (n > 0 && follows()) {
+        const auto batch = table_.batch(rows, false, kAllEvents);
+        events = batch.history;
+        scores = scores_after(model_, batch, s, known.candidates);
+        if (scores.use_count() > 1 || scores.storage().use_count() > 1) scores = scores.clone();
+      } else if (n > 0) {
         scores = model_.score_items(users, s, known.candidates).to(torch::kFloat32).contiguous();
         TORCH_CHECK_VALUE(scores.dim() == 2 && scores.size(0) == end - begin && scores.size(1) == n, model_.name(),
                           ": score_items must return [", end - begin, ", ", n, "], got ", scores.sizes());
@@ -179,6 +232,7 @@ class Ranking {
       float* score = n > 0 ? scores.data_ptr<float>() : nullptr;
       at::parallel_for(0, end - begin, 1, [&](int64_t from, int64_t to) {
         for (auto q = from; q < to; ++q) {
+          if (events.defined() && options_.exclude_seen) leave_out(s, events, q, score + q * n);
           const bool fine = query(s, static_cast<size_t>(begin + q), score + q * n, n,
                                   values + (begin + q) * static_cast<int64_t>(metrics));
           TORCH_CHECK_VALUE(fine, model_.name(), ": a score of user row ", mine[begin + q].user, " in scene '",
@@ -192,12 +246,22 @@ class Ranking {
 
   std::string name_of(int64_t s) const { return scene_name(table_.schema(), s); }
 
+  // Leaves out what row `row` of a block did before in the scene.
+  void leave_out(int64_t s, const data::Events& events, int64_t row, float* scores) const {
+    const auto* at = events.offsets.const_data_ptr<int64_t>() + row;
+    for (auto e = at[0]; e < at[1]; ++e) {
+      if (events.scene.const_data_ptr<int64_t>()[e] != s) continue;
+      const auto place = facts_[s].place[events.item.const_data_ptr<int32_t>()[e]];
+      if (place >= 0) scores[place] = kLeftOut;
+    }
+  }
+
   // Metrics of one query; leaves out of `scores` what the user knows. False when a score that is compared is NaN.
   bool query(int64_t s, size_t number, float* scores, int64_t n, double* values) const {
     const auto& query = queries_[s][number];
     const auto& place = facts_[s].place;
     for (const auto* known : {known_.get(), table_.also_seen().get()}) {
-      if (!known || query.user < data::kFirstId) continue;
+      if (!known || query.user < data::kFirstId || follows()) continue;
       for (const auto* item = known->scene(s).begin(query.user); item != known->scene(s).end(query.user); ++item) {
         if (place[*item] >= 0) scores[place[*item]] = kLeftOut;
       }
@@ -284,8 +348,8 @@ class Ranking {
         q.row.data_ptr<int64_t>()[at] = each.row;
         q.positives.data_ptr<int64_t>()[at] = static_cast<int64_t>(each.wanted.size());
         q.unreachable.data_ptr<int64_t>()[at] = std::count(each.wanted.begin(), each.wanted.end(), -1);
-        int64_t here = 0, elsewhere = 0;
-        for (int64_t other = 0; other < known_->scenes() && each.user >= data::kFirstId; ++other) {
+        auto here = each.here, elsewhere = each.elsewhere;
+        for (int64_t other = 0; other < known_->scenes() && each.user >= data::kFirstId && !follows(); ++other) {
           (other == static_cast<int64_t>(s) ? here : elsewhere) += known_->scene(other).degree(each.user);
         }
         q.known_here.data_ptr<int64_t>()[at] = here;

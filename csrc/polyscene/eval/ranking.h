@@ -18,17 +18,19 @@ struct RankingOptions {
   std::vector<int64_t> k = {10};
   int64_t candidates =
       0;  ///< 0: all items of the scene; n: each positive against n of them that the user neither met nor wants
-  uint64_t seed = 0;  ///< of the sampled candidates
+  uint64_t seed = 0;         ///< of the sampled candidates
+  bool exclude_seen = true;  ///< of task sequence: leave out items of the row's own history
 };
 
-/// Values of each query: a user in a scene, or a positive when candidates are sampled. Q queries.
+/// Values of each query: a user in a scene, or a positive when candidates are sampled, or a row of task sequence. Q
+/// queries.
 struct Queries {
-  torch::Tensor scene;                          ///< int64 [Q], scene of the schema
-  torch::Tensor user;                           ///< int64 [Q], code of the user in the source of the table
-  torch::Tensor row;                            ///< int64 [Q], the first row of the table that asks it
-  torch::Tensor positives;                      ///< int64 [Q], wanted items, those that cannot be ranked included
-  torch::Tensor unreachable;                    ///< int64 [Q], of them without training rows in the scene
-  torch::Tensor known_here;                     ///< int64 [Q], training items of the user in the scene
+  torch::Tensor scene;        ///< int64 [Q], scene of the schema
+  torch::Tensor user;         ///< int64 [Q], code of the user in the source of the table
+  torch::Tensor row;          ///< int64 [Q], the first row of the table that asks it
+  torch::Tensor positives;    ///< int64 [Q], wanted items, those that cannot be ranked included
+  torch::Tensor unreachable;  ///< int64 [Q], of them without training rows in the scene
+  torch::Tensor known_here;   ///< int64 [Q], training items of the user in the scene; in task sequence events before
   torch::Tensor known_elsewhere;                ///< int64 [Q], and in the other scenes
   std::map<std::string, torch::Tensor> values;  ///< metric -> float64 [Q]
 };
@@ -58,6 +60,10 @@ void check_ranking(const RankingOptions& options);
 ///   the others; NaN for users who want none
 ///   coverage@k = share of the scene's items in anybody's first k
 ///   pop_rank@k = mean place of the first k by popularity in the scene, from 0 (the most popular) to 1
+///
+/// In task sequence each row is a query of its own: one wanted item, ranked after what its user did strictly before it.
+/// Items of that history in the scene are left out; rows that want one of them are counted as repeated. Without
+/// `exclude_seen` nothing is left out.
 ///
 /// A wanted item without training rows in the scene is a miss. Rows that name no user are left out. Users are scored in
 /// blocks, so that memory does not grow with them; results depend neither on threads nor on blocks. Throws ValueError

@@ -9,6 +9,7 @@
 #include "polyscene/eval/codes.h"
 #include "polyscene/eval/met.h"
 #include "polyscene/eval/ranks.h"
+#include "polyscene/eval/scores_after.h"
 #include "polyscene/models/registry.h"
 
 namespace polyscene::eval {
@@ -67,6 +68,23 @@ torch::Tensor scene_by_scene(int64_t users, const torch::Tensor& scenes, const t
     while (end < n && scene[end] == scene[begin]) ++end;
     out.slice(1, begin, end).copy_(score(scene[begin], items.slice(0, begin, end)));
   }
+  return out;
+}
+
+// Rows of a scene, a user each, after these events; of what a row holds besides nothing is known.
+data::Batch rows_after(const data::Schema& schema, const torch::Tensor& users, const data::Events& events,
+                       int64_t scene) {
+  data::Batch out;
+  out.user = users;
+  out.item = torch::zeros_like(users);
+  out.scene = torch::full_like(users, scene);
+  out.categorical = torch::full({users.numel(), schema.num_fields()}, data::kMissing, torch::kInt32);
+  out.categorical.select(1, schema.user).copy_(users);
+  out.categorical.select(1, schema.item).zero_();
+  out.numeric = torch::zeros({users.numel(), schema.numeric_width()});
+  out.row = torch::arange(users.numel());
+  out.history = events;
+  out.schema_digest = schema.digest();
   return out;
 }
 
@@ -148,7 +166,8 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
   const auto users = request.user.numel(), k = request.k;
   const auto [scenes, items] = candidates_of(history, request.scene);
   const auto n = items.numel();
-  const auto length = std::max<int64_t>(model.history_length(), 1);
+  const auto length =
+      model.schema().task == "sequence" ? events_wanted(model) : std::max<int64_t>(model.history_length(), 1);
   const auto fields =
       request.user_fields.defined() ? request.user_fields : history.user_fields.index_select(0, request.user);
   // Everything the user did, to leave out what was seen; the newest events, to follow them.
@@ -165,12 +184,11 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
   const auto share = history.item_count.index({scenes, items}).to(torch::kFloat32);  // [C]
   const auto popularity = n > 0 ? share / share.sum() : share;
 
-  const bool ranks = model.schema().task == "ranking";
+  const bool follows = model.schema().task == "sequence", ranks = follows || model.schema().task == "ranking";
   const auto folded = folded_in(model, request);
-  if (ranks) {
-    out.known = request.user.ge(data::kFirstId).logical_or(folded);
-    model.encode();
-  }
+  if (follows) out.known = has_events;
+  if (ranks && !follows) out.known = request.user.ge(data::kFirstId).logical_or(folded);
+  if (ranks) model.encode();
   const auto step = std::max<int64_t>(1, (ranks ? kScores : kPairs) / std::max<int64_t>(n, 1));
   for (int64_t begin = 0; begin < users && n > 0; begin += step) {
     const auto mine = torch::arange(begin, std::min(begin + step, users));
@@ -178,7 +196,12 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
     const auto owner = torch::arange(count).repeat_interleave(n);
     const auto user_rows = request.user.index_select(0, mine);
     torch::Tensor scores;
-    if (ranks) {
+    if (follows) {
+      const auto before = newest.take(mine);
+      scores = scene_by_scene(count, scenes, items, [&](int64_t scene, const torch::Tensor& ids) {
+        return scores_after(model, rows_after(model.schema(), user_rows, before, scene), scene, ids);
+      });
+    } else if (ranks) {
       scores = ranking_scores(model, user_rows, all.take(mine), folded.index_select(0, mine), scenes, items);
     } else {
       const auto batch =

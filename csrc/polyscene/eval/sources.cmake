@@ -12,5 +12,6 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/recommend.cpp
   ${CMAKE_CURRENT_LIST_DIR}/rows.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_metrics.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/scores_after.cpp
   ${CMAKE_CURRENT_LIST_DIR}/similar.cpp
 )

@@ -20,6 +20,12 @@ double base_score(const data::Schema& schema) {
   return std::log(mean / (1 - mean));
 }
 
+torch::Tensor scene_items(const Model& model, int64_t scene) {
+  const auto history = model.history();
+  if (history && history->keeps_events()) return history->interactions()->scene(scene).candidates;
+  return torch::arange(data::kFirstId, model.schema().categorical[model.schema().item].rows());
+}
+
 torch::Tensor Model::task_loss(const torch::Tensor& out, const data::Batch& batch) const {
   TORCH_CHECK_VALUE(batch.label.defined(), name(), ": the batch has no label; name its column when the table is read");
   const auto label = batch.label.to(out.scalar_type());  // [B]

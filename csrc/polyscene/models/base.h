@@ -42,7 +42,8 @@ class Model : public torch::nn::Module {
  public:
   explicit Model(std::shared_ptr<const data::Schema> schema) : schema_(std::move(schema)) {}
 
-  /// Logits (ctr, ranking) or predictions (rating) of each row, [B], in batch order.
+  /// Logits (ctr, ranking) or predictions (rating) of each row, [B], in batch order. In task sequence scores of the
+  /// items of each row's scene, [B, C], after what its history holds.
   virtual torch::Tensor forward(const data::Batch& batch) = 0;
   /// Logits of candidate rows whose users' events are given once a user: candidate n belongs to user owner[n], int64
   /// [N], of `events`. What `recommend` calls; a model that follows users encodes each of them once.
@@ -112,6 +113,9 @@ class EvaluationMode {
 
 /// Weighted mean of a per-row loss [B]: sum(w l) / sum(w), or the mean without weights.
 torch::Tensor weighted_mean(const torch::Tensor& loss, const torch::Tensor& weight);
+
+/// Items of a scene with training rows, int64 ascending: what task sequence ranks. All items before `prepare`.
+torch::Tensor scene_items(const Model& model, int64_t scene);
 
 /// What a prediction without features is, in the units of `forward`: the mean training label, for ctr its log-odds.
 double base_score(const data::Schema& schema);

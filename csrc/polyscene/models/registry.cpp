@@ -35,9 +35,12 @@
 #include "polyscene/models/scene/sar_net.h"
 #include "polyscene/models/scene/shared_bottom.h"
 #include "polyscene/models/scene/star.h"
+#include "polyscene/models/sequence/bert4rec.h"
 #include "polyscene/models/sequence/bst.h"
 #include "polyscene/models/sequence/dien.h"
 #include "polyscene/models/sequence/din.h"
+#include "polyscene/models/sequence/gru4rec.h"
+#include "polyscene/models/sequence/sasrec.h"
 #include "polyscene/models/single/autoint.h"
 #include "polyscene/models/single/bpr_mf.h"
 #include "polyscene/models/single/dcn_v2.h"
@@ -79,7 +82,7 @@ std::deque<Entry>& table() {
       entry<HAMURImpl, HAMUROptions>("hamur", "HAMUR", {"ctr"}),
       entry<M3oEImpl, M3oEOptions>("m3oe", "M3oE", {"ctr"}),
       entry<LogisticImpl, LogisticOptions>("logistic", "Logistic", {"ctr"}),
-      entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating", "ranking"}),
+      entry<PopularityImpl, PopularityOptions>("popularity", "Popularity", {"ctr", "rating", "ranking", "sequence"}),
       entry<MFImpl, MFOptions>("mf", "MF", {"ctr", "rating"}),
       entry<NMFImpl, NMFOptions>("nmf", "NMF", {"rating"}),
       entry<FactorizationMachineImpl, FactorizationMachineOptions>("factorization_machine", "FactorizationMachine",
@@ -92,7 +95,7 @@ std::deque<Entry>& table() {
       entry<DINImpl, DINOptions>("din", "DIN", {"ctr"}),
       entry<DIENImpl, DIENOptions>("dien", "DIEN", {"ctr"}),
       entry<BSTImpl, BSTOptions>("bst", "BST", {"ctr"}),
-      entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking"}),
+      entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking", "sequence"}),
       entry<EASEImpl, EASEOptions>("ease", "EASE", {"ranking"}),
       entry<BPRMFImpl, BPRMFOptions>("bpr_mf", "BPRMF", {"ranking"}),
       entry<NeuMFImpl, NeuMFOptions>("neu_mf", "NeuMF", {"ranking"}),
@@ -115,6 +118,9 @@ std::deque<Entry>& table() {
       entry<DisenCDRImpl, DisenCDROptions>("disen_cdr", "DisenCDR", {"ranking"}),
       entry<UniCDRImpl, UniCDROptions>("uni_cdr", "UniCDR", {"ranking"}),
       entry<CrossEASEImpl, CrossEASEOptions>("cross_ease", "CrossEASE", {"ranking"}),
+      entry<SASRecImpl, SASRecOptions>("sasrec", "SASRec", {"sequence"}),
+      entry<GRU4RecImpl, GRU4RecOptions>("gru4rec", "GRU4Rec", {"sequence"}),
+      entry<BERT4RecImpl, BERT4RecOptions>("bert4rec", "BERT4Rec", {"sequence"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };
   return entries;

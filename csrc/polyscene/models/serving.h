@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "polyscene/data/batch.h"
 #include "polyscene/data/interactions.h"
 
 namespace polyscene::models {
@@ -46,9 +47,17 @@ class GivesReasons {
   virtual torch::Tensor reasons(int64_t user, const Met& met, int64_t scene, const torch::Tensor& items) = 0;
 };
 
-/// All three for scores that are products of a vector of the user and one of the item. Newcomers are folded in by one
-/// ridge solve on the item vectors, which stay (after Hu, Koren and Volinsky, ICDM 2008, where every item that was not
-/// met counts a little against them):
+/// Beside Model: scores people from what they did in order, whether it has rows for them or not (task sequence).
+class FollowsEvents {
+ public:
+  virtual ~FollowsEvents() = default;
+  /// Scores of `items` (int64 [C], ascending) in a scene for people with these events, one list a person, [P, C].
+  virtual torch::Tensor score_events(const data::Events& events, int64_t scene, const torch::Tensor& items) = 0;
+};
+
+/// The first three for scores that are products of a vector of the user and one of the item. Newcomers are folded in by
+/// one ridge solve on the item vectors, which stay (after Hu, Koren and Volinsky, ICDM 2008, where every item that was
+/// not met counts a little against them):
 ///
 ///   M = sum_{j met} q_j q_j' + 1/20 (S + tr(S) / D' I),   S = sum over all items of q q'
 ///   p = g M^-1 sum_{j met} q_j,   s(i) = p . q_i (+ b_i),   part of j in s(i) = g q_i' M^-1 q_j

@@ -46,6 +46,10 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene/scene_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/shared_bottom.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/star.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence_model.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/bert4rec.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/gru4rec.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/sasrec.cpp
   ${CMAKE_CURRENT_LIST_DIR}/serving.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/bst.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/dien.cpp

@@ -25,6 +25,16 @@ torch::Tensor squared_error(const torch::Tensor& prediction, const torch::Tensor
   return (prediction - label.to(prediction.scalar_type())).square();
 }
 
+torch::Tensor top1(const torch::Tensor& positive, const torch::Tensor& negative) {
+  return (torch::sigmoid(negative - positive.unsqueeze(1)) + torch::sigmoid(negative.square())).mean(1);
+}
+
+torch::Tensor bpr_max(const torch::Tensor& positive, const torch::Tensor& negative, double reg) {
+  const auto weight = torch::log_softmax(negative, 1);  // log w, [B, N]
+  const auto out = -torch::logsumexp(weight + torch::log_sigmoid(positive.unsqueeze(1) - negative), 1);
+  return reg > 0 ? out + reg * (weight.exp() * negative.square()).sum(1) : out;
+}
+
 torch::Tensor embedding_l2(const std::vector<torch::Tensor>& blocks, bool squared) {
   TORCH_CHECK_VALUE(!blocks.empty() && blocks.front().dim() > 0, "embedding_l2: there must be a block [B, ...], got ",
                     blocks.size(), " blocks");

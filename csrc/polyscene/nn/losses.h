@@ -20,6 +20,18 @@ torch::Tensor bpr(const torch::Tensor& positive, const torch::Tensor& negative);
 /// (prediction - label)^2 of each entry. The same shape.
 torch::Tensor squared_error(const torch::Tensor& prediction, const torch::Tensor& label);
 
+/// TOP1 (Hidasi et al., ICLR 2016): mean_j sigma(s_neg - s_pos) + sigma(s_neg^2) of each row. positive [B], negative
+/// [B, N], none of which is the positive; the paper's form, which scores the positive among the others, then takes the
+/// share of that out again. Result [B].
+torch::Tensor top1(const torch::Tensor& positive, const torch::Tensor& negative);
+
+/// BPR-max (Hidasi and Karatzoglou, CIKM 2018):
+///
+///   -log sum_j w_j sigma(s_pos - s_j) + reg sum_j w_j s_j^2,   w = softmax over the negatives
+///
+/// positive [B], negative [B, N]. Result [B].
+torch::Tensor bpr_max(const torch::Tensor& positive, const torch::Tensor& negative, double reg);
+
 /// L2 penalty on looked-up embedding rows, each block [B, ...] what one table gave for the batch:
 ///
 ///   squared: sum_t ||E_t||_F^2 / (2 B),   else: sum_t ||E_t||_F / B

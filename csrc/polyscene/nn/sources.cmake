@@ -27,6 +27,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/pair_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/plain.cpp
   ${CMAKE_CURRENT_LIST_DIR}/prune.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/ragged_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/reorder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/row_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/row_products.cpp
@@ -37,6 +38,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene_mlp.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_propagation.cpp
   ${CMAKE_CURRENT_LIST_DIR}/softmax.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/softmax_loss.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sparse_matrix.cpp
   ${CMAKE_CURRENT_LIST_DIR}/temporal_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/tower_links.cpp

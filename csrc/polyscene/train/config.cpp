@@ -63,9 +63,9 @@ void check_choice(const Json& value, const Place& place, const std::vector<std::
 
 const std::vector<std::string>& roles() {
   static const std::vector<std::string> kRoles = {
-      "data",     "train", "valid", "test",      "task",         "delimiter",   "clean",   "scene",
-      "user",     "item",  "time",  "weight",    "interest",     "categorical", "numeric", "multi_hot",
-      "sequence", "text",  "image", "min_count", "unseen_scene", "core",        "columns", "separate_items"};
+      "data", "train", "valid",     "test",         "context",  "task",        "delimiter",     "clean",     "scene",
+      "user", "item",  "time",      "weight",       "interest", "categorical", "numeric",       "multi_hot", "sequence",
+      "text", "image", "min_count", "unseen_scene", "core",     "columns",     "separate_items"};
   return kRoles;
 }
 
@@ -186,7 +186,7 @@ void apply_override(Json& config, const std::string& override, const std::string
 void check_metrics(const Json& config, const std::string& source) {
   const auto task = config["dataset"].value("task", Json("ctr"));
   const std::string monitor = config["train"]["monitor"];
-  if (task == "ranking") {
+  if (task == "ranking" || task == "sequence") {
     const auto place = [&](const char* path, const std::string& text) { return source + ": " + path + ": " + text; };
     try {
       eval::RankingOptions options;

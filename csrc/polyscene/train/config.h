@@ -15,6 +15,7 @@ struct EvaluateOptions {
   TORCH_ARG(double, threshold) = 0.5;
   TORCH_ARG(bool, tune_threshold) = false;
   TORCH_ARG(std::string, unseen_scene) = "";
+  TORCH_ARG(bool, exclude_seen) = true;
 
  public:
   template <typename Self, typename Visitor>
@@ -26,6 +27,8 @@ struct EvaluateOptions {
     visit("tune_threshold", self.tune_threshold(), "take the threshold with the best F1 on validation rows");
     visit("unseen_scene", self.unseen_scene(),
           "scene whose test rows also a model without its training rows is measured on; empty: none");
+    visit("exclude_seen", self.exclude_seen(),
+          "of sequences: leave out the items of a row's own history; false where items come again");
   }
 };
 

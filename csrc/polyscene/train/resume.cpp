@@ -125,8 +125,11 @@ std::string identity_of(const models::Model& model, const data::Table& train, co
   // epochs.
   const bool fixed = options.optimizer.schedule.needs_total();
   for (const auto& [name, value] : to_map(options)) {
-    if ((name != "epochs" || fixed) && name != "patience" && name != "threads" && name != "shuffle_window")
-      out["train_options"][name] = polyscene::to_json(value);
+    if ((name == "epochs" && !fixed) || name == "patience" || name == "threads" || name == "shuffle_window") continue;
+    // Left at 0 they are those of a run from before they were there.
+    const bool augments = name == "crop" || name == "mask" || name == "reorder" || name == "substitute";
+    if (augments && std::get<double>(value) == 0) continue;
+    out["train_options"][name] = polyscene::to_json(value);
   }
   // What it comes to: the same rows read into memory are shuffled all at once.
   if (const auto window = data::shuffle_window(train, options.shuffle_window()); window > 0)

@@ -13,10 +13,12 @@
 #include "polyscene/core/memory.h"
 #include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
+#include "polyscene/data/augment.h"
 #include "polyscene/data/batches.h"
 #include "polyscene/data/negatives.h"
 #include "polyscene/data/table_pages.h"
 #include "polyscene/data/user_batches.h"
+#include "polyscene/data/window_batches.h"
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/eval/ranking.h"
 #include "polyscene/models/int8_tables.h"
@@ -97,7 +99,7 @@ bool has_prefix(const std::string& name, const std::vector<std::string>& prefixe
                      [&](const auto& prefix) { return name == prefix || name.starts_with(prefix + "."); });
 }
 
-bool ranks(const std::string& task) { return task == "ranking"; }
+bool ranks(const std::string& task) { return task == "ranking" || task == "sequence"; }
 
 // What a ranking task is watched by: "recall@20" asks for k = 20.
 eval::RankingOptions ranking_of(const std::string& watched) {
@@ -124,6 +126,11 @@ class Loop {
         callbacks_(callbacks),
         weight_(balance(train, options.class_weight() == "balanced", options.scene_weight() == "balanced")),
         ranked_(ranking_of(options.monitor().empty() ? "ndcg@10" : options.monitor())) {
+    if (model.schema().task == "sequence" && model.history_length() > 0 && !phase.users.defined()) {
+      windows_.emplace(data::windows_of(train, model.history_length()));
+      const data::Augmentation how{options.crop(), options.mask(), options.reorder(), options.substitute()};
+      if (how.any()) augmenter_.emplace(how, train.history() ? train.history() : model.history());
+    }
     const auto sampling = model.sampling();
     if (sampling.negatives == 0 || phase.users.defined()) return;
     const auto history = train.history() ? train.history() : model.history();
@@ -137,21 +144,27 @@ class Loop {
     model_.begin_epoch(number);
     std::optional<data::Batches> of_rows;
     std::optional<data::UserBatches> of_users;
+    std::optional<data::WindowBatches> of_windows;
+    const auto next = [&] { return of_users ? of_users->next() : of_windows ? of_windows->next() : of_rows->next(); };
     if (phase_.users.defined()) {
       of_users.emplace(model_.schema(), phase_.users, batch_size_, options_.seed(), number);
+    } else if (windows_) {
+      of_windows.emplace(train_, *windows_, model_.history_length(), batch_size_, options_.seed(), number);
     } else {
       of_rows.emplace(train_, batch_size_, /*shuffle=*/true, options_.seed(), number, model_.history_length(),
                       data::shuffle_window(train_, options_.shuffle_window()));
     }
-    const RandomStream drawn(options_.seed(), "negatives", number);
+    const RandomStream drawn(options_.seed(), "negatives", number), changed(options_.seed(), "augment", number);
     double sum = 0;
     int64_t rows = 0, step = 0;
-    while (auto batch = of_users ? of_users->next() : of_rows->next()) {
-      if (weight_.defined() && !of_users) {
+    while (auto batch = next()) {
+      if (weight_.defined() && of_rows) {
         const auto mine = weight_.index_select(0, batch->row);
         batch->weight = batch->weight.defined() ? batch->weight * mine : mine;
       }
-      if (negatives_) batch->negative = negatives_->draw(*batch, drawn);
+      if (negatives_ && of_windows) batch->next_negative = negatives_->draw_next(*batch, drawn);
+      if (augmenter_ && of_windows) batch = augmenter_->apply(std::move(*batch), changed);
+      if (negatives_ && !of_windows) batch->negative = negatives_->draw(*batch, drawn);
       optimizer.zero_grad();
       const nn::Bfloat16Guard precision(options_.precision() == "bf16");
       const auto loss = model_.loss(*batch);
@@ -173,8 +186,11 @@ class Loop {
     return sum / static_cast<double>(rows);
   }
 
-  // Rows, or users, of an epoch.
-  int64_t size() const { return phase_.users.defined() ? phase_.users.numel() : train_.size(); }
+  // Rows, users or windows of an epoch.
+  int64_t size() const {
+    if (windows_) return windows_->position.numel();
+    return phase_.users.defined() ? phase_.users.numel() : train_.size();
+  }
   int64_t batches() const { return (size() + batch_size_ - 1) / batch_size_; }
 
   std::map<std::string, double> validate() {
@@ -194,6 +210,8 @@ class Loop {
   Clock::time_point reported_ = Clock::now();  // over all epochs: one may be shorter than a report takes
   torch::Tensor weight_;
   std::optional<data::Negatives> negatives_;
+  std::optional<data::Augmenter> augmenter_;
+  std::optional<data::Windows> windows_;  // of task sequence: what an epoch walks
   eval::RankingOptions ranked_;
   int64_t steps_ = 0;  // over all epochs
 };
@@ -211,6 +229,10 @@ Trainer::Trainer(TrainOptions options) : options_(std::move(options)) {
   TORCH_CHECK_VALUE(options_.threads() >= 0 && options_.threads() <= kMostThreads, "Trainer: threads must lie in [0, ",
                     kMostThreads, "], got ", options_.threads());
   TORCH_CHECK_VALUE(options_.seed() >= 0, "Trainer: seed must not be negative, got ", options_.seed());
+  for (const auto value : {options_.crop(), options_.mask(), options_.reorder(), options_.substitute()}) {
+    TORCH_CHECK_VALUE(value >= 0 && value < 1,
+                      "Trainer: crop, mask, reorder and substitute must be probabilities in [0, 1), got ", value);
+  }
   check_choice("class_weight", options_.class_weight(), {"none", "balanced"});
   check_choice("scene_weight", options_.scene_weight(), {"none", "balanced"});
   check_choice("precision", options_.precision(), {"float32", "bf16"});
@@ -277,6 +299,16 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
                     data::kStreamedRows,
                     " training rows are; open_data(path, history=True) keeps it, which takes "
                     "about 32 bytes of memory a training row");
+  TORCH_CHECK_VALUE(
+      model.schema().task != "sequence" || (options_.class_weight() == "none" && options_.scene_weight() == "none"),
+      "Trainer: class_weight and scene_weight weigh rows; sequences train whole windows of them, so that "
+      "both must be 'none'");
+  const bool augments =
+      data::Augmentation{options_.crop(), options_.mask(), options_.reorder(), options_.substitute()}.any();
+  TORCH_CHECK_VALUE(!augments || model.schema().task == "sequence",
+                    "Trainer: crop, mask, reorder and substitute change windows of events, which task 'sequence' alone "
+                    "trains on, got task '",
+                    model.schema().task, "'");
   if (valid && valid->size() == 0) valid = nullptr;
   if (valid) check_monitor(model);
   keep_freed_memory();
@@ -324,6 +356,7 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
         judge = judged->size() > 0 ? &*judged : nullptr;
       }
       Loop loop(model, phase, rows, judge, options_, callbacks);
+      TORCH_CHECK_VALUE(loop.size() > 0, "Trainer: no user has two training rows, so that nothing follows anything");
       const bool unjudged = valid && !judge;
       const auto most = unjudged ? std::min(options_.epochs(), kUnjudged) : options_.epochs();
       const auto epochs = phase.epochs > 0 ? phase.epochs : most;

@@ -24,12 +24,16 @@ struct TrainOptions {
   TORCH_ARG(std::string, precision) = "float32";
   TORCH_ARG(int64_t, seed) = 2022;
   TORCH_ARG(int64_t, threads) = 0;
+  TORCH_ARG(double, crop) = 0;
+  TORCH_ARG(double, mask) = 0;
+  TORCH_ARG(double, reorder) = 0;
+  TORCH_ARG(double, substitute) = 0;
 
  public:
   template <typename Self, typename Visitor>
   static void fields(Self& self, Visitor&& visit) {
     OptimizerOptions::fields(self.optimizer, visit);
-    visit("batch_size", self.batch_size(), "rows of one step");
+    visit("batch_size", self.batch_size(), "rows of one step; of sequences windows of events");
     visit("shuffle_window", self.shuffle_window(),
           "rows shuffled together, blocks of neighbours drawn from all over the table; 0: all rows, or 4,194,304 of a "
           "compiled table with more than 33,554,432");
@@ -42,6 +46,12 @@ struct TrainOptions {
           "what the dense layers of the scene and click models multiply in: 'float32' or 'bf16'");
     visit("seed", self.seed(), "seed of initialisation, order of rows and dropout");
     visit("threads", self.threads(), "threads of the training loop; 0: as torch is set");
+    visit("crop", self.crop(), "of sequences: probability that a window loses some of its oldest events, half at most");
+    visit("mask", self.mask(), "of sequences: probability that a mask stands for an event");
+    visit("reorder", self.reorder(),
+          "of sequences: probability that a run of a window's events is shuffled, half of them at most");
+    visit("substitute", self.substitute(),
+          "of sequences: probability that an item of the same interest and scene stands for an event");
   }
 };
 

@@ -38,6 +38,13 @@ def evaluate(
     candidates: Annotated[
         str, typer.Option("--candidates", help="Rankings: 'all' items of the scene, or a number of sampled ones.")
     ] = "all",
+    context: Annotated[
+        Path | None,
+        typer.Option("--context", help="File of what users did before the rows; of sequences."),
+    ] = None,
+    keep_seen: Annotated[
+        bool, typer.Option("--keep-seen", help="Of sequences: rank also the items of a row's own history.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measures a trained model on a file."""
@@ -45,7 +52,13 @@ def evaluate(
     from polyscene.display import print_result
 
     among = int(candidates) if candidates.isdecimal() else candidates
-    result = polyscene.evaluate(_model(run), rows, metric, k or (10,), among, threshold)
+    model = _model(run)
+    source: Any = rows
+    if context is not None:
+        source = polyscene.read_table(test=rows, context=context, schema=model.schema)
+    result = polyscene.evaluate(
+        model, source, metric, k or (10,), among, threshold=threshold, exclude_seen=not keep_seen
+    )
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     else:

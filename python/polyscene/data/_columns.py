@@ -14,8 +14,9 @@ from polyscene._extension import _C
 from polyscene.data._cells import Lists, take_lists
 from polyscene.data.labels import label_values, weight_values
 from polyscene.data.reading import Frame
-from polyscene.data.roles import LabelRole, Roles, TimeRole
+from polyscene.data.roles import RANKED, LabelRole, Roles, TimeRole
 from polyscene.data.scenes import scene_codes
+from polyscene.data.splits import ALL_PARTS
 
 _log = logging.getLogger("polyscene")
 
@@ -35,7 +36,7 @@ class Arrays:
     weight: np.ndarray | None = None  # float32 [N]
     time: np.ndarray | None = None  # int64 [N]
     interest: Lists | None = None
-    part: np.ndarray | None = None  # int8 [N], 0 train, 1 valid, 2 test
+    part: np.ndarray | None = None  # int8 [N], 0 train, 1 valid, 2 test, 3 context
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -131,7 +132,7 @@ def arrays(frame: Frame, roles: Roles, clean: dict[str, str]) -> Arrays:
     interest = None if roles.interest is None else frame.lists(roles.interest.name, roles.interest.separator)
     part = None
     if any(piece.part for piece in frame.pieces):
-        parts = [("train", "valid", "test").index(piece.part) for piece in frame.pieces]
+        parts = [ALL_PARTS.index(piece.part) for piece in frame.pieces]
         part = np.repeat(np.array(parts, np.int8), [piece.table.num_rows for piece in frame.pieces])
     out = Arrays(
         roles, codes, ids, numbers, lists, scene, names, label, weight, times[0] if times else None, interest, part
@@ -167,7 +168,7 @@ def _clean(
         empty.append(("scene", ", ".join(roles.scene.columns), out.scene < 0))
     if roles.time is not None and known is not None:
         empty.append(("time", roles.time.column, ~known))
-    if roles.task == "ranking":  # nothing can be learned of nobody
+    if roles.task in RANKED:  # nothing can be learned of nobody
         for role, id_ in (("user", roles.user), ("item", roles.item)):
             if id_ is not None:
                 empty.append((role, id_, out.codes[:, roles.categorical.index(id_)] < 0))
@@ -178,7 +179,7 @@ def _clean(
         if rows.size:
             dropped[f"empty {role}"] = len(rows)
             keep[rows] = False
-    if roles.task == "ranking" and roles.label is not None and out.label is not None:
+    if roles.task in RANKED and roles.label is not None and out.label is not None:
         unwanted = keep & (out.label == 0)
         if unwanted.any():
             if not (keep & ~unwanted).any():

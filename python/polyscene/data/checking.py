@@ -16,7 +16,7 @@ from polyscene.data._findings import Finding, Findings, look
 from polyscene.data.labels import label_values
 from polyscene.data.overlap import Overlap, count_overlap
 from polyscene.data.reading import Frame, pieces, separate
-from polyscene.data.roles import DEFAULTS, LabelRole, Roles, TimeRole, resolve
+from polyscene.data.roles import DEFAULTS, RANKED, LabelRole, Roles, TimeRole, resolve
 from polyscene.data.scenes import CLOCK, scene_codes
 
 SMALL_SCENE = 50
@@ -156,7 +156,7 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: Findings) -> Over
         found.add("note", roles.time.column, None, what)
     times = _look_at_time(frame, roles.time, found) if roles.time else None
     label = _look_at_label(frame, roles.label, roles.task, found) if roles.label else None
-    if roles.task == "ranking":
+    if roles.task in RANKED:
         _look_at_pairs(frame, roles, found)
     for each in roles.numeric:
         _look_at_numbers(frame, each.name, found)
@@ -197,7 +197,7 @@ def _look_at_label(frame: Frame, role: LabelRole, task: str, found: Findings) ->
         if len(empty):
             found.add("warning", role.column, empty, "the label is empty; these rows are dropped")
         zero = np.flatnonzero(label == 0)
-        if task == "ranking" and len(zero):
+        if task in RANKED and len(zero):
             if (label > 0).any() or (label < 0).any():
                 found.add("note", role.column, zero, "rows of label 0 are dropped in rankings")
             else:

@@ -18,7 +18,7 @@ from polyscene._files import replacing, write_json
 from polyscene.data import cleaning
 from polyscene.data._errors import counted
 from polyscene.data.roles import Roles
-from polyscene.data.splits import PARTS, Split, assign, digest_of, split_spec
+from polyscene.data.splits import ALL_PARTS, PARTS, Split, assign, digest_of, split_spec
 
 FORMAT = 1
 
@@ -32,6 +32,7 @@ class Dataset:
         train: the training `Table`, or None.
         valid: the validation `Table`, or None.
         test: the test `Table`, or None.
+        context: in sequences the `Table` of what was known before serving and is never trained, or None.
         columns: the source, shared by the tables.
         roles: what each column is.
         split: how rows were divided.
@@ -62,6 +63,7 @@ class Dataset:
         self.train: _C.data.Table | None = tables.get("train")
         self.valid: _C.data.Table | None = tables.get("valid")
         self.test: _C.data.Table | None = tables.get("test")
+        self.context: _C.data.Table | None = tables.get("context")
         self.roles = roles
         self.split = split
         self.report = report
@@ -72,7 +74,7 @@ class Dataset:
 
     @property
     def tables(self) -> dict[str, _C.data.Table]:
-        """The tables by name, without those that are None."""
+        """The tables of rows to train on or to measure by name, without those that are None."""
         return {part: table for part in PARTS if (table := getattr(self, part)) is not None}
 
     @property
@@ -98,7 +100,8 @@ class Dataset:
     def split_digest(self) -> str:
         """sha256 of which rows are in which part: 64 hexadecimal digits."""
         if "split" not in self._digests:
-            self._digests["split"] = digest_of([f"{part}:{table.digest()}" for part, table in self.tables.items()])
+            tables = self.tables | ({} if self.context is None else {"context": self.context})
+            self._digests["split"] = digest_of([f"{part}:{table.digest()}" for part, table in tables.items()])
         return self._digests["split"]
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -174,7 +177,8 @@ class Dataset:
         """
         code = self._scene("Dataset.without", scene)
         rows = {
-            part: mine if part == "test" else mine[self._raw.scene[mine] != code] for part, mine in self._rows.items()
+            part: mine if part in ("test", "context") else mine[self._raw.scene[mine] != code]
+            for part, mine in self._rows.items()
         }
         if not len(rows.get("train", ())):
             raise ValueError(f"Dataset.without: no scene but {scene!r} has training rows")
@@ -203,7 +207,7 @@ class Dataset:
             raise ValueError(f"Dataset.save: {folder} exists and is no compiled data set; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         self._raw.save(str(folder / "columns.safetensors"))
-        for part in PARTS:
+        for part in ALL_PARTS:
             target = folder / f"{part}.npy"
             if part in self._rows:
                 with replacing(target) as temporary, open(temporary, "wb") as file:
@@ -262,7 +266,7 @@ def open_data(
     if split is None:
         rows = {
             part: torch.from_numpy(np.load(folder / f"{part}.npy", mmap_mode="c"))
-            for part in PARTS
+            for part in ALL_PARTS
             if (folder / f"{part}.npy").exists()
         }
         spec = Split(**facts["split"] | {"ratios": tuple(facts["split"]["ratios"])})
@@ -302,7 +306,7 @@ def assemble(
         columns: the source.
         roles: what its columns are.
         split: how rows were divided.
-        part: int8 [N] (0 train, 1 valid, 2 test), or the rows of each part by name, int64.
+        part: int8 [N] (0 train, 1 valid, 2 test, 3 context), or the rows of each part by name, int64.
         report: what reading dropped.
         schema: encode for this one in the place of fitting one.
         history: whether tables carry the behaviour of users in the training rows; None: unless they are streamed.
@@ -312,7 +316,7 @@ def assemble(
     if isinstance(part, dict):
         rows = part
     else:
-        rows = {each: torch.from_numpy(np.flatnonzero(part == code)) for code, each in enumerate(PARTS)}
+        rows = {each: torch.from_numpy(np.flatnonzero(part == code)) for code, each in enumerate(ALL_PARTS)}
     rows = {each: chosen for each, chosen in rows.items() if len(chosen)}
     given = rows
     if roles.numeric:
@@ -336,6 +340,10 @@ def assemble(
         seen = _C.data.History.fit(tables["train"], events=events)
         for table in tables.values():
             table.history = seen
+    if schema.task == "sequence" and roles.user is not None:
+        sequences = _C.data.Sequences(columns, roles.user, rows)
+        for table in tables.values():
+            table.sequences = sequences
     if roles.task == "ranking" and "valid" in tables and "test" in tables:
         tables["test"].also_seen = _C.data.Interactions.of(tables["valid"])
     out = Dataset(name, columns, schema, tables, roles, split, report)

@@ -13,6 +13,7 @@ from polyscene.data.reading import Frame
 from polyscene.data.scenes import SceneRole, scene_role
 
 TASKS = ("ctr", "ranking", "rating", "sequence")
+RANKED = ("ranking", "sequence")  # tasks of items that users wanted, without a label
 SCALINGS = ("z_score", "min_max", "zero_mean", "median", "none")
 MISSING = ("mean", "median", "knn", "category")
 OUTLIERS = ("keep", "clip", "drop", "interpolate")
@@ -162,6 +163,10 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
         min_count=_positive(f"{owner}: min_count", _least(task) if given["min_count"] is None else given["min_count"]),
     )
     _exclusive(frame, roles, owner)
+    if task == "sequence" and (user is None or item is None):
+        frame.require(DEFAULTS["item" if user else "user"], f"{'item' if user else 'user'} (task 'sequence' needs one)")
+    if task == "sequence" and roles.weight is not None:
+        raise ValueError(f"{owner}: weight: rows of sequences are not weighed; leave it out")
     return roles
 
 
@@ -200,7 +205,7 @@ def _column(frame: Frame, given: Any, role: str) -> str | None:
 
 def _least(task: str) -> int:
     """Training rows that an id needs: rankings rank every item that somebody met."""
-    return 1 if task == "ranking" else 2
+    return 1 if task in RANKED else 2
 
 
 def _positive(owner: str, given: Any) -> int:

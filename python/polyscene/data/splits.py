@@ -14,6 +14,7 @@ from polyscene._extension import _C
 from polyscene.data._errors import choice, mapping, unknown_key
 
 PARTS = ("train", "valid", "test")
+ALL_PARTS = (*PARTS, "context")
 BY = ("random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "cold_scene", "files")
 WITHIN = ("user", "scene")
 

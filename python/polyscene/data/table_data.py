@@ -16,11 +16,11 @@ from polyscene.data._errors import choice, listed, mapping, unknown_key
 from polyscene.data.cores import core_rows, core_spec
 from polyscene.data.dataset import Dataset, assemble
 from polyscene.data.reading import Frame, Piece, pieces, separate
-from polyscene.data.roles import Roles, resolve
+from polyscene.data.roles import RANKED, Roles, resolve
 from polyscene.data.splits import Split, assign, split_spec
 
 CLEAN = {"incomplete": ("drop", "error"), "wrong": ("error", "drop"), "duplicates": ("keep", "drop")}
-_NOT_ROLES: tuple[str, ...] = ("data", "train", "valid", "test", "split", "schema", "core", "name", "clean")
+_NOT_ROLES: tuple[str, ...] = ("data", "train", "valid", "test", "context", "split", "schema", "core", "name", "clean")
 _NOT_ROLES += ("delimiter", "columns", "separate_items")
 
 _log = logging.getLogger("polyscene")
@@ -32,6 +32,7 @@ def read_table(
     train: Any = None,
     valid: Any = None,
     test: Any = None,
+    context: Any = None,
     split: Mapping[str, Any] | str | None = None,
     schema: _C.data.Schema | None = None,
     task: str = "ctr",
@@ -70,16 +71,21 @@ def read_table(
         train: source of the training rows, in the place of ``data``.
         valid: source of the validation rows.
         test: source of the test rows.
+        context: source of further rows of sequences, beside ``train`` or, with ``schema``, ``test``: what users did who
+            are not in training, known before they are served. It is input for validation and test rows, never trained,
+            and counted nowhere.
         split: ``{"by": "random", "ratios": [8, 1, 1], "seed": 2022}`` (the default); ``by`` is one of random, user,
             scene, time, leave_one_out, cold_user, cold_scene; ``within`` ("user", "scene") applies random, time and
             leave_one_out to each of them.
         schema: the schema of a model; the source is encoded for it, no row is dropped (save those of label 0 in
             rankings, unless ``label`` is None), and roles that are left at their defaults are those that the model was
             trained with. Rows of ``data`` come as ``test``.
-        task: "ctr", "rating", "ranking" or "sequence".
+        task: "ctr", "rating", "ranking" or "sequence": what a user did in the order of ``time``, equal times (without
+            it, all rows) in the order of the source: context, train, valid, test, each as it stands in its file. A row
+            is predicted from everything that its user did strictly before it, in rows of its own and of earlier parts.
         label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no":
-            0}}``. For rankings every row is something the user wanted: a row whose label is 0 is dropped, all others
-            count alike; None takes every row.
+            0}}``. For rankings and sequences every row is something the user wanted: a row whose label is 0 is
+            dropped, all others count alike; None takes every row.
         scene: a column; several columns; ``{"by": "age", "edges": [25, 35]}`` (left-closed); ``{"by": "time_of_day",
             "edges": [6, 12, 18], "tz": "UTC"}`` (hours); ``{"by": "day_of_week", "tz": "UTC"}``.
         user: the column of user ids.
@@ -128,7 +134,11 @@ def read_table(
     given = dict(locals())
     roles_given = {key: given[key] for key in inspect.signature(read_table).parameters if key not in _NOT_ROLES}
     cleaning = _clean_spec(clean, owner)
-    sources = _sources(data, {"train": train, "valid": valid, "test": test}, delimiter, columns, owner)
+    if context is not None and task != "sequence" and (schema is None or schema.task != "sequence"):
+        raise ValueError(f"{owner}: context belongs to task 'sequence', got task {task!r}")
+    # Without times the order of the sources is that of events.
+    parts = {"context": context, "train": train, "valid": valid, "test": test}
+    sources = _sources(data, parts, delimiter, columns, owner)
     if separate_items:
         separate(sources, item, owner)
     frame = Frame(sources, owner)
@@ -146,7 +156,7 @@ def read_table(
     elif spec.by == "files":
         raise ValueError(f"{owner}: split by 'files' needs train, valid and test in the place of data")
     roles = resolve(frame, roles_given | {"needs_label": True}, owner)
-    if roles.task == "ranking" and roles.scene is None and scene is not None:
+    if roles.task in RANKED and roles.scene is None and scene is not None:
         _warn_of_one_scene(sources, owner)
     source = arrays(frame, roles, cleaning)
     _keep_core(source, core_spec(core, owner), owner)

@@ -31,7 +31,7 @@ def list() -> builtins.list[str]:
     Example:
         >>> list()
         ['simulator', 'ml-100k', 'ml-1m', 'ml-20m', 'ml-25m', 'amazon-sport-phone', 'amazon-sport-cloth', \
-'douban-book-music']
+'douban-book-music', 'movie-book']
     """
     return builtins.list(RECIPES)
 
@@ -140,7 +140,7 @@ def load(
         label: as in `read_table`; None takes the set's own (rating of at least 4 for MovieLens).
         split: as in `read_table`; None is random rows, 8:1:1, seed 2022, or the publisher's own test rows where there
             are some, with one drawn training row of every user of a scene with at least 5 for validation
-            (``{"by": "files", "seed": 2022}``).
+            (``{"by": "files", "seed": 2022}``). The page of a set in ``datasets/`` says what its splits are.
         options: for the simulator its options; for other sets further arguments of `read_table`, such as ``task``.
 
     Raises:
@@ -172,19 +172,17 @@ def load(
     if label is not None:
         roles["label"] = label
     if table is not None and "part" in table.column_names:
-        return _published(table, split, name, roles)
+        return _published(known, table, split, roles)
     return read_table(table, split=split, name=name, **roles)
 
 
-def _published(table: Any, split: Any, name: str, roles: dict[str, Any]) -> Dataset:
-    """A table that its publisher has split: validation rows are drawn, unless another split is wanted."""
-    from polyscene.datasets._cross import divided
-
-    by = split.get("by", "files") if isinstance(split, Mapping) else split
-    if by not in (None, "files"):
-        return read_table(table.drop(["part"]), split=split, name=name, **roles)
+def _published(known: Recipe, table: Any, split: Any, roles: dict[str, Any]) -> Dataset:
+    """A table that its publisher has split, in one of the recipe's own ways or in another that is wanted."""
+    by = split.get("by", "files") if isinstance(split, Mapping) else split or "files"
+    if by not in known.divide or (isinstance(split, Mapping) and split.get("within")):
+        return read_table(table.drop(["part"]), split=split, name=known.name, **roles)
     seed = split.get("seed", 2022) if isinstance(split, Mapping) else 2022
-    return read_table(**divided(table, seed), name=name, **roles)
+    return read_table(**known.divide[by](table, seed), name=known.name, **roles)
 
 
 _FEATURES = ("categorical", "numeric", "multi_hot", "sequence")
@@ -273,7 +271,21 @@ def _compiled(block: dict[str, Any]) -> Dataset:
 
 
 TABLE_KEYS: Sequence[str] = (
-    *("data", "train", "valid", "test", "split", "label", "scene", "user", "item", "text", "image", "delimiter"),
+    *(
+        "data",
+        "train",
+        "valid",
+        "test",
+        "context",
+        "split",
+        "label",
+        "scene",
+        "user",
+        "item",
+        "text",
+        "image",
+        "delimiter",
+    ),
     *("columns", "separate_items"),
     *_FURTHER,
 )

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from polyscene.data._errors import listed, suggestion
-from polyscene.datasets import _cross, _movielens
+from polyscene.datasets import _cross, _movielens, _sequences
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 MIRROR = "https://huggingface.co/datasets/Recommenders/MovieLens/resolve/main"
@@ -41,6 +41,7 @@ class Recipe:
         files: what the folder must hold.
         read: folder to table, or None when the files there are not this data set's.
         roles: arguments of `read_table`.
+        divide: splits of its own by name: from the table and a seed to sources of `read_table`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Recipe:
     files: tuple[str, ...] = ()
     read: Callable[[str, Path], pa.Table | None] | None = None
     roles: dict[str, Any] = field(default_factory=dict)
+    divide: dict[str, Callable[[pa.Table, int], dict[str, pa.Table]]] = field(default_factory=dict)
 
 
 def _movielens_recipe(
@@ -178,6 +180,7 @@ for _name, _scenes, _rows in (
         files=_files,
         read=_cross.read_amazon,
         roles=_RANKED,
+        divide={"files": _cross.divided},
     )
 RECIPES["douban-book-music"] = Recipe(
     "douban-book-music",
@@ -190,6 +193,19 @@ RECIPES["douban-book-music"] = Recipe(
     files=("book.ratings.dat", "music.ratings.dat"),
     read=_cross.read_douban,
     roles=_RANKED | {"label": {"column": "rating", "at_least": 3}, "core": 5},
+)
+RECIPES["movie-book"] = Recipe(
+    "movie-book",
+    "Amazon films and books that users active in both met, in time order, as published with LLMCDSR",
+    "research use; the source names no licence",
+    "H. Xin, Y. Sun, C. Wang and H. Xiong. LLMCDSR: Enhancing Cross-Domain Sequential Recommendation with Large "
+    "Language Models. ACM Transactions on Information Systems, 2025",
+    126_556,
+    folder="movie-book",
+    files=("num.txt", "train_overlap.txt", "valid.txt", "test.txt"),
+    read=_sequences.read_movie_book,
+    roles=_RANKED | {"task": "sequence"},
+    divide={"files": _sequences.given, "leave_one_out": _sequences.last_held_out},
 )
 
 

@@ -21,6 +21,7 @@ from polyscene.models.interest import AttentionTransfer, InterestMigration, Scen
 from polyscene.models.multi import Specialist
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
 from polyscene.models.scene_adaptive import HAMUR, M2M, AdaptDHM, AdaSparse, EPNet, PPNet
+from polyscene.models.sequence import BERT4Rec, GRU4Rec, SASRec
 from polyscene.models.single import BPRMF, EASE, MF, NMF, ItemKNN, LightGCN, Logistic, NeuMF, Popularity
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "AdaptDHM",
     "AttentionTransfer",
     "AutoInt",
+    "BERT4Rec",
     "BiTGCF",
     "CoNet",
     "CrossEASE",
@@ -60,6 +62,7 @@ __all__ = [
     "DisenCDR",
     "EPNet",
     "FactorizationMachine",
+    "GRU4Rec",
     "InterestMigration",
     "ItemKNN",
     "LightGCN",
@@ -73,6 +76,7 @@ __all__ = [
     "Phase",
     "Popularity",
     "SARNet",
+    "SASRec",
     "Sampling",
     "SceneBranch",
     "SharedBottom",

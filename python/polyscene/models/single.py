@@ -70,13 +70,15 @@ class ItemKNN(Model):
     .. math:: \text{sim}(i, j) = \frac{n_{ij}}{\sqrt{n_i n_j} + \text{shrink}}, \qquad
         s(u, i) = \sum_{j \in N_u} \text{sim}(j, i)
 
-    In closed form from the training pairs. Tasks: ranking.
+    In closed form from the training pairs. In sequences N are the events before the row, and that of b events back
+    counts ``recency ** b``: the plain baseline that models of sequences must beat. Tasks: ranking, sequence.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.
         neighbours: neighbours that an item keeps, the most alike; 0 for all.
         shrink: added to the denominator of a similarity: rare pairs count less.
         scope: "scene" for the items of the row's scene alone, "overall" for what users met in all scenes.
+        recency: of sequences, what an event counts of the one after it, in (0, 1]; 1 for all events alike.
 
     Example:
         >>> import polyscene as ps

@@ -28,6 +28,7 @@ from polyscene.nn.functional import (
     attention_mask,
     bce_with_logits,
     bpr,
+    bpr_max,
     causal_mask,
     embedding_l2,
     last_state,
@@ -35,7 +36,10 @@ from polyscene.nn.functional import (
     migration_loss,
     pad_ragged,
     padding_mask,
+    ragged_attention,
+    softmax_loss,
     squared_error,
+    top1,
     unpad_ragged,
 )
 from polyscene.nn.layers import MLP, ConvEncoder, InterestPoints, SequenceEncoder, TransformerEncoder
@@ -62,6 +66,7 @@ __all__ = [
     "bce_with_logits",
     "bilinear_scores",
     "bpr",
+    "bpr_max",
     "causal_mask",
     "cosine_scores",
     "dot_scores",
@@ -71,7 +76,10 @@ __all__ = [
     "migration_loss",
     "pad_ragged",
     "padding_mask",
+    "ragged_attention",
     "scaled_dot_scores",
+    "softmax_loss",
     "squared_error",
+    "top1",
     "unpad_ragged",
 ]

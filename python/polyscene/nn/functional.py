@@ -158,6 +158,91 @@ def bpr(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
     return _C.nn.bpr(positive, negative)
 
 
+def top1(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    r"""Returns ``mean_j sigmoid(s_j - s) + sigmoid(s_j^2)`` of each row (TOP1: Hidasi et al., ICLR 2016), [B].
+
+    The paper scores the item itself among the others and takes its share out again; here it is not among them.
+
+    Args:
+        positive: scores [B].
+        negative: scores of other items, [B, N].
+
+    Example:
+        >>> import torch
+        >>> top1(torch.tensor([1.0]), torch.tensor([[1.0, 1.0]]))
+        tensor([1.2311])
+    """
+    return _C.nn.top1(positive, negative)
+
+
+def bpr_max(positive: torch.Tensor, negative: torch.Tensor, reg: float = 1.0) -> torch.Tensor:
+    r"""Returns BPR-max of each row, [B] (Hidasi and Karatzoglou, CIKM 2018).
+
+    .. math:: -\log \sum_j w_j \sigma(s - s_j) + \lambda \sum_j w_j s_j^2, \qquad w = \text{softmax}(s_1, \ldots, s_N)
+
+    Args:
+        positive: scores [B].
+        negative: scores of other items, [B, N].
+        reg: weight of the squared scores.
+
+    Example:
+        >>> import torch
+        >>> bpr_max(torch.tensor([1.0]), torch.tensor([[0.0, 2.0]]))
+        tensor([4.6501])
+    """
+    return _C.nn.bpr_max(positive, negative, reg)
+
+
+def softmax_loss(x: torch.Tensor, w: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Returns the cross-entropy of rows against many classes, summed, without all their logits in memory at once, [].
+
+    Args:
+        x: states [n, D].
+        w: a vector for each class, [C, D]; the logits are ``x @ w.T``.
+        target: int64 [n], in [0, C).
+
+    Raises:
+        ValueError: shapes do not fit.
+        IndexError: a target is out of range.
+
+    Example:
+        >>> import torch
+        >>> softmax_loss(torch.zeros(2, 3), torch.ones(4, 3), torch.tensor([0, 3]))  # 2 log 4
+        tensor(2.7726)
+    """
+    return _C.nn.softmax_loss(x, w, target)
+
+
+def ragged_attention(
+    q: torch.Tensor, kv: torch.Tensor, offsets: torch.Tensor, heads: int = 1, causal: bool = True, dropout: float = 0.0
+) -> torch.Tensor:
+    r"""Returns self-attention within each of many sequences that lie one after another, without padding, [L, D].
+
+    .. math:: o_i = \sum_j \text{softmax}_j(q_i \cdot k_j / \sqrt{D / \text{heads}})\, v_j
+
+    over j up to i of the same sequence where ``causal``, else over all of it.
+
+    Args:
+        q: queries [L, D].
+        kv: keys, then values, [L, 2 D].
+        offsets: int64 [B + 1], sequence b lies in [offsets[b], offsets[b + 1]).
+        heads: must divide D.
+        causal: whether what comes later is not seen.
+        dropout: of the weights, in [0, 1).
+
+    Raises:
+        ValueError: shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> v = torch.tensor([[1.0], [3.0], [5.0]])
+        >>> kv = torch.cat([torch.zeros(3, 1), v], 1)
+        >>> ragged_attention(torch.zeros(3, 1), kv, torch.tensor([0, 2, 3])).T
+        tensor([[1., 2., 5.]])
+    """
+    return _C.nn.ragged_attention(q, kv, offsets, heads, causal, dropout)
+
+
 def squared_error(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     """Returns the squared error of each entry, of predictions and labels of one shape.
 

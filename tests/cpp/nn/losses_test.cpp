@@ -79,3 +79,15 @@ TEST_CASE("migration_loss: exact words for anchors that do not fit") {
                     StartsWith("migration_loss: a weight is given for 'weigt', which is not a parameter; did you mean "
                                "'weight'?"));
 }
+
+TEST_CASE("bpr_max: the golden values of the sheet") {
+  const auto positive = torch::ones({1}, torch::kFloat64), negative = torch::tensor({{0., 2.}}, torch::kFloat64);
+  CHECK(bpr_max(positive, negative, 1).item<double>() == Approx(4.6501163230));
+  CHECK(bpr_max(positive, negative, 0).item<double>() == Approx(1.1269280110));
+}
+
+TEST_CASE("top1: by hand") {
+  const auto out = top1(torch::zeros({1}), torch::tensor({{0.f, 1.f}}));
+  const double one = 1 / (1 + std::exp(-1.));
+  CHECK(out.item<double>() == Approx((0.5 + 0.5 + one + one) / 2));
+}

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "polyscene/core/interleave.h"
+#include "polyscene/models/scene_scores.h"
 
 namespace polyscene::models {
 
@@ -18,6 +19,11 @@ ItemKNNImpl::ItemKNNImpl(std::shared_ptr<const data::Schema> schema, ItemKNNOpti
   TORCH_CHECK_VALUE(options.shrink() >= 0, "ItemKNN: shrink must be 0 or more, got ", options.shrink());
   TORCH_CHECK_VALUE(options.scope() == "scene" || options.scope() == "overall",
                     "ItemKNN: scope must be 'scene' or 'overall', got '", options.scope(), "'");
+  TORCH_CHECK_VALUE(options.recency() > 0 && options.recency() <= 1, "ItemKNN: recency must lie in (0, 1], got ",
+                    options.recency());
+  TORCH_CHECK_VALUE(options.recency() == 1 || this->schema().task == "sequence",
+                    "ItemKNN: recency weighs events in their order, which task 'sequence' alone knows, got ",
+                    options.recency(), " with task '", this->schema().task, "'");
 }
 
 bool ItemKNNImpl::fit_closed_form(const data::Table&) {
@@ -111,6 +117,11 @@ torch::Tensor ItemKNNImpl::score_items(const torch::Tensor& users, int64_t scene
 
 torch::Tensor ItemKNNImpl::forward(const data::Batch& batch) {
   check(batch);
+  if (schema().task == "sequence") {
+    return scene_scores(batch, schema().num_scenes(), [&](const torch::Tensor& rows, int64_t scene) {
+      return score_events(batch.history.take(rows), scene, scene_items(*this, scene));
+    });
+  }
   auto out = torch::zeros({batch.size()});
   if (!history()) return out;
   for (int64_t s = 0; s < schema().num_scenes(); ++s) {
@@ -119,6 +130,34 @@ torch::Tensor ItemKNNImpl::forward(const data::Batch& batch) {
     const auto [users, place] = at::_unique(batch.user.index_select(0, rows), /*sorted=*/true, /*return_inverse=*/true);
     out.index_copy_(0, rows, scores(users, s).index({place, batch.item.index_select(0, rows)}));
   }
+  return out;
+}
+
+torch::Tensor ItemKNNImpl::score_events(const data::Events& events, int64_t scene, const torch::Tensor& items) {
+  const auto& mine = similar(scene);
+  const auto count = made_of_->items(), people = events.offsets.numel() - 1;
+  const bool overall = options.scope() == "overall";
+  const auto *at = events.offsets.const_data_ptr<int64_t>(), *where = events.scene.const_data_ptr<int64_t>(),
+             *offset = mine.offsets.const_data_ptr<int64_t>(), *wanted = items.const_data_ptr<int64_t>();
+  const auto *item = events.item.const_data_ptr<int32_t>(), *other = mine.items.const_data_ptr<int32_t>();
+  const auto* value = mine.values.const_data_ptr<float>();
+  auto out = torch::empty({people, items.numel()});
+  at::parallel_for(0, people, 8, [&](int64_t begin, int64_t end) {
+    std::vector<float> sums(count);
+    for (auto p = begin; p < end; ++p) {
+      std::fill(sums.begin(), sums.end(), 0.f);
+      double weight = 1;
+      for (auto e = at[p + 1] - 1; e >= at[p]; --e) {
+        if (item[e] < data::kFirstId || (!overall && where[e] != scene)) continue;
+        for (auto j = offset[item[e]]; j < offset[item[e] + 1]; ++j) {
+          sums[other[j]] += static_cast<float>(weight) * value[j];
+        }
+        weight *= options.recency();
+      }
+      auto* to = out.data_ptr<float>() + p * items.numel();
+      for (int64_t c = 0; c < items.numel(); ++c) to[c] = sums[wanted[c]];
+    }
+  });
   return out;
 }
 

@@ -13,6 +13,8 @@ struct ItemKNNOptions {
   TORCH_ARG(double, shrink) = 0;
   /// "scene" or "overall".
   TORCH_ARG(std::string, scope) = "scene";
+  /// Weight of an event for each one that came after it.
+  TORCH_ARG(double, recency) = 1;
 
  public:
   template <typename Self, typename Visitor>
@@ -21,6 +23,8 @@ struct ItemKNNOptions {
     visit("shrink", self.shrink(), "added to the denominator of a similarity: rare pairs count less");
     visit("scope", self.scope(),
           "'scene': items of the row's scene alone; 'overall': what users met in all scenes together");
+    visit("recency", self.recency(),
+          "of sequences: an event counts this much of the one after it, in (0, 1]; 1: all events alike");
   }
 };
 
@@ -28,9 +32,16 @@ struct ItemKNNOptions {
 ///
 ///   sim(i, j) = n_ij / (sqrt(n_i n_j) + shrink),   s(u, i) = sum_{j in N_u, j != i} sim(j, i)
 ///
+/// In task sequence N are the events before the row, in the order they came, and that b events back counts
+/// recency^b: s = sum_b recency^b sim(j_b, i).
+///
 /// n counts training users. Similarities are a function of the training pairs, which a saved model holds: they are made
 /// when they are first needed, and take memory for the pairs of items that share a user.
-class ItemKNNImpl : public Model, public ServesNewcomers, public FindsSimilar, public GivesReasons {
+class ItemKNNImpl : public Model,
+                    public ServesNewcomers,
+                    public FindsSimilar,
+                    public GivesReasons,
+                    public FollowsEvents {
  public:
   /// Throws ValueError when the data names no user or no item, or for options out of range.
   explicit ItemKNNImpl(std::shared_ptr<const data::Schema> schema, ItemKNNOptions options = {});
@@ -39,6 +50,7 @@ class ItemKNNImpl : public Model, public ServesNewcomers, public FindsSimilar, p
   void encode() override;
   torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
   torch::Tensor score_newcomers(const Met& met, int64_t scene, const torch::Tensor& items) override;
+  torch::Tensor score_events(const data::Events& events, int64_t scene, const torch::Tensor& items) override;
   /// sim of the item; -inf without a common user; -inf between scenes when each has its own.
   torch::Tensor similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) override;
   /// Exact: the score is their sum.

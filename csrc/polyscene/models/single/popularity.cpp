@@ -1,6 +1,7 @@
 #include "polyscene/models/single/popularity.h"
 
 #include "polyscene/data/interactions.h"
+#include "polyscene/models/scene_scores.h"
 
 namespace polyscene::models {
 
@@ -24,6 +25,12 @@ torch::Tensor PopularityImpl::pick(const torch::Tensor& table, const data::Batch
 }
 
 torch::Tensor PopularityImpl::forward(const data::Batch& batch) {
+  if (schema().task == "sequence") {
+    check(batch);
+    return scene_scores(batch, schema().num_scenes(), [&](const torch::Tensor& mine, int64_t scene) {
+      return score_items(mine, scene, scene_items(*this, scene));
+    });
+  }
   const auto out = pick(rate, batch);  // [B]
   return schema().task == "ctr" ? out.logit(1e-6) : out;
 }
@@ -41,7 +48,7 @@ bool PopularityImpl::fit_closed_form(const data::Table& train) {
   const torch::NoGradGuard no_grad;
   const auto scenes = schema().num_scenes();
   const auto items = rate.size(1);
-  if (schema().task == "ranking") {
+  if (schema().task == "ranking" || schema().task == "sequence") {
     // Users of the item in the scene; among items with as many, those with more elsewhere come first.
     auto seen = torch::zeros({scenes, items}, torch::kFloat64);  // [S, I]
     const auto known = data::Interactions::of(train);

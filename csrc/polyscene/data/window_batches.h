@@ -1,0 +1,33 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "polyscene/data/table.h"
+
+namespace polyscene::data {
+
+/// Walks the windows of a table of task sequence in batches: each row is the newest of a window, its history the events
+/// of the window before it, `next_item` and `next_scene` what followed each of them. Windows are shuffled by (seed,
+/// epoch), sorted by length within pools, cut into batches, and the batches shuffled, so that those of a batch are
+/// about as long and padding is cheap. Threads do not matter.
+class WindowBatches {
+ public:
+  /// `windows` and `table` must outlive it; `length` is that of the windows.
+  WindowBatches(const Table& table, const Windows& windows, int64_t length, int64_t batch_size, uint64_t seed,
+                int64_t epoch);
+  std::optional<Batch> next();
+  int64_t count() const { return static_cast<int64_t>(order_.size()); }  ///< number of batches
+
+ private:
+  const Table& table_;
+  int64_t length_;
+  std::vector<torch::Tensor> batches_;  // int64, positions in the table
+  std::vector<int64_t> order_;
+  size_t given_ = 0;
+};
+
+/// The windows of a training table. Throws ValueError unless it knows the order of its users' events.
+Windows windows_of(const Table& table, int64_t length);
+
+}  // namespace polyscene::data

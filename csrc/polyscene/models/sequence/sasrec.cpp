@@ -1,0 +1,79 @@
+#include "polyscene/models/sequence/sasrec.h"
+
+#include <cmath>
+
+#include "polyscene/core/errors.h"
+#include "polyscene/models/sequence/layers.h"
+#include "polyscene/nn/dropout.h"
+#include "polyscene/nn/ragged_attention.h"
+
+namespace polyscene::models {
+namespace {
+
+constexpr double kPaperEps = 1e-8;  // of the paper's code
+
+}  // namespace
+
+SASRecImpl::SASRecImpl(std::shared_ptr<const data::Schema> schema, SASRecOptions options_)
+    : SequenceModel(std::move(schema), options_.common, "SASRec", {"bce", "ce", "bpr"}), options(std::move(options_)) {
+  TORCH_CHECK_VALUE(options.layers() > 0, "SASRec: layers must be positive, got ", options.layers());
+  TORCH_CHECK_VALUE(options.heads() > 0 && common.dim() % options.heads() == 0, "SASRec: heads must divide dim (",
+                    common.dim(), "), got ", options.heads());
+  TORCH_CHECK_VALUE(options.norm() == "pre" || options.norm() == "post", "SASRec: norm must be 'pre' or 'post', got '",
+                    options.norm(), "'");
+  TORCH_CHECK_VALUE(options.positions() == "newest" || options.positions() == "oldest",
+                    "SASRec: positions must be 'newest' or 'oldest', got '", options.positions(), "'");
+  TORCH_CHECK_VALUE(options.feedforward() >= 0, "SASRec: feedforward must be 0 or more, got ", options.feedforward());
+  const auto dim = common.dim();
+  const auto width = options.feedforward() > 0 ? options.feedforward() : pre() ? dim : 4 * dim;
+  const auto std = pre() ? 1 / std::sqrt(static_cast<double>(dim)) : 0.02;
+  positions = register_parameter("positions", torch::empty({common.max_length(), dim}).normal_(0, std));
+  query = register_module("query", torch::nn::ModuleList());
+  key_value = register_module("key_value", torch::nn::ModuleList());
+  output = register_module("output", torch::nn::ModuleList());
+  inner = register_module("inner", torch::nn::ModuleList());
+  outer = register_module("outer", torch::nn::ModuleList());
+  attention_norm = register_module("attention_norm", torch::nn::ModuleList());
+  feedforward_norm = register_module("feedforward_norm", torch::nn::ModuleList());
+  for (int64_t n = 0; n < options.layers(); ++n) {
+    query->push_back(torch::nn::Linear(dim, dim));
+    key_value->push_back(torch::nn::Linear(dim, 2 * dim));
+    if (!pre()) output->push_back(torch::nn::Linear(dim, dim));
+    inner->push_back(torch::nn::Linear(dim, width));
+    outer->push_back(torch::nn::Linear(width, dim));
+    attention_norm->push_back(norm_layer(dim, kPaperEps));
+    feedforward_norm->push_back(norm_layer(dim, kPaperEps));
+  }
+  norm = register_module("norm", norm_layer(dim, kPaperEps));
+}
+
+torch::Tensor SASRecImpl::drop(const torch::Tensor& x) { return nn::drop(x, common.dropout(), is_training()); }
+
+torch::Tensor SASRecImpl::states(const torch::Tensor& items, const data::Events& events) {
+  const auto lengths = events.offsets.diff();
+  auto place = torch::arange(items.size(0)) - events.offsets.slice(0, 0, -1).repeat_interleave(lengths);
+  if (options.positions() == "newest") place = place + (common.max_length() - lengths).repeat_interleave(lengths);
+  const auto position = positions.index_select(0, place);  // [L, D]
+  const auto dropout = is_training() ? common.dropout() : 0;
+  const auto attend = [&](int64_t n, const torch::Tensor& from, const torch::Tensor& to) {
+    return nn::ragged_attention(linear_of(query, n, from), linear_of(key_value, n, to), events.offsets, options.heads(),
+                                /*causal=*/true, dropout);
+  };
+  if (pre()) {
+    auto x = drop(items * std::sqrt(static_cast<double>(common.dim())) + position);
+    for (int64_t n = 0; n < options.layers(); ++n) {
+      const auto u = norm_of(attention_norm, n, x);
+      const auto y = norm_of(feedforward_norm, n, u + attend(n, u, x));
+      x = y + drop(linear_of(outer, n, drop(linear_of(inner, n, y).relu())));
+    }
+    return norm->forward(x);
+  }
+  auto x = drop(norm->forward(items + position));
+  for (int64_t n = 0; n < options.layers(); ++n) {
+    const auto y = norm_of(attention_norm, n, x + drop(linear_of(output, n, attend(n, x, x))));
+    x = norm_of(feedforward_norm, n, y + drop(linear_of(outer, n, torch::gelu(linear_of(inner, n, y)))));
+  }
+  return x;
+}
+
+}  // namespace polyscene::models
