@@ -22,6 +22,8 @@
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
+#include "polyscene/models/multi/adapted.h"
+#include "polyscene/models/multi/side_tuned.h"
 #include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/scene/ada_sparse.h"
 #include "polyscene/models/scene/adapt_dhm.h"
@@ -107,6 +109,8 @@ std::deque<Entry>& table() {
       entry<DisenCDRImpl, DisenCDROptions>("disen_cdr", "DisenCDR", {"ranking"}),
       entry<UniCDRImpl, UniCDROptions>("uni_cdr", "UniCDR", {"ranking"}),
       entry<CrossEASEImpl, CrossEASEOptions>("cross_ease", "CrossEASE", {"ranking"}),
+      entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr"}),
+      entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };
   return entries;

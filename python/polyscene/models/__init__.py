@@ -17,7 +17,7 @@ from polyscene.models.cross_variational import CDRIB, UniCDR
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.graph import GAT, GCN, NGCF
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
-from polyscene.models.multi import Specialist
+from polyscene.models.multi import Adapted, SideTuned, Specialist
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
 from polyscene.models.scene_adaptive import HAMUR, M2M, AdaptDHM, AdaSparse, EPNet, PPNet
 from polyscene.models.single import BPRMF, EASE, MF, ItemKNN, LightGCN, Logistic, NeuMF, Popularity
@@ -44,6 +44,7 @@ __all__ = [
     "STAR",
     "AdaSparse",
     "AdaptDHM",
+    "Adapted",
     "AttentionTransfer",
     "AutoInt",
     "BiTGCF",
@@ -71,6 +72,7 @@ __all__ = [
     "Sampling",
     "SceneBranch",
     "SharedBottom",
+    "SideTuned",
     "Specialist",
     "UniCDR",
     "WideDeep",
