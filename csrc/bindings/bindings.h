@@ -14,6 +14,7 @@ void bind_nn(py::module_& m);
 void bind_feature_embedding(py::module_& m);
 void bind_models(py::module_& m);
 void bind_transfer(py::module_& m);
+void bind_mechanisms(py::module_& m);
 void bind_eval(py::module_& m);
 void bind_evaluate(py::module_& m);
 void bind_train(py::module_& m);

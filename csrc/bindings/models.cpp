@@ -26,16 +26,25 @@ namespace {
 void bind_phase(py::module_& m) {
   const Phase defaults;
   py::class_<Phase>(m, "Phase", "One stage of training.")
-      .def(py::init<std::string, std::vector<std::string>, std::vector<std::string>, double, int64_t, int64_t,
-                    int64_t>(),
+      .def(py::init([](std::string name, std::vector<std::string> scenes, std::vector<std::string> frozen,
+                       double lr_scale, int64_t epochs, int64_t patience, int64_t batch_size,
+                       const std::map<std::string, double>& lr_scales) {
+             Phase out{std::move(name), std::move(scenes), std::move(frozen), lr_scale, epochs, patience, batch_size};
+             out.lr_scales.assign(lr_scales.begin(), lr_scales.end());
+             return out;
+           }),
            py::arg("name") = defaults.name, py::kw_only(), py::arg("scenes") = defaults.scenes,
            py::arg("frozen") = defaults.frozen, py::arg("lr_scale") = defaults.lr_scale,
            py::arg("epochs") = defaults.epochs, py::arg("patience") = defaults.patience,
-           py::arg("batch_size") = defaults.batch_size)
+           py::arg("batch_size") = defaults.batch_size, py::arg("lr_scales") = std::map<std::string, double>())
       .def_readonly("name", &Phase::name)
       .def_readonly("scenes", &Phase::scenes, "Scenes whose rows train; empty: all.")
       .def_readonly("frozen", &Phase::frozen, "Prefixes of parameter names that do not move.")
       .def_readonly("lr_scale", &Phase::lr_scale, "Times the trainer's learning rate.")
+      .def_property_readonly(
+          "lr_scales",
+          [](const Phase& self) { return std::map<std::string, double>(self.lr_scales.begin(), self.lr_scales.end()); },
+          "Further factors, by prefixes of parameter names.")
       .def_readonly("epochs", &Phase::epochs, "0: the trainer's.")
       .def_readonly("patience", &Phase::patience, "-1: the trainer's.")
       .def_readonly("batch_size", &Phase::batch_size, "0: the trainer's.")
@@ -65,6 +74,8 @@ void bind_model(py::module_& m) {
   cls.def("forward", wrap_pybind_function_no_gil(&Model::forward), py::arg("batch"),
           "Logits or ratings of each row, [B].")
       .def("loss", wrap_pybind_function_no_gil(&Model::loss), py::arg("batch"), "Mean loss, auxiliary terms included.")
+      .def("represent", wrap_pybind_function_no_gil(&Model::represent), py::arg("batch"),
+           "What the head reads of each row, [B, H].")
       .def("explain", wrap_pybind_function_no_gil(&Model::explain), py::arg("batch"),
            "Everything else a forward computes, as (name, tensor).")
       .def("prepare", wrap_pybind_function_no_gil(&Model::prepare), py::arg("train"), "Graphs, counts, behaviour.")
@@ -97,6 +108,9 @@ void bind_python_model(py::module_& m) {
   };
   const auto loss = [](PyModel& self, const Batch& batch) { return self.Model::loss(batch); };
   const auto prepare = [](PyModel& self, const Table& train) { self.Model::prepare(train); };
+  const auto represent = [](PyModel& self, const Batch&) -> torch::Tensor {
+    TORCH_CHECK_VALUE(false, self.name(), ": a model written in Python must define represent(batch), [B, H], itself");
+  };
   const auto score_items = [](PyModel& self, const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
     return self.Model::score_items(users, scene, items);
   };
@@ -105,6 +119,7 @@ void bind_python_model(py::module_& m) {
       .def("adopt", wrap_pybind_function(&PyModel::adopt), py::arg("tensors"), "Registers (name, tensor, is buffer).")
       .def("loss", wrap_pybind_function_no_gil(loss), py::arg("batch"))
       .def("prepare", wrap_pybind_function_no_gil(prepare), py::arg("train"))
+      .def("represent", wrap_pybind_function(represent), py::arg("batch"))
       .def(
           "explain", [](PyModel&, const Batch&) { return models::Explanation(); }, py::arg("batch"))
       .def(

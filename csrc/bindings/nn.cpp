@@ -1,5 +1,6 @@
 #include "bindings/bind_block.h"
 #include "bindings/bindings.h"
+#include "polyscene/nn/alignment.h"
 #include "polyscene/nn/dense_attention_head.h"
 #include "polyscene/nn/encoder.h"
 #include "polyscene/nn/gating.h"
@@ -77,6 +78,16 @@ void bind_losses(py::module_& m) {
         arg("per_entry") = true, arg("weights") = py::dict());
 }
 
+void bind_alignment(py::module_& m) {
+  m.def("reverse_gradient", wrap_pybind_function_no_gil(&nn::reverse_gradient), arg("x"), arg("strength"));
+  m.def("reversal_strength", wrap_pybind_function_no_gil(&nn::reversal_strength), arg("progress"), arg("gamma") = 10.0);
+  m.def("mmd", wrap_pybind_function_no_gil(&nn::mmd), arg("x"), arg("y"),
+        arg("scales") = std::vector<double>{0.5, 1, 2}, arg("bandwidth") = 0.0);
+  m.def("coral", wrap_pybind_function_no_gil(&nn::coral), arg("x"), arg("y"));
+  m.def("distillation", wrap_pybind_function_no_gil(&nn::distillation), arg("student"), arg("teacher"),
+        arg("temperature"));
+}
+
 template <typename Impl, typename... Names>
 void bind_forward(py::class_<Impl, std::shared_ptr<Impl>>& cls, const Names&... names) {
   cls.def("forward", wrap_pybind_function_no_gil(&Impl::forward), names...);
@@ -150,6 +161,7 @@ void bind_nn(py::module_& parent) {
   bind_scores(m);
   bind_product(m);
   bind_losses(m);
+  bind_alignment(m);
   bind_attentions(m);
   bind_encoders(m);
   bind_layers(m);

@@ -56,6 +56,14 @@ torch::Tensor PyModel::loss(const data::Batch& batch) {
   return owner().attr("loss")(batch).cast<torch::Tensor>();
 }
 
+torch::Tensor PyModel::represent(const data::Batch& batch) {
+  const py::gil_scoped_acquire gil;
+  auto out = owner().attr("represent")(batch).cast<torch::Tensor>();
+  TORCH_CHECK_VALUE(out.dim() == 2 && out.size(0) == batch.size(), name_, ": represent must return [", batch.size(),
+                    ", H], got ", out.sizes());
+  return out;
+}
+
 models::Explanation PyModel::explain(const data::Batch& batch) {
   const py::gil_scoped_acquire gil;
   models::Explanation out;

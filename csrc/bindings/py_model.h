@@ -24,6 +24,7 @@ class PyModel : public models::Model {
 
   torch::Tensor forward(const data::Batch& batch) override;
   torch::Tensor loss(const data::Batch& batch) override;
+  torch::Tensor represent(const data::Batch& batch) override;
   models::Explanation explain(const data::Batch& batch) override;
   void prepare(const data::Table& train) override;
   bool fit_closed_form(const data::Table& train) override;

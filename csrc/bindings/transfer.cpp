@@ -78,6 +78,7 @@ void bind_transfer(py::module_& parent) {
   bind_fusion(m);
   bind_anchored(m);
   bind_match(m);
+  bind_mechanisms(m);
 }
 
 }  // namespace polyscene::bindings

@@ -20,6 +20,7 @@ from polyscene.nn.embedding import FeatureEmbedding
 _CALLED_BY_CPP = (
     "forward",
     "loss",
+    "represent",
     "explain",
     "prepare",
     "fit_closed_form",
@@ -148,6 +149,19 @@ class Model(Using, Module):
             )
         self._check_batch("loss", batch)
         return self._impl.loss(batch)
+
+    def represent(self, batch: Any) -> torch.Tensor:
+        """Returns what the head reads of each row, [B, H], in batch order.
+
+        The last hidden layer of a model that ends in a network, else the embeddings side by side. A model written in
+        Python must define it where something asks for it, such as :class:`polyscene.transfer.Aligned`.
+
+        Raises:
+            ValueError: the batch was encoded with another schema, or the model has neither.
+        """
+        self._check()
+        self._check_batch("represent", batch)
+        return self._impl.represent(batch)
 
     def explain(self, batch: Any) -> dict[str, torch.Tensor]:
         """Returns what else a forward computes, by name: attention, interests, transitions, experts, gates."""

@@ -175,6 +175,28 @@ def print_result(result: Result, console: Console | None = None) -> None:
         console.print(Text(str(result.transfer["message"]), style=style))
 
 
+def print_transfer(verdict: Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints what a transfer from finished runs carried, what it was estimated to be worth, and where it harmed."""
+    from rich.console import Console
+
+    console = console or Console()
+    for source, told in verdict.get("carried", {}).items():
+        rows = ", ".join(f"{name} ({count:,} rows)" for name, count in told["rows"].items())
+        console.print(
+            f"{source}: carried {', '.join(told['copied']) or 'no tensor whole'}" + (f"; {rows}" if rows else "")
+        )
+        for left in told["unmatched"]:
+            console.print(f"  not carried: {left}")
+    estimate = verdict.get("estimate")
+    if estimate:
+        known = [f"{name} {estimate[name]:.4f}" for name in ("probe", "answer") if estimate[name] is not None]
+        gain = estimate["leep"] - estimate["base_rate"]
+        console.print(f"before training: AUC of {', '.join(known) or 'nothing'}; LEEP over the base rate {gain:.4f}")
+    harm = verdict.get("harm")
+    if harm:
+        console.print(f"against the target alone: {harm['message']}")
+
+
 def epoch_line(row: Mapping[str, Any], total_epochs: int | None, monitor: str | None = None, most: int = 3) -> str:
     """One line about an epoch, from a row of ``history.jsonl``, with ``most`` of its metrics."""
     width = len(str(total_epochs or row["epoch"]))

@@ -155,6 +155,7 @@ def execute(
     resume: bool = False,
     callbacks: Any = None,
     data: Dataset | None = None,
+    sources: Sequence[Path] = (),
 ) -> Run:
     """Trains, evaluates and reports one run. One that fails before anything is trained leaves no folder.
 
@@ -164,6 +165,7 @@ def execute(
         resume: go on from ``last.safetensors``, or the ``stages`` of a transfer, where they are there.
         callbacks: what shows the progress, see :meth:`Trainer.fit`.
         data: the data set of the config where it is loaded already.
+        sources: finished runs that are carried into this one.
 
     Raises:
         ValueError: the data do not fit the config.
@@ -199,7 +201,14 @@ def execute(
         watched = Recorder(folder / "history.jsonl", callbacks, resume)
         transfer = None
         with used() as training:
-            if config["transfer"]["mechanism"]:
+            if sources:
+                from polyscene.transfer.carrying import continue_runs
+
+                environment["source_runs"] = [str(run) for run in sources]
+                model, history, transfer = continue_runs(
+                    sources, model, data, config, callbacks=watched, folder=folder, resume=resume
+                )
+            elif config["transfer"]["mechanism"]:
                 from polyscene.transfer import migrate
 
                 model, history, transfer = migrate(model, data, config, callbacks=watched, folder=folder, resume=resume)

@@ -109,5 +109,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   transfer/anchored_test.cpp
   transfer/fisher_test.cpp
   transfer/fusion_test.cpp
+  transfer/low_rank_test.cpp
   transfer/match_test.cpp
+  transfer/mechanisms_test.cpp
 )

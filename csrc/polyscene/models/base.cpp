@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "polyscene/nn/feature_embedding.h"
+#include "polyscene/nn/hidden.h"
+#include "polyscene/nn/scene_groups.h"
 
 namespace polyscene::models {
 
@@ -37,6 +39,16 @@ torch::Tensor Model::task_loss(const torch::Tensor& out, const data::Batch& batc
 }
 
 torch::Tensor Model::loss(const data::Batch& batch) { return task_loss(forward(batch), batch); }
+
+torch::Tensor Model::represent(const data::Batch& batch) {
+  const auto grouped = nn::group(batch, schema().num_scenes());
+  const nn::HeadInput head(batch.size());
+  forward(grouped.batch);
+  TORCH_CHECK_VALUE(head.value().defined(), name(),
+                    ": has no hidden layer in front of its head, so that there is no representation of a row; models "
+                    "with a tower have one");
+  return grouped.ungroup(head.value());
+}
 
 Explanation Model::explain(const data::Batch&) { return {}; }
 

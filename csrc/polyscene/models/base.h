@@ -35,6 +35,7 @@ struct Phase {
   bool newest = false;  ///< whether of epochs that are worth the same the newest is kept, not the first
   /// int64, users that train, each a row of a batch without item and label (mappings); undefined: rows of the table.
   torch::Tensor users = {};
+  std::vector<std::pair<std::string, double>> lr_scales = {};  ///< further factors, for parameters under prefixes
 };
 
 /// What trainer, evaluator and transfer know of a model. Every model can be made from a schema alone.
@@ -51,6 +52,9 @@ class Model : public torch::nn::Module {
   /// Mean loss over the rows, weights and auxiliary terms included. Default: binary cross-entropy (ctr), squared error
   /// (rating).
   virtual torch::Tensor loss(const data::Batch& batch);
+  /// What the head reads of each row, [B, H], in batch order: the last hidden layer of a model that ends in a network,
+  /// else the embeddings side by side. Throws ValueError for a model that has neither.
+  virtual torch::Tensor represent(const data::Batch& batch);
   /// Everything else a forward computes, by name.
   virtual Explanation explain(const data::Batch& batch);
   /// Graphs, counts, statistics; sees training rows only.

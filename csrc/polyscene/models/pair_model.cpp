@@ -5,6 +5,7 @@
 #include "polyscene/core/options.h"
 #include "polyscene/models/embedding_l2.h"
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/reorder.h"
 #include "polyscene/nn/scene_linear.h"
 
@@ -62,6 +63,12 @@ Tensor PairModel::grouped_scores(const Tensor& user, const Tensor& item, const T
     shape[0] = each;
     shape.insert(shape.begin(), rows);
     items.push_back(part.view(shape));
+  }
+  if (nn::heard()) {
+    std::vector<Tensor> parts;
+    for (const auto& part : of_user) parts.push_back(part.reshape({rows, -1}));
+    for (const auto& part : items) parts.push_back(part.reshape({rows, -1}));
+    nn::tell_output(*this, order.unsort(torch::cat(parts, 1)));
   }
   return order.unsort(combine(of_user, items, many));
 }

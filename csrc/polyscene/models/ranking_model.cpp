@@ -6,6 +6,7 @@
 #include "polyscene/core/errors.h"
 #include "polyscene/models/embedding_l2.h"
 #include "polyscene/nn/gemm.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/losses.h"
 #include "polyscene/nn/row_products.h"
 
@@ -118,7 +119,9 @@ torch::Tensor FactorModel::item_offsets(const torch::Tensor&, const torch::Tenso
 torch::Tensor FactorModel::pair_scores(const torch::Tensor& user, const torch::Tensor& item,
                                        const torch::Tensor& scene) {
   pass();
-  const auto out = (user_vectors(user, scene, nullptr) * item_vectors(item, scene, nullptr)).sum(1);
+  const auto of_user = user_vectors(user, scene, nullptr), of_item = item_vectors(item, scene, nullptr);  // [n, D']
+  if (nn::heard()) nn::tell_output(*this, torch::cat({of_user, of_item}, 1));
+  const auto out = (of_user * of_item).sum(1);
   const auto offset = item_offsets(item, scene);
   return offset.defined() ? out + offset : out;
 }

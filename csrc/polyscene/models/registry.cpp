@@ -22,6 +22,8 @@
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
+#include "polyscene/models/multi/adapted.h"
+#include "polyscene/models/multi/side_tuned.h"
 #include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/scene/ada_sparse.h"
 #include "polyscene/models/scene/adapt_dhm.h"
@@ -121,6 +123,8 @@ std::deque<Entry>& table() {
       entry<SASRecImpl, SASRecOptions>("sasrec", "SASRec", {"sequence"}),
       entry<GRU4RecImpl, GRU4RecOptions>("gru4rec", "GRU4Rec", {"sequence"}),
       entry<BERT4RecImpl, BERT4RecOptions>("bert4rec", "BERT4Rec", {"sequence"}),
+      entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr"}),
+      entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
   };
   return entries;

@@ -29,6 +29,8 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/interest_migration.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/scene_branch.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/multi/adapted.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/multi/side_tuned.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi/specialist.cpp
   ${CMAKE_CURRENT_LIST_DIR}/pair_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ranking_model.cpp
@@ -75,4 +77,5 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/single/popularity.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/wide_deep.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/xdeepfm.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/wrapped.cpp
 )

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/hidden.h"
 
 namespace polyscene::nn {
 
@@ -101,8 +102,11 @@ torch::Tensor MLPImpl::forward(const torch::Tensor& x) {
       h = normalize(layer, h);
     }
     h = torch::dropout(activate(options.activation(), h), options.dropout(), is_training());
+    h = tell_hidden(*this, static_cast<int64_t>(layer), h);
   }
-  return output.is_empty() ? h : output->forward(h);
+  if (output.is_empty()) return h;
+  tell_output(*this, h);
+  return output->forward(h);
 }
 
 }  // namespace polyscene::nn

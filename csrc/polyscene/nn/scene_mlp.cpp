@@ -5,6 +5,7 @@
 
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/layer_norm_activation.h"
 
 namespace polyscene::nn {
@@ -76,10 +77,11 @@ torch::Tensor SceneMLPImpl::finish_hidden(int64_t layer, const torch::Tensor& z,
     const auto added = bias[layer].defined() ? bias[layer].view({scenes, -1}) : torch::Tensor();
     out = norm_activation(z.flatten(1), added, norm, options.activation(), is_training(), groups).view(z.sizes());
   }
-  return nn::drop(out, options.dropout(), is_training());
+  return tell_hidden(*this, layer, nn::drop(out, options.dropout(), is_training()));
 }
 
 torch::Tensor SceneMLPImpl::finish(const torch::Tensor& h, const SceneGroups& groups) {
+  tell_output(*this, h);
   return linear(layers(), h, bias.back(), groups);
 }
 

@@ -1,4 +1,5 @@
 list(APPEND POLYSCENE_SOURCES
+  ${CMAKE_CURRENT_LIST_DIR}/alignment.cpp
   ${CMAKE_CURRENT_LIST_DIR}/attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/conv_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/dense_attention_head.cpp
@@ -12,6 +13,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/gating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gemm.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graph_attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/hidden.cpp
   ${CMAKE_CURRENT_LIST_DIR}/hyper_adapter.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_rows.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest_points.cpp

@@ -11,6 +11,7 @@
 #include "polyscene/models/registry.h"
 #include "polyscene/train/config_sections.h"
 #include "polyscene/train/trainer.h"
+#include "polyscene/transfer/mechanisms.h"
 
 namespace polyscene::train {
 namespace {
@@ -157,6 +158,21 @@ Json resolve_model(const Json& given, const Place& place) {
   return resolve_fields(models::find(name).options(), named, place, {"name"});
 }
 
+const std::vector<std::string> kSettings = {"settings"};
+
+// The options of the mechanism, in `transfer.settings`.
+void resolve_mechanism(Json& out, const Json& given, const Place& place) {
+  std::vector<std::string> names = {""};
+  for (const auto& mechanism : transfer::mechanisms()) names.push_back(mechanism.name);
+  check_choice(out["mechanism"], place.at("mechanism"), names);
+  const auto name = out["mechanism"].get<std::string>();
+  const auto fields = name.empty() ? std::vector<OptionField>() : transfer::find_mechanism(name).options();
+  const bool told = given.contains("settings") && !given["settings"].is_null();
+  auto settings = resolve_fields(fields, told ? given["settings"] : Json::object(), place.at("settings"));
+  out.erase("settings");
+  if (!fields.empty()) out["settings"] = std::move(settings);
+}
+
 // "a.b=value": value is JSON where it parses, else text.
 void apply_override(Json& config, const std::string& override, const std::string& source) {
   const auto equals = override.find('=');
@@ -267,10 +283,12 @@ std::string resolve_config(const std::string& text, const std::string& source,
   out["dataset"] = resolve_dataset(config["dataset"], top.at("dataset"));
   out["model"] = resolve_model(config["model"], top.at("model"));
   for (const auto* section : {"transfer", "train", "evaluate", "report"}) {
-    out[section] = resolve_fields(section_fields(section), config[section], top.at(section));
+    const std::vector<std::string> free = std::string(section) == "transfer" ? kSettings : std::vector<std::string>();
+    out[section] = resolve_fields(section_fields(section), config[section], top.at(section), free);
   }
-  check_choice(out["transfer"]["mechanism"], top.at("transfer").at("mechanism"), {"", "migrate"});
-  check_choice(out["transfer"]["fusion"], top.at("transfer").at("fusion"), {"rows", "uniform", "fisher", "greedy"});
+  resolve_mechanism(out["transfer"], config["transfer"], top.at("transfer"));
+  check_choice(out["transfer"]["fusion"], top.at("transfer").at("fusion"),
+               {"rows", "uniform", "fisher", "greedy", "arithmetic", "learned"});
   const double threshold = out["evaluate"]["threshold"];
   TORCH_CHECK_VALUE(threshold > 0 && threshold < 1, source, ": evaluate.threshold must be in (0, 1), got ", threshold);
   check_metrics(out, source);

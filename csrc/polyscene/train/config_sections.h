@@ -55,11 +55,12 @@ struct TransferOptions {
  public:
   template <typename Self, typename Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("mechanism", self.mechanism(), "'migrate' for migration and fusion; empty: no transfer");
+    visit("mechanism", self.mechanism(),
+          "'migrate' for migration and fusion, or another of polyscene.transfer.mechanisms(); empty: no transfer");
     visit("sources", self.sources(), "scenes to learn from; empty: all but the target");
     visit("target", self.target(), "scene to migrate to; empty: the smallest");
     visit("fusion", self.fusion(),
-          "how source models are fused: rows (by their training rows), uniform, fisher or greedy");
+          "how source models are fused: rows (by their training rows), uniform, fisher, greedy, arithmetic or learned");
     visit("strength", self.strength(), "weight of the migration loss that ties the target to what was migrated");
     visit("lr_scale", self.lr_scale(), "times train.lr for what is migrated, on the target's rows");
     visit("frozen", self.frozen(), "prefixes of parameter names that stay as they were migrated");

@@ -249,6 +249,7 @@ Optimizer Trainer::make_optimizer(const models::Model& model, const models::Phas
   }
   Optimizer out(options_.optimizer, dense, tables);
   out.set_phase({}, phase.lr_scale);
+  for (const auto& [prefix, scale] : phase.lr_scales) out.set_lr_scale(prefix, scale);
   return out;
 }
 

@@ -8,27 +8,14 @@
 #include "polyscene/nn/losses.h"
 
 namespace polyscene::transfer {
-namespace {
-
-bool below(const std::string& name, const std::string& prefix) {
-  return name == prefix || name.starts_with(prefix + ".");
-}
-
-}  // namespace
 
 Anchored::Anchored(std::shared_ptr<models::Model> inner, const std::vector<State>& anchors, AnchoredOptions options_)
-    : Model(inner->schema_ptr()), options(std::move(options_)), inner_(std::move(inner)) {
+    : Wrapped(std::move(inner)), options(std::move(options_)) {
   TORCH_CHECK_VALUE(std::isfinite(options.strength()) && options.strength() >= 0,
                     "Anchored: strength must be finite and not negative, got ", options.strength());
   TORCH_CHECK_VALUE(std::isfinite(options.lr_scale()) && options.lr_scale() > 0,
                     "Anchored: lr_scale must be positive, got ", options.lr_scale());
   TORCH_CHECK_VALUE(!anchors.empty(), "Anchored: there must be an anchor, got none");
-  set_history(inner_->history());
-  // The modules of the inner model themselves, so that optimisers and checkpoints see its names.
-  for (const auto& child : inner_->named_children()) register_module(child.key(), child.value());
-  for (const auto& entry : inner_->named_parameters(/*recurse=*/false))
-    register_parameter(entry.key(), entry.value(), entry.value().requires_grad());
-  for (const auto& entry : inner_->named_buffers(/*recurse=*/false)) register_buffer(entry.key(), entry.value());
 
   const torch::NoGradGuard no_grad;
   std::vector<std::string> known, all;
@@ -66,16 +53,8 @@ Anchored::Anchored(std::shared_ptr<models::Model> inner, const std::vector<State
       if (!held && !listed) unused_.push_back(entry.first);
     }
   }
-  for (const auto& prefix : options.frozen()) {
-    TORCH_CHECK_VALUE(std::any_of(known.begin(), known.end(), [&](const auto& name) { return below(name, prefix); }),
-                      "Anchored: frozen must be names or prefixes of parameters, got '", prefix,
-                      "'; parameters: ", join(known), suggestion(prefix, known));
-  }
+  freeze("Anchored", options.frozen());
   train(inner_->is_training());
-}
-
-torch::Tensor Anchored::score(const data::Batch& candidates, const data::Events& events, const torch::Tensor& owner) {
-  return inner_->score(candidates, events, owner);
 }
 
 torch::Tensor Anchored::migration_loss() const {
@@ -91,29 +70,10 @@ torch::Tensor Anchored::loss(const data::Batch& batch) {
   return options.strength() > 0 ? loss + options.strength() * migration_loss() : loss;
 }
 
-void Anchored::prepare(const data::Table& train) {
-  inner_->prepare(train);
-  set_history(inner_->history());
-}
-
 std::vector<models::Phase> Anchored::phases() const {
-  auto out = inner_->phases();
-  for (auto& phase : out) {
-    phase.frozen.insert(phase.frozen.end(), options.frozen().begin(), options.frozen().end());
-    phase.lr_scale *= options.lr_scale();
-  }
+  auto out = Wrapped::phases();
+  for (auto& phase : out) phase.lr_scale *= options.lr_scale();
   return out;
-}
-
-void Anchored::train(bool on) {
-  inner_->train(on);
-  Model::train(on);
-  if (!on) return;
-  for (const auto& child : named_modules("", /*include_self=*/false)) {
-    for (const auto& prefix : options.frozen()) {
-      if (below(child.key(), prefix)) child.value()->eval();
-    }
-  }
 }
 
 }  // namespace polyscene::transfer

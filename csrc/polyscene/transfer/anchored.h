@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "polyscene/models/base.h"
+#include "polyscene/models/wrapped.h"
 #include "polyscene/transfer/fusion.h"
 
 namespace polyscene::transfer {
@@ -35,29 +35,15 @@ struct AnchoredOptions {
 /// it, which gives the same loss and gradient: an entry that stands at the mean has gradient 0, so that lazy optimisers
 /// leave untouched rows of tables alone. Frozen parts stay in evaluation mode.
 ///
-/// Everything but the loss is that of the inner model, whose parameters it shares under the same names. The inner model
-/// must outlive no one: it is held.
-class Anchored : public models::Model {
+/// Everything but the loss is that of the inner model, whose parameters it shares under the same names.
+class Anchored : public models::Wrapped {
  public:
   /// Throws ValueError for a negative strength, an anchor of another shape, no name in common, or a frozen prefix that
   /// no parameter has.
   Anchored(std::shared_ptr<models::Model> inner, const std::vector<State>& anchors, AnchoredOptions options = {});
 
-  torch::Tensor forward(const data::Batch& batch) override { return inner_->forward(batch); }
-  torch::Tensor score(const data::Batch& candidates, const data::Events& events, const torch::Tensor& owner) override;
   torch::Tensor loss(const data::Batch& batch) override;
-  models::Explanation explain(const data::Batch& batch) override { return inner_->explain(batch); }
-  void prepare(const data::Table& train) override;
-  bool fit_closed_form(const data::Table& train) override { return inner_->fit_closed_form(train); }
   std::vector<models::Phase> phases() const override;
-  void begin_epoch(int64_t epoch) override { inner_->begin_epoch(epoch); }
-  int64_t history_length() const override { return inner_->history_length(); }
-  std::vector<std::string> table_parameters() const override { return inner_->table_parameters(); }
-  void sparse_gradients(bool on) override { inner_->sparse_gradients(on); }
-  torch::Tensor transition_matrix(int64_t from, int64_t to) override { return inner_->transition_matrix(from, to); }
-  void train(bool on = true) override;
-  std::string name() const override { return inner_->name(); }
-  OptionMap options_map() const override { return inner_->options_map(); }
 
   /// L_migration at the present parameters, [].
   torch::Tensor migration_loss() const;
@@ -69,7 +55,6 @@ class Anchored : public models::Model {
   AnchoredOptions options;
 
  private:
-  std::shared_ptr<models::Model> inner_;
   std::vector<std::pair<std::string, torch::Tensor>> anchor_;  // mean of the anchors
   double spread_ = 0;                                          // 1/k sum_i ||theta*_i - mean||^2
   std::vector<std::string> unmatched_, unused_;

@@ -116,4 +116,27 @@ State fuse(const State& initial, const std::vector<Migrated>& models, const std:
   return out;
 }
 
+State add_tasks(const State& initial, const std::vector<State>& models, const std::vector<double>& weights) {
+  const torch::NoGradGuard no_grad;
+  TORCH_CHECK_VALUE(models.size() == weights.size(), "add_tasks: there must be a weight for each of ", models.size(),
+                    " models, got ", weights.size());
+  std::vector<Migrated> given;
+  for (const auto& state : models) given.push_back({state});
+  check_states(initial, given);
+  for (const auto weight : weights)
+    TORCH_CHECK_VALUE(std::isfinite(weight), "add_tasks: weights must be finite, got ", weight);
+  State out;
+  for (const auto& [name, start] : initial) {
+    if (!start.is_floating_point()) {
+      out[name] = models.front().at(name).clone();
+      continue;
+    }
+    const auto from = start.to(torch::kFloat64);
+    auto sum = from.clone();
+    for (size_t i = 0; i < models.size(); ++i) sum += weights[i] * (models[i].at(name).to(torch::kFloat64) - from);
+    out[name] = sum.to(start.scalar_type());
+  }
+  return out;
+}
+
 }  // namespace polyscene::transfer

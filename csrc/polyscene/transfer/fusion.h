@@ -35,4 +35,8 @@ struct Migrated {
 /// types that differ, and for weights, rows or importance that are negative, not finite or misshapen.
 State fuse(const State& initial, const std::vector<Migrated>& models, const std::vector<std::string>& tables = {});
 
+/// Task arithmetic (Ilharco et al., ICLR 2023): theta_0 + sum_i weights_i (theta_i - theta_0), of the floating tensors;
+/// the others are copied from the first model. Throws ValueError as `fuse` does, and for another number of weights.
+State add_tasks(const State& initial, const std::vector<State>& models, const std::vector<double>& weights);
+
 }  // namespace polyscene::transfer

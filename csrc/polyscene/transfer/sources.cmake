@@ -1,7 +1,19 @@
 list(APPEND POLYSCENE_SOURCES
+  ${CMAKE_CURRENT_LIST_DIR}/aligned.cpp
   ${CMAKE_CURRENT_LIST_DIR}/anchored.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/balanced.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/consolidated.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/distilled.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/fine_tuned.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/drawn.cpp
   ${CMAKE_CURRENT_LIST_DIR}/fisher.cpp
   ${CMAKE_CURRENT_LIST_DIR}/fusion.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/given_gradient.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/low_rank.cpp
   ${CMAKE_CURRENT_LIST_DIR}/match.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/mechanisms.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/self_taught.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/statistics.cpp
   ${CMAKE_CURRENT_LIST_DIR}/tables.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/warm_start.cpp
 )

@@ -62,6 +62,36 @@ def run(
         typer.echo(f"report: {folder / 'report.html'}")
 
 
+def transfer(
+    sources: Annotated[list[Path], typer.Argument(help="Folders of finished runs, or model files.")],
+    target: Annotated[Path, typer.Option("--target", help="JSON config of the target: data, model, transfer, train.")],
+    data: Data = None,
+    set_: Set = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Carries finished runs into the data of another config, goes on there, and tells whether that helped."""
+    from polyscene import runs
+    from polyscene.display import TrainingProgress, print_result, print_transfer
+
+    resolved = runs.resolve(target, set_ or (), data)
+    folder = runs.folder_for(resolved, out, resume)
+    progress = TrainingProgress(monitor=resolved["train"]["monitor"] or None)
+    try:
+        done = runs.execute(resolved, folder, resume=resume, callbacks=progress, sources=sources)
+    except (ValueError, TypeError, OSError):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
+    except KeyboardInterrupt:
+        typer.echo(f"polyscene: interrupted; the same command with --resume --out {folder} goes on with it", err=True)
+        raise typer.Exit(130) from None
+    typer.echo()
+    print_result(done.result)
+    print_transfer(done.result.transfer or {})
+    typer.echo(f"run folder: {folder}")
+
+
 def reproduce(
     table: Annotated[str, typer.Argument(help="Its name, such as interest-migration; an unknown one lists all.")],
     data: Data = None,
@@ -91,5 +121,5 @@ def reproduce(
 
 def add(app: typer.Typer) -> None:
     """Registers the commands."""
-    for command in (run, reproduce):
+    for command in (run, transfer, reproduce):
         app.command()(command)

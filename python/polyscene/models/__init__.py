@@ -18,7 +18,7 @@ from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, W
 from polyscene.models.events import BST, DIEN, DIN
 from polyscene.models.graph import GAT, GCN, NGCF
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
-from polyscene.models.multi import Specialist
+from polyscene.models.multi import Adapted, SideTuned, Specialist
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
 from polyscene.models.scene_adaptive import HAMUR, M2M, AdaptDHM, AdaSparse, EPNet, PPNet
 from polyscene.models.sequence import BERT4Rec, GRU4Rec, SASRec
@@ -50,6 +50,7 @@ __all__ = [
     "STAR",
     "AdaSparse",
     "AdaptDHM",
+    "Adapted",
     "AttentionTransfer",
     "AutoInt",
     "BERT4Rec",
@@ -80,6 +81,7 @@ __all__ = [
     "Sampling",
     "SceneBranch",
     "SharedBottom",
+    "SideTuned",
     "Specialist",
     "UniCDR",
     "WideDeep",

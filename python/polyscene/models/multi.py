@@ -59,6 +59,68 @@ class Specialist(Model):
         return _SpecialistForm(self)
 
 
+class Adapted(Model):
+    r"""A frozen model with an adapter behind each hidden layer, one for each scene (Houlsby et al., ICML 2019).
+
+    .. math:: h \leftarrow h + W_{up}\, act(W_{down} h + b) + b', \qquad W_{up} = 0,\ b' = 0 \text{ at the start}
+
+    so that it starts as the model inside. Hidden layers are those of its multi-layer perceptrons; experts have adapters
+    of their own. The trainer moves adapters, and what ``norms`` and ``trained`` say; the model inside stays in
+    evaluation mode. :func:`polyscene.transfer.adapted` puts a trained model inside. Its parameters stand under
+    ``base.``, those of adapters under ``adapter_``. Tasks: ctr.
+
+    Args:
+        schema: fields, vocabularies and scenes of the data.
+        model: registered model that is adapted.
+        settings: options of that model, a JSON object.
+        bottleneck: width between the two layers of an adapter.
+        activation: relu, gelu, silu, tanh, sigmoid, leaky_relu or identity.
+        by_scene: an adapter for each scene; if not, all scenes share one.
+        norms: whether scale and shift of the model's norms train, too.
+        trained: names or prefixes of parameters of the model that train, too, such as its head.
+
+    Raises:
+        ValueError: an unknown model or option, or a model without hidden layers.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> model = Adapted(data.schema, model="wide_deep", settings='{"hidden": [8]}', bottleneck=2)
+        >>> still = set(model.phases()[0].frozen)
+        >>> sorted({name.split(".")[0] for name, _ in model.named_parameters() if name not in still})
+        ['adapter_deep']
+    """
+
+    _cpp_name = "adapted"
+
+
+class SideTuned(Model):
+    r"""A frozen model and one of its kind that trains beside it (Zhang et al., ECCV 2020).
+
+    .. math:: out(x) = g\, base(x) + (1 - g)\, side(x), \qquad g = \sigma(gate),\ gate = 0 \text{ at the start}
+
+    Outputs are blended, so that it works for every model. :func:`polyscene.transfer.side_tuned` starts both from a
+    trained one. The parameters are those of the two under ``base.`` and ``side.``, and ``gate``. Tasks: ctr, rating.
+
+    Args:
+        schema: fields, vocabularies and scenes of the data.
+        model: registered model that both are.
+        settings: options of both, a JSON object.
+
+    Raises:
+        ValueError: an unknown model or option, or a model that is made of models.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> model = SideTuned(data.schema, model="mf", settings='{"dim": 4}')
+        >>> model(ps.testing.batch(data, 4)).shape
+        torch.Size([4])
+    """
+
+    _cpp_name = "side_tuned"
+
+
 class _SpecialistForm(nn.Module):
     def __init__(self, model: Specialist) -> None:
         super().__init__()

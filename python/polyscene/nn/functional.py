@@ -305,3 +305,105 @@ def migration_loss(
     return _C.nn.migration_loss(
         list(parameters.items()), [list(anchor.items()) for anchor in anchors], per_entry, dict(weights or {})
     )
+
+
+def reverse_gradient(x: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
+    """Returns x itself; its gradient is multiplied by ``-strength`` (Ganin and Lempitsky, ICML 2015).
+
+    Example:
+        >>> import torch
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> reverse_gradient(x, 0.5).sum().backward()
+        >>> x.grad
+        tensor([-0.5000, -0.5000])
+    """
+    return _C.nn.reverse_gradient(x, strength)
+
+
+def reversal_strength(progress: float, gamma: float = 10.0) -> float:
+    r"""Returns how strongly a gradient is reversed after a share of the training (Ganin et al., JMLR 2016).
+
+    .. math:: 2 / (1 + e^{-\gamma p}) - 1
+
+    Args:
+        progress: p, in [0, 1].
+        gamma: how fast it gets to 1.
+
+    Example:
+        >>> round(reversal_strength(0.5), 4)
+        0.9866
+    """
+    return float(_C.nn.reversal_strength(progress, gamma))
+
+
+def mmd(
+    x: torch.Tensor, y: torch.Tensor, scales: Sequence[float] = (0.5, 1.0, 2.0), bandwidth: float = 0.0
+) -> torch.Tensor:
+    r"""Returns the unbiased squared maximum mean discrepancy between two samples, [].
+
+    .. math:: \frac{1}{n (n-1)} \sum_{i \ne j} k(x_i, x_j) + \frac{1}{m (m-1)} \sum_{i \ne j} k(y_i, y_j)
+        - \frac{2}{n m} \sum_{ij} k(x_i, y_j), \qquad k(a, b) = \sum_c e^{-\|a - b\|^2 / (2 c s^2)}
+
+    (Gretton et al., JMLR 2012; several scales: Long et al., ICML 2015.) It may be negative. Implementations that keep
+    the diagonal add a constant and are positive.
+
+    Args:
+        x: [n, H], n > 1.
+        y: [m, H], m > 1.
+        scales: c.
+        bandwidth: :math:`s^2`; 0 for the mean squared distance between different rows of both, without a gradient.
+
+    Raises:
+        ValueError: shapes that do not fit, or fewer than two rows.
+
+    Example:
+        >>> import torch
+        >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [2.0]])
+        >>> round(float(mmd(x, y, scales=[1.0], bandwidth=1.0)), 4)
+        0.0389
+    """
+    return _C.nn.mmd(x, y, [float(scale) for scale in scales], bandwidth)
+
+
+def coral(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    r"""Returns the distance between the covariances of two samples, [] (Sun and Saenko, ECCV workshops 2016).
+
+    .. math:: \|C_x - C_y\|_F^2 / (4 H^2), \qquad C_x = X_c^T X_c / (n - 1)
+
+    Means do not count; an implementation that adds their distance is another loss.
+
+    Args:
+        x: [n, H], n > 1.
+        y: [m, H], m > 1.
+
+    Raises:
+        ValueError: shapes that do not fit, or fewer than two rows.
+
+    Example:
+        >>> import torch
+        >>> coral(torch.tensor([[0.0, 0.0], [2.0, 2.0]]), torch.tensor([[0.0, 0.0], [2.0, -2.0]]))
+        tensor(2.)
+    """
+    return _C.nn.coral(x, y)
+
+
+def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: float = 2.0) -> torch.Tensor:
+    r"""Returns what a student loses against a teacher, of each row, [B] (Hinton, Vinyals and Dean, 2015).
+
+    .. math:: T^2\, BCE(s / T, p) \quad \text{or} \quad T^2\, KL(p\, \|\, \mathrm{softmax}(s / T))
+
+    Args:
+        student: logits, [B] or [B, C].
+        teacher: probabilities at the same temperature, of the same shape; they take no gradient.
+        temperature: T, positive.
+
+    Raises:
+        ValueError: shapes that do not fit, or a temperature that is not positive.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[1.0, 0.0]])
+        >>> abs(round(float(distillation(logits, (logits / 2).softmax(1), 2.0)), 6))
+        0.0
+    """
+    return _C.nn.distillation(student, teacher, temperature)

@@ -16,9 +16,11 @@ from polyscene._model import Model
 from polyscene.evaluation import scores
 from polyscene.results import metric_title
 from polyscene.training import Trainer
+from polyscene.transfer import _mechanisms
 from polyscene.transfer.choosing import Comparison, compare, pool, usable
 from polyscene.transfer.fusing import State, fuse_sources, state_of
 from polyscene.transfer.stages import Stage, Stages, rows_of
+from polyscene.transfer.starting import recompute_statistics
 
 ENOUGH = 2_000
 """Validation rows of the target that choose alone; with fewer, training rows are scored by models without them."""
@@ -33,11 +35,13 @@ class Candidate:
     """A model that may answer for the target.
 
     Attributes:
-        name: "target alone", "fused", "fused, continued", "joint", "joint, continued".
+        name: "target alone", "fused", "fused, continued", "joint", "joint, continued"; of other mechanisms the name of
+            the mechanism in the place of "continued".
         state: its parameters and buffers.
         start: what it was trained from; None where it is what it started from.
         stage: its training; None where it was not trained on the target's rows.
-        tie: how it was tied to its start.
+        tie: how it was tied to its start, or the mechanism that trained it.
+        model: holds the state; None for the model of the flow.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Candidate:
     start: State | None = None
     stage: Stage | None = None
     tie: dict[str, Any] | None = None
+    model: Model | None = None
 
 
 class Migration:
@@ -55,7 +60,8 @@ class Migration:
         data: the data set.
         sources: scenes to learn from, at least one.
         target: the scene to migrate to.
-        options: ``fusion``, ``strength``, ``lr_scale``, ``frozen``, ``source_epochs`` and ``guard``, all of them.
+        options: ``mechanism``, ``settings``, ``fusion``, ``strength``, ``lr_scale``, ``frozen``, ``source_epochs``,
+            ``guard`` and ``unlabelled``, all of them.
         stages: runs the trainings.
 
     Attributes:
@@ -73,7 +79,9 @@ class Migration:
         self.options, self.stages = options, stages
         self.seed = int(Trainer(**stages.train).options["seed"])
         self.initial = state_of(model)
-        self.rows = rows_of(data.train, [target])
+        self.where = _where(data.train, [target])
+        self.rows = data.train.take(self.where)
+        self.trained: dict[str, tuple[State, Any]] = {}
         self.valid = rows_of(data.valid, [target])
         labels = np.concatenate([t.labels().numpy() for t in (self.rows, self.valid) if t is not None])
         self.metric = "rmse" if data.schema.task == "rating" else "auc" if usable(labels, "auc") else "log_loss"
@@ -89,21 +97,60 @@ class Migration:
         own = self.stages.fit(OWN, self.initial, self.rows, self.valid)
         self.way.append(f"{self.target} was not trained: trained on its own {len(self.rows):,} rows")
         candidates = self.candidates = [Candidate(OWN, own.state, self.initial, own)]
-        tie = {key: self.options[key] for key in ("strength", "lr_scale", "frozen")}
-        for name, state in starts.items():
-            stage = self.stages.fit(f"{name}, continued", state, self.rows, self.valid, tie)
-            candidates += [Candidate(name, state), Candidate(stage.name, stage.state, state, stage, tie)]
-        self.way.append(f"{self.target} is trained: migrated, {' and '.join(starts)}, and continued on its rows")
+        candidates += self.continued(starts)
         found = self.compare(candidates)
         kept, verdict = self.choose(candidates, found)
         verdict["steps_to_target_score"] = self.speed(candidates)
         _log.info("%s", verdict["message"])
-        final = self.assemble(kept.state, starts.get("joint", next(iter(starts.values()))))
+        final = self.assemble(kept, starts.get("joint", next(iter(starts.values()))))
         return final, self.stages.history(kept.stage), verdict
+
+    def continued(self, starts: dict[str, State]) -> list[Candidate]:
+        """What was migrated, as it is and as the mechanism goes on with it."""
+        name = self.options["mechanism"]
+        out = []
+        if name == "migrate":
+            tie = {key: self.options[key] for key in ("strength", "lr_scale", "frozen")}
+            for start, state in starts.items():
+                stage = self.stages.fit(f"{start}, continued", state, self.rows, self.valid, tie)
+                out += [Candidate(start, state), Candidate(stage.name, stage.state, state, stage, tie)]
+            self.way.append(f"{self.target} is trained: migrated, {' and '.join(starts)}, and continued on its rows")
+            return out
+        tie = self.tie(self.where)
+        out = [Candidate(start, state) for start, state in starts.items()]
+        rows, begun = self.rows, starts
+        if name in _mechanisms.TOGETHER:
+            rows, begun = tie["ground"].together, {"": self.initial}
+        elif name in _mechanisms.WARM:
+            self.model.load_state_dict(self.initial)
+            tasks = [each for each in tie["ground"].sources.values() if len(each) > 1]
+            _mechanisms.start(name, self.model, tasks, self.options["settings"], self.seed)
+            begun = {"": state_of(self.model)}
+        for start, state in begun.items():
+            stage = self.stages.fit(f"{start}, {name}" if start else name, state, rows, self.valid, tie)
+            out.append(Candidate(stage.name, stage.state, state, stage, tie, stage.model))
+        self.way.append(f"{self.target} is trained: migrated, {' and '.join(starts)}, and continued by {name}")
+        return out
+
+    def tie(self, where: torch.Tensor) -> dict[str, Any]:
+        """How the mechanism trains on the training rows at ``where`` of the target."""
+        name, train = self.options["mechanism"], self.data.train
+        others = _where(train, self.sources)
+        mine = train.take(where)
+        ground = _mechanisms.Ground(
+            sources={scene: rows_of(train, [scene]) for scene in self.sources},
+            together=train.take(torch.cat([others, where]).sort().values),
+            unlabelled=mine if self.options["unlabelled"] is None else self.options["unlabelled"],
+            teachers={scene: state for scene, (state, _) in self.trained.items()},
+            seed=self.seed,
+        )
+        rate = 1.0 if name in (*_mechanisms.OWN_RATE, *_mechanisms.TOGETHER) else self.options["lr_scale"]
+        tie = {"mechanism": name, "settings": self.options["settings"], "ground": ground, "lr_scale": rate}
+        return tie | {"frozen": self.options["frozen"]}
 
     def migrated(self) -> dict[str, State]:
         """Source models, fused, and the joint one."""
-        epochs, trained = self.options["source_epochs"], {}
+        epochs, trained = self.options["source_epochs"], self.trained
         for name in self.sources:
             rows = rows_of(self.data.train, [name])
             stage = self.stages.fit(
@@ -116,15 +163,24 @@ class Migration:
             return {"migrated": trained[self.sources[0]][0]}
         train, valid = rows_of(self.data.train, self.sources), rows_of(self.data.valid, self.sources)
         joint = self.stages.fit("joint", self.initial, train, valid, epochs=epochs)
-        fused, self.weights = fuse_sources(
-            self.options["fusion"], self.model, self.initial, trained, self.validation_score, self.seed
-        )
+        fused, self.weights = self.fuse(self.rows)
         return {"fused": fused, "joint": joint.state}
 
-    def score(self, state: State, table: Any) -> np.ndarray:
+    def fuse(self, rows: Any) -> tuple[State, dict[str, float]]:
+        """The source models in one, statistics of batch norm as of the target's ``rows``; and their weights."""
+        fused, weights = fuse_sources(
+            self.options["fusion"], self.model, self.initial, self.trained, self.validation_score, self.seed, rows
+        )
+        self.model.load_state_dict(fused)
+        if recompute_statistics(self.model, rows):
+            fused = state_of(self.model)
+        return fused, weights
+
+    def score(self, state: State, table: Any, model: Model | None = None) -> np.ndarray:
         """Probabilities or ratings of the rows by the model with these parameters."""
-        self.model.load_state_dict(state)
-        return scores(self.model, table)
+        model = self.model if model is None else model
+        model.load_state_dict(state)
+        return scores(model, table)
 
     def held_out(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Labels and scores of all rows that chose: what a threshold can be tuned on.
@@ -149,7 +205,9 @@ class Migration:
         """Each candidate against the first, on validation rows and, if they are few, on folds of the training rows."""
         groups = self.groups
         if self.valid is not None:
-            groups.append((self.valid.labels().numpy(), {c.name: self.score(c.state, self.valid) for c in candidates}))
+            groups.append(
+                (self.valid.labels().numpy(), {c.name: self.score(c.state, self.valid, c.model) for c in candidates})
+            )
         if self.valid is None or len(self.valid) < ENOUGH:
             self.folds = min(FOLDS, len(self.rows) // 2)
             groups += [self.fold(number, candidates) for number in range(self.folds)]
@@ -174,15 +232,25 @@ class Migration:
         order = torch.as_tensor(_C.core.permutation(len(self.rows), self.seed, "transfer folds"))
         inside = order % self.folds == number  # a random fold for each row
         held = self.rows.take(inside.nonzero().squeeze(1))
-        rest = self.rows.take(inside.logical_not().nonzero().squeeze(1))
+        outside = inside.logical_not().nonzero().squeeze(1)
+        rest = self.rows.take(outside)
+        # Weights that were learned on these rows would know them.
+        learned = self.options["fusion"] == "learned" and len(self.sources) > 1
+        fused = self.fuse(rest)[0] if learned else None
         out = {}
         for candidate in candidates:
+            of_fused = fused is not None and candidate.name.startswith("fused")
             if candidate.stage is None:
-                out[candidate.name] = self.score(candidate.state, held)
+                out[candidate.name] = self.score(fused if of_fused else candidate.state, held)  # type: ignore[arg-type]
                 continue
-            rows, epochs = len(self.rows), candidate.stage.best_epoch
-            self.stages.refit(candidate.start, rest, epochs, rows, candidate.tie)  # type: ignore[arg-type]
-            out[candidate.name] = scores(self.model, held)
+            start, tie = fused if of_fused else candidate.start, candidate.tie
+            rows, many, epochs = rest, len(self.rows), candidate.stage.best_epoch
+            if tie is not None and "mechanism" in tie:
+                tie = self.tie(self.where[outside])
+                if tie["mechanism"] in _mechanisms.TOGETHER:
+                    rows, many = tie["ground"].together, len(tie["ground"].together) + len(held)
+            model = self.stages.refit(start, rows, epochs, many, tie)  # type: ignore[arg-type]
+            out[candidate.name] = scores(model, held)
         return held.labels().numpy(), out
 
     def choose(self, candidates: list[Candidate], found: dict[str, dict[str, Any]]) -> tuple[Candidate, dict[str, Any]]:
@@ -252,19 +320,37 @@ class Migration:
             out[candidate.name] = None if first is None else {"epochs": first, "steps": steps}
         return out
 
-    def assemble(self, special: State, general: State) -> Model:
+    def assemble(self, kept: Candidate, general: State) -> Model:
         """The model for all scenes."""
-        self.model.load_state_dict(special)
-        self.model.prepare(self.data.train)
-        if self.model.name not in models.list():
-            return self.model
-        settings = json.dumps(self.model.options)
+        special, holder = kept.state, self.model if kept.model is None else kept.model
+        if holder is not self.model:
+            self.model.load_state_dict(general)
+            fresh = _mechanisms.wrap(
+                self.options["mechanism"],
+                self.model,
+                self.rows,
+                self.tie(self.where)["ground"],
+                self.options["settings"],
+                [],
+            )
+            general = state_of(fresh)  # what it adds is nothing yet: it answers as the general model
+        holder.load_state_dict(special)
+        holder.prepare(self.data.train)
+        if holder.name not in models.list():
+            return holder
+        settings = json.dumps(holder.options)
         with torch.random.fork_rng(devices=[]):
             out = models.create(
-                "specialist", self.data.schema, model=self.model.name, settings=settings, scenes=[self.target]
+                "specialist", self.data.schema, model=holder.name, settings=settings, scenes=[self.target]
             )
         out.to(next(value.dtype for value in special.values() if value.is_floating_point()))
         parts = {"general": general, "special": special}
         out.load_state_dict({f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()})
         out.prepare(self.data.train)
         return out
+
+
+def _where(table: Any, scenes: list[str]) -> torch.Tensor:
+    """Positions of the rows of some scenes."""
+    codes = torch.tensor([table.schema.scene(scene) for scene in scenes])
+    return torch.isin(table.scenes(), codes).nonzero().squeeze(1)

@@ -20,7 +20,9 @@ Migrated = _C.transfer.Migrated
 the same; ``rows`` how much each row of each lookup table counts, [V] by name, such as :func:`lookups` gives.
 """
 
-FUSIONS = ("rows", "uniform", "fisher", "greedy")
+FUSIONS = ("rows", "uniform", "fisher", "greedy", "arithmetic", "learned")
+SCALES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""What task arithmetic tries."""
 
 
 def state_of(model: Model) -> State:
@@ -128,17 +130,20 @@ def fuse_sources(
     sources: Mapping[str, tuple[State, Any]],
     score: Callable[[State], float],
     seed: int,
+    rows: Any = None,
 ) -> tuple[State, dict[str, float]]:
     """Fuses source models by a named method.
 
     Args:
         method: "rows" (by training rows, tables row by row), "uniform", "fisher" (uniform weights, Fisher information)
-            or "greedy" (best first, each kept only if the score rises).
+            "greedy" (best first, each kept only if the score rises), "arithmetic" (task arithmetic, one scale for all
+            sources, by the score) or "learned" (task arithmetic with weights that are learned on ``rows``).
         model: holds the parameters while something is measured; its state afterwards is any.
         initial: what the sources started from.
         sources: state and training rows by scene.
-        score: of a state on the target's validation rows, higher is better; only the greedy method asks.
-        seed: of the rows and labels of the Fisher information.
+        score: of a state on the target's validation rows, higher is better; "greedy" and "arithmetic" ask.
+        seed: of the rows and labels of the Fisher information, and of rows that weights are learned on.
+        rows: training rows of the target; only "learned" asks.
 
     Returns:
         The fused state, and the weight of each source.
@@ -146,6 +151,8 @@ def fuse_sources(
     tables = model.table_parameters()
     # What a source never moved is not averaged away by it: rows of tables, and entries of scenes it has no rows of.
     by_row = [name for name, tensor in initial.items() if tensor.dim() > 0]
+    if method in ("arithmetic", "learned"):
+        return _added(method, model, initial, {name: state for name, (state, _) in sources.items()}, score, seed, rows)
     if method == "greedy":
         return _greedy(initial, {name: state for name, (state, _) in sources.items()}, by_row, score)
     models, weights = [], {}
@@ -174,6 +181,26 @@ def _by_rows(initial: State, models: Sequence[Any], weights: Mapping[str, float]
     tabular = fuse(initial, models, by_row)
     dense = fuse(initial, [Migrated(m.state, weight=w) for m, w in zip(models, weights.values(), strict=True)], by_row)
     return {name: tabular[name] if name in models[0].rows else dense[name] for name in initial}
+
+
+def _added(
+    method: str,
+    model: Model,
+    initial: State,
+    sources: Mapping[str, State],
+    score: Callable[[State], float],
+    seed: int,
+    rows: Any,
+) -> tuple[State, dict[str, float]]:
+    from polyscene.transfer.starting import add_tasks, learn_weights
+
+    states = list(sources.values())
+    if method == "learned":
+        weights = learn_weights(model, initial, states, rows, seed=seed)
+    else:
+        tried = {scale: score(add_tasks(initial, states, [scale] * len(states))) for scale in SCALES}
+        weights = [max(tried, key=lambda scale: tried[scale])] * len(states)
+    return add_tasks(initial, states, weights), dict(zip(sources, weights, strict=True))
 
 
 def _greedy(

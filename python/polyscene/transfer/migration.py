@@ -13,6 +13,7 @@ import numpy as np
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.training import Trainer
+from polyscene.transfer import _mechanisms
 from polyscene.transfer.flow import Migration
 from polyscene.transfer.fusing import FUSIONS
 from polyscene.transfer.stages import Stages, rows_of
@@ -32,6 +33,9 @@ def migrate(
     frozen: Sequence[str] = (),
     source_epochs: int = 0,
     guard: float = 2.0,
+    mechanism: str = "migrate",
+    settings: Mapping[str, Any] | None = None,
+    unlabelled: Any = None,
     callbacks: Any = None,
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -41,7 +45,7 @@ def migrate(
     1. One model is trained on each source scene and, with several, one on all of them, from the same initialisation.
     2. The target's own model is trained on the target's rows alone, from that initialisation too.
     3. The source models are fused (:func:`fuse`). The fused and the joint model go on over the target's rows, tied to
-       where they start by the migration loss (:class:`Anchored`).
+       where they start by the migration loss (:class:`Anchored`), or by another mechanism (:func:`mechanisms`).
     4. The candidates (the target's own model; fused and joint, each as it is and continued) are compared on the
        target's validation rows. Few rows say little: below 2,000, training rows speak as well, in 4 folds, each
        scored by models that were trained the same way without it. The best migrated candidate is kept only if it
@@ -58,12 +62,19 @@ def migrate(
         sources: scenes to learn from; empty for all but the target.
         target: the scene to migrate to; empty for the one with the fewest training rows.
         trainer: a trainer or its options; over few rows its batch size is halved until an epoch has eight steps.
-        fusion: "rows" (each source by its training rows, tables row by row), "uniform", "fisher" or "greedy".
+        fusion: "rows" (each source by its training rows, tables row by row), "uniform", "fisher", "greedy",
+            "arithmetic" (task arithmetic, its scale by validation rows) or "learned" (weights learned on the target's
+            training rows). Statistics of batch norm are recomputed on the target's training rows.
         strength: weight of the migration loss.
-        lr_scale: times the learning rate, for what goes on over the target's rows.
-        frozen: prefixes of parameter names that stay as they were migrated.
+        lr_scale: times the learning rate, for what goes on over the target's rows; mechanisms that start new parameters
+            ("lora", "adapters", "side_tuning", "linear_probe") or train all scenes together take the trainer's own.
+        frozen: prefixes of parameter names that stay as they were migrated; for "migrate" and "fine_tune".
         source_epochs: most epochs of each source model; 0 as the trainer says.
         guard: standard errors by which migration must win, at least 0.
+        mechanism: a name of :func:`mechanisms`.
+        settings: options of that mechanism.
+        unlabelled: rows whose labels are not read, for "pseudo_labels" and "mean_teacher"; the target's training rows
+            if None.
         callbacks: see :meth:`Trainer.fit`; the phase of an epoch names the training.
         folder: run folder; each training leaves ``stages/<name>.safetensors`` there.
         resume: go on from these files: the same bits as a transfer that was never stopped.
@@ -101,6 +112,9 @@ def migrate(
         "frozen": frozen,
         "source_epochs": source_epochs,
         "guard": guard,
+        "mechanism": mechanism,
+        "settings": settings,
+        "unlabelled": unlabelled,
     }
     return plan(model, data, config, callbacks=callbacks, folder=folder, resume=resume, **options).run()
 
@@ -148,8 +162,9 @@ def plan(
     trainer = block.pop("trainer")
     train = trainer.options if isinstance(trainer, Trainer) else dict(trainer or {})
     if config is not None:
-        block, train = dict(config["transfer"]), dict(config["train"])
-        block.pop("mechanism", None)
+        given = {"settings": None, "unlabelled": block["unlabelled"]}
+        block, train = given | dict(config["transfer"]), dict(config["train"])
+        block["mechanism"] = block["mechanism"] or "migrate"
     block["frozen"] = list(block["frozen"])
     sources, target = _scenes(data, list(block.pop("sources")), block.pop("target"))
     _check(model, block)
@@ -180,10 +195,13 @@ def _scenes(data: Any, sources: list[str], target: str) -> tuple[list[str], str]
     return sources, target
 
 
-def _check(model: Model, block: Mapping[str, Any]) -> None:
+def _check(model: Model, block: dict[str, Any]) -> None:
     if block["fusion"] not in FUSIONS:
         hint = _C.core.suggestion(block["fusion"], list(FUSIONS))
         raise ValueError(f"migrate: fusion must be one of {', '.join(FUSIONS)}, got {block['fusion']!r}{hint}")
+    _, block["settings"] = _mechanisms.find(block["mechanism"], block["settings"])
+    if block["frozen"] and block["mechanism"] not in ("migrate", "fine_tune"):
+        raise ValueError(f"migrate: frozen is for migrate and fine_tune, the mechanism is {block['mechanism']}")
     if not block["guard"] >= 0:
         raise ValueError(f"migrate: guard must not be negative, got {block['guard']}")
     if block["source_epochs"] < 0:

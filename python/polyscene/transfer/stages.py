@@ -14,6 +14,7 @@ import torch
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.training import Trainer
+from polyscene.transfer import _mechanisms
 from polyscene.transfer.choosing import usable
 from polyscene.transfer.fusing import State, state_of
 
@@ -94,12 +95,14 @@ class Stage:
         state: parameters and buffers of its best epoch.
         history: a row an epoch, from 1.
         steps: optimiser steps of an epoch.
+        model: holds such states: the model that was given, or one that a mechanism made around it.
     """
 
     name: str
     state: State
     history: list[dict[str, Any]] = field(default_factory=list)
     steps: int = 0
+    model: Model | None = None
 
     @property
     def best_epoch(self) -> int:
@@ -134,7 +137,7 @@ class Stages:
     def fit(
         self, name: str, start: State, train: Any, valid: Any, tie: dict[str, Any] | None = None, epochs: int = 0
     ) -> Stage:
-        """Trains from ``start``; with ``tie`` (options of :class:`Anchored`) tied to it."""
+        """Trains from ``start``; with ``tie`` (options of :class:`Anchored`, or a mechanism) tied to it."""
         options = self.options(len(train), epochs)
         if valid is not None and self.model.schema.task == "ctr" and not usable(valid.labels().numpy(), "auc"):
             options["monitor"] = "log_loss"  # of one class there is no auc, and the first weights would stay
@@ -142,15 +145,15 @@ class Stages:
         before = sum(len(stage.history) for stage in self.done)
         told = _Numbered(self.callbacks, name, before)
         resume = self.resume and path is not None and path.exists()
-        history = self._run(start, train, valid, tie, options, told, path, resume)
-        stage = Stage(name, state_of(self.model), [dict(row) for row in history], _steps(len(train), options))
+        history, model = self._run(start, train, valid, tie, options, told, path, resume)
+        stage = Stage(name, state_of(model), [dict(row) for row in history], _steps(len(train), options), model)
         self.done.append(stage)
         return stage
 
-    def refit(self, start: State, train: Any, epochs: int, rows: int, tie: dict[str, Any] | None = None) -> None:
+    def refit(self, start: State, train: Any, epochs: int, rows: int, tie: dict[str, Any] | None = None) -> Model:
         """Trains for exactly ``epochs``, without validation rows, with the batch size that ``rows`` rows have."""
         options = self.options(rows, epochs) | {"patience": 0}
-        self._run(start, train, None, tie, options, None, None, False)
+        return self._run(start, train, None, tie, options, None, None, False)[1]
 
     def options(self, rows: int, epochs: int = 0) -> dict[str, Any]:
         """Options of the trainer for a training on ``rows`` rows."""
@@ -172,10 +175,18 @@ class Stages:
 
     def _run(
         self, start: State, train: Any, valid: Any, tie: Any, options: Any, told: Any, path: Path | None, resume: bool
-    ) -> list[dict[str, Any]]:
+    ) -> tuple[list[dict[str, Any]], Model]:
         self.model.load_state_dict(start)
-        fitted = self.model if tie is None else Anchored(self.model, start, **tie)
-        return Trainer(**options).fit(fitted, train, valid, callbacks=told, checkpoint=path, resume=resume)
+        fitted = self.model
+        if tie is not None and "mechanism" in tie:
+            fitted = _mechanisms.wrap(
+                tie["mechanism"], self.model, train, tie["ground"], tie["settings"], tie["frozen"]
+            )
+            options = options | {"lr": tie["lr_scale"] * options.get("lr", Trainer().options["lr"])}
+        elif tie is not None:
+            fitted = Anchored(self.model, start, **tie)
+        history = Trainer(**options).fit(fitted, train, valid, callbacks=told, checkpoint=path, resume=resume)
+        return history, self.model if tie is None else _mechanisms.result(self.model, fitted)
 
 
 def slug(name: str) -> str:

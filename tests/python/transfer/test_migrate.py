@@ -250,7 +250,7 @@ def test_defaults_are_those_of_the_config() -> None:
         ({"target": "scene_9"}, "unknown scene 'scene_9'|scene_9"),
         ({"sources": ["scene_2"], "target": "scene_2"}, "'scene_2' is the target, it cannot be a source as well"),
         ({"sources": ["scene_0", "scene_0"]}, "sources must be different scenes, got scene_0, scene_0"),
-        ({"fusion": "mean"}, "fusion must be one of rows, uniform, fisher, greedy, got 'mean'"),
+        ({"fusion": "mean"}, "fusion must be one of rows, uniform, fisher, greedy, arithmetic, learned, got 'mean'"),
         ({"guard": -1}, "guard must not be negative, got -1"),
         ({"guard": float("nan")}, "guard must not be negative, got nan"),
         ({"source_epochs": -1}, "source_epochs must not be negative, got -1"),

@@ -70,6 +70,9 @@ def test_killed_run_goes_on_to_the_same_bits(run: Path, config: Path, tmp_path: 
 
 def test_wrong_transfer_block(config: Path, tmp_path: Path, capsys: Any) -> None:
     wrong = commands.command(capsys, "run", config, "--out", tmp_path / "a", "--set", "transfer.fusion=mean")
-    assert wrong.code == 2 and "transfer.fusion must be one of rows, uniform, fisher, greedy, got 'mean'" in wrong.err
+    assert (
+        wrong.code == 2
+        and "transfer.fusion must be one of rows, uniform, fisher, greedy, arithmetic, learned, got 'mean'" in wrong.err
+    )
     scene = commands.command(capsys, "run", config, "--out", tmp_path / "b", "--set", "transfer.target=scene_7")
     assert scene.code == 2 and "scene_7" in scene.err and "scene_2" in scene.err

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/masks.h"
 
 namespace polyscene::models {
@@ -163,6 +164,7 @@ AttentionTransferImpl::Output AttentionTransferImpl::respond(const data::Batch& 
   } else {
     out.gates = torch::full_like(dense, 1.0 / static_cast<double>(options.hidden()));
   }
+  nn::tell_output(*this, both);
   const auto answer = add(head->output->forward(both), target_output, both).squeeze(1);
   out.logits = base + scene_bias.index_select(0, batch.scene) + answer;
   return out;

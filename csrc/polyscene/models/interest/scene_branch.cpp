@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/int8_rows.h"
 #include "polyscene/nn/masks.h"
 
@@ -121,6 +122,7 @@ SceneBranchImpl::Output SceneBranchImpl::run(const data::Batch& batch) {
     out.biases = out.biases + x.matmul(numeric_bias);
     all = torch::cat({drawn, x.unsqueeze(2) * numeric_factors}, 1);
   }
+  nn::tell_output(*this, all);
   out.interaction = 0.5 * (all.sum(1).square() - all.square().sum(1)).sum(1);  // [B]
   out.logits = base + out.biases + out.interaction;
   return out;

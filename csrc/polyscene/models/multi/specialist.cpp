@@ -78,6 +78,16 @@ torch::Tensor SpecialistImpl::loss(const data::Batch& batch) {
   return general->loss(first) * (a / sum) + special->loss(second) * (b / sum);
 }
 
+torch::Tensor SpecialistImpl::represent(const data::Batch& batch) {
+  check(batch);
+  const auto rows = divide(batch.scene);
+  if (rows.special.numel() == 0) return general->represent(batch);
+  if (rows.general.numel() == 0) return special->represent(batch);
+  const auto out =
+      torch::cat({general->represent(batch.take(rows.general)), special->represent(batch.take(rows.special))});
+  return out.index_select(0, torch::cat({rows.general, rows.special}).argsort());
+}
+
 Explanation SpecialistImpl::explain(const data::Batch& batch) {
   check(batch);
   const auto rows = divide(batch.scene);

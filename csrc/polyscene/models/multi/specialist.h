@@ -34,6 +34,7 @@ class SpecialistImpl : public Model {
   torch::Tensor forward(const data::Batch& batch) override;
   torch::Tensor score(const data::Batch& candidates, const data::Events& events, const torch::Tensor& owner) override;
   torch::Tensor loss(const data::Batch& batch) override;
+  torch::Tensor represent(const data::Batch& batch) override;
   /// What both explain of each row; shorter dimensions are filled with 0.
   Explanation explain(const data::Batch& batch) override;
   void prepare(const data::Table& train) override;

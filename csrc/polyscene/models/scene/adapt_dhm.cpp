@@ -4,6 +4,7 @@
 
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/norm_activation.h"
 #include "polyscene/nn/scene_linear.h"
 #include "polyscene/nn/softmax.h"
@@ -67,6 +68,7 @@ SceneModel::Answer AdaptDHMImpl::body(const Rows& rows, bool explaining) {
     const auto w = (shared_weight[layer] * weight[layer]).unsqueeze(1);               // [K, 1, O, I]
     const auto z = nn::scene_linear(h.unsqueeze(1), w, {}, order.groups).squeeze(1);  // [B, O]
     const bool last = layer + 1 == weight.size();
+    if (last && nn::heard()) nn::tell_output(*this, order.unsort(h));
     h = nn::norm_activation(z, shared_bias[layer] + bias[layer], {}, last ? "identity" : "relu", is_training(),
                             order.groups);
     if (!last) h = nn::drop(h, options.dropout(), is_training());

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/mixture.h"
 #include "polyscene/nn/scene_linear.h"
 
@@ -73,7 +74,7 @@ torch::Tensor SceneModel::interaction(const Rows& rows, torch::Tensor& squares) 
 
 SceneModel::Found SceneModel::run(const data::Batch& batch, bool explaining) {
   check(batch);
-  Found out{nn::group(batch, scenes()), {}, {}, {}};
+  Found out{nn::group(batch, scenes()), {}, {}, {}, {}};
   const auto& mine = out.grouped.batch;
   torch::Tensor x, slots;
   if (scene_embedding.defined() || past) {
@@ -91,6 +92,7 @@ SceneModel::Found SceneModel::run(const data::Batch& batch, bool explaining) {
   const Rows rows{x, slots, mine, out.grouped.groups, nn::SceneGroups::all(mine.size())};
   out.answer = body(rows, explaining);
   out.interaction = interaction(rows, out.squares);
+  out.x = x;
   return out;
 }
 
@@ -107,6 +109,12 @@ torch::Tensor SceneModel::loss(const data::Batch& batch) {
   if (found.answer.penalty.defined()) out = out + found.answer.penalty;
   if (!found.squares.defined()) return out;
   return out + found.squares * (0.5 * common.embedding_l2() / std::max<int64_t>(batch.size(), 1));
+}
+
+torch::Tensor SceneModel::represent(const data::Batch& batch) {
+  const nn::HeadInput head(batch.size());
+  const auto found = run(batch, false);
+  return found.grouped.ungroup(head.value().defined() ? head.value() : found.x);
 }
 
 Explanation SceneModel::explain(const data::Batch& batch) {

@@ -62,6 +62,8 @@ class SceneModel : public Model {
   torch::Tensor forward(const data::Batch& batch) override;
   torch::Tensor loss(const data::Batch& batch) override;
   int64_t history_length() const override { return common.history(); }
+  /// The last hidden layer of the body, or the input of one that has none.
+  torch::Tensor represent(const data::Batch& batch) override;
   /// "body" [B] and, where there is one, "interaction" [B], then what the model tells of itself.
   Explanation explain(const data::Batch& batch) override;
 
@@ -103,6 +105,7 @@ class SceneModel : public Model {
     Answer answer;
     torch::Tensor interaction;  // [B]; undefined: none
     torch::Tensor squares;      // of the looked-up embeddings, []; undefined without embedding_l2
+    torch::Tensor x;            // [B, E]
   };
   Found run(const data::Batch& batch, bool explaining);
   torch::Tensor interaction(const Rows& rows, torch::Tensor& squares);

@@ -4,6 +4,7 @@
 
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/norm_activation.h"
 #include "polyscene/nn/scene_affine.h"
 #include "polyscene/nn/scene_linear.h"
@@ -91,9 +92,10 @@ torch::Tensor STARImpl::beside(const Rows& rows) {
 
 SceneModel::Answer STARImpl::body(const Rows& rows, bool explaining) {
   auto h = partitioned(rows);
-  for (size_t index = 0; index < layers.size(); ++index) h = through(index, h, rows.groups);
-  const auto star = h.flatten();              // [B]
-  const auto aside = beside(rows).flatten();  // [B]
+  for (size_t index = 0; index + 1 < layers.size(); ++index) h = through(index, h, rows.groups);
+  const auto star = through(layers.size() - 1, h, rows.groups).flatten();  // [B]
+  const auto aside = beside(rows).flatten();                               // [B]
+  nn::tell_output(*this, h);
   Answer out{star + aside, {}};
   if (explaining) out.parts = {{"star", star}, {"auxiliary", aside}};
   return out;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "polyscene/nn/hidden.h"
+
 namespace polyscene::models {
 
 LogisticImpl::LogisticImpl(std::shared_ptr<const data::Schema> schema, LogisticOptions options_)
@@ -23,6 +25,8 @@ LogisticImpl::Parts LogisticImpl::parts(const data::Batch& batch) {
 }
 
 torch::Tensor LogisticImpl::logits(const Parts& parts) const {
+  if (nn::heard())
+    nn::tell_output(*this, numeric.defined() ? torch::cat({parts.fields, parts.numeric}, 1) : parts.fields);
   const auto out = parts.fields.sum(1) + parts.scene + bias;  // [B]
   return numeric.defined() ? out + parts.numeric.sum(1) : out;
 }

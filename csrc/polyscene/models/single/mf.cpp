@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/int8_rows.h"
 
 namespace polyscene::models {
@@ -52,7 +53,12 @@ torch::Tensor MFImpl::product(const Rows& rows) const {
   return ((rows.past.defined() ? rows.user + rows.past : rows.user) * rows.item).sum(1);
 }
 
-torch::Tensor MFImpl::score(const Rows& rows) const { return mean + rows.user_bias + rows.item_bias + product(rows); }
+torch::Tensor MFImpl::score(const Rows& rows) const {
+  if (nn::heard()) {
+    nn::tell_output(*this, torch::cat({rows.past.defined() ? rows.user + rows.past : rows.user, rows.item}, 1));
+  }
+  return mean + rows.user_bias + rows.item_bias + product(rows);
+}
 
 torch::Tensor MFImpl::forward(const data::Batch& batch) {
   const auto out = score(look_up(batch));

@@ -1,0 +1,196 @@
+"""Before a transfer: how much may it help? After it: did it harm?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from polyscene._extension import _C
+from polyscene._model import Model
+from polyscene.evaluation import scores
+from polyscene.transfer.choosing import compare, usable
+
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a source model may be worth on a target's rows, before anything is trained there.
+
+    Attributes:
+        probe: AUC of a linear probe on the source's hidden layer, on held-out folds; nan where a fold has one class.
+        answer: AUC of the source's own answers on the same rows.
+        leep: mean log-likelihood of the labels given the source's answers, at most 0; higher is better.
+        base_rate: the same of a constant answer.
+        rows: how many rows spoke.
+    """
+
+    probe: float
+    answer: float
+    leep: float
+    base_rate: float
+    rows: int
+
+    @property
+    def gain(self) -> float:
+        """``leep`` over ``base_rate``, in nats a row; near 0 for a source that says nothing of the target."""
+        return self.leep - self.base_rate
+
+
+def transferability(
+    model: Model, rows: Any, *, folds: int = 5, ridge: float = 1.0, most: int = 20_000, seed: int = 2022
+) -> Estimate:
+    r"""Estimates from training rows of a target what a trained source model is worth there; nothing is trained in it.
+
+    Two views. A linear probe: ridge logistic regression on ``represent``, standardised and fitted without the fold that
+    it is scored on. And LEEP (Nguyen et al., ICML 2020), with z the source's own answer:
+
+    .. math:: \frac{1}{n} \sum_i \log \sum_z \hat P(y_i | z)\, p(z | x_i), \qquad
+        \hat P(y, z) = \frac{1}{n} \sum_{i: y_i = y} p(z | x_i)
+
+    Args:
+        model: a source model with the target's schema, for task ctr.
+        rows: training rows of the target.
+        folds: of the probe, at least 2.
+        ridge: of the probe.
+        most: at most so many rows, drawn.
+        seed: of rows and folds.
+
+    Raises:
+        ValueError: another task, fewer rows than folds, a model without a representation.
+
+    Example:
+        >>> import polyscene as ps
+        >>> from polyscene.transfer import rows_of, transferability
+        >>> data = ps.testing.tiny_data()
+        >>> model = ps.models.MF(data.schema, dim=4)
+        >>> found = transferability(model, rows_of(data.train, ["television"]))
+        >>> found.leep <= 0, found.rows > 0
+        (True, True)
+    """
+    if model.schema.task != "ctr":
+        raise ValueError(f"transferability: made for task ctr, the data's task is {model.schema.task!r}")
+    if folds < 2 or len(rows) < folds:
+        raise ValueError(
+            f"transferability: there must be at least 2 folds and a row for each, got {folds}, {len(rows)}"
+        )
+    order = torch.as_tensor(_C.core.permutation(len(rows), seed, "transferability"))[:most]
+    rows = rows.take(order)
+    label = rows.labels().numpy() > 0.5
+    x = represented(model, rows)
+    fold = np.arange(len(label)) % folds
+    held = np.zeros(len(label))
+    values = []
+    for number in range(folds):
+        inside = fold == number
+        held[inside] = _probe(x[~inside], label[~inside], x[inside], ridge)
+        if usable(label[inside], "auc"):
+            values.append(compare(label[inside], held[inside], held[inside]).first)
+    p = np.clip(scores(model, rows), 1e-7, 1 - 1e-7)
+    auc = compare(label, p, p).first if usable(label, "auc") else float("nan")
+    return Estimate(float(np.mean(values)) if values else float("nan"), auc, *_leep(label, p), len(label))
+
+
+def represented(model: Model, rows: Any, batch_size: int = 4096) -> np.ndarray:
+    """The representation of every row of a table, float64 [N, H], in evaluation mode.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> represented(ps.models.MF(data.schema, dim=4), data.valid).shape[1]
+        8
+    """
+    training = model.training
+    model.eval()
+    found = []
+    with torch.no_grad():
+        for part in torch.arange(len(rows)).split(batch_size):
+            found.append(model.represent(rows.batch(part, history=model.history_length)).double())
+    model.train(training)
+    return torch.cat(found).numpy()
+
+
+def _probe(x: np.ndarray, label: np.ndarray, held: np.ndarray, ridge: float) -> np.ndarray:
+    """Logits of held rows by logistic regression with a ridge, by Newton's steps."""
+    mean, std = x.mean(0), x.std(0)
+    std = np.where(std > 1e-12, std, 1.0)
+    design = np.concatenate([(x - mean) / std, np.ones((len(x), 1))], 1)
+    weight = np.zeros(design.shape[1])
+    penalty = np.full(design.shape[1], ridge)
+    penalty[-1] = 1e-6
+    for _ in range(25):
+        p = 1 / (1 + np.exp(-np.clip(design @ weight, -30, 30)))
+        gradient = design.T @ (p - label) + penalty * weight
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + np.diag(penalty)
+        step = np.linalg.solve(hessian, gradient)
+        weight -= step
+        if np.abs(step).max() < 1e-8:
+            break
+    return np.concatenate([(held - mean) / std, np.ones((len(held), 1))], 1) @ weight
+
+
+def _leep(label: np.ndarray, p: np.ndarray) -> tuple[float, float]:
+    z = np.stack([1 - p, p], 1)  # [N, 2]
+    joint = np.stack([z[~label].sum(0), z[label].sum(0)]) / len(label)  # [y, z]
+    given = joint / joint.sum(0, keepdims=True).clip(1e-12)
+    of_label = (z * given[label.astype(int)]).sum(1)
+    rate = np.clip(label.mean(), 1e-12, 1 - 1e-12)
+    base = rate * np.log(rate) + (1 - rate) * np.log(1 - rate)
+    return float(np.log(of_label.clip(1e-12)).mean()), float(base)
+
+
+def negative_transfer(own: Model, moved: Model, rows: Any, metric: str = "auc") -> dict[str, Any]:
+    """Compares a model with transfer with one of the target alone, on held-out rows, scene by scene.
+
+    Args:
+        own: trained on the target's rows alone.
+        moved: with transfer.
+        rows: test rows.
+        metric: "auc", "log_loss" or "rmse".
+
+    Returns:
+        ``scenes``: of each the values of both, ``gain`` (positive is better, whatever the metric) with its 95 %
+        interval ``low`` and ``high``, ``rows``, and ``verdict`` "helped", "harmed" or "undecided"; ``overall``, the
+        same of all rows; ``harmed``, the share of scenes whose value went down, whether surely or not; and ``message``.
+        Scenes whose rows say nothing (of one class, for auc) are left out.
+
+    Raises:
+        ValueError: another metric.
+
+    Example:
+        >>> import polyscene as ps
+        >>> from polyscene.transfer import negative_transfer
+        >>> data = ps.testing.tiny_data()
+        >>> own, moved = (ps.models.MF(data.schema, dim=4) for _ in range(2))
+        >>> sorted(negative_transfer(own, moved, data.test))
+        ['harmed', 'message', 'metric', 'overall', 'scenes']
+    """
+    if metric not in ("auc", "log_loss", "rmse"):
+        raise ValueError(f"negative_transfer: metric must be one of auc, log_loss, rmse, got {metric!r}")
+    label, scene = rows.labels().numpy(), rows.scenes().numpy()
+    first, second = scores(own, rows), scores(moved, rows)
+    names = list(rows.schema.scenes) or [""]
+    scenes = {}
+    for code, name in enumerate(names):
+        mine = scene == code
+        if mine.any() and usable(label[mine], metric):
+            scenes[name] = _compared(label[mine], first[mine], second[mine], metric)
+    lost = [name for name, each in scenes.items() if each["gain"] < 0]
+    sure = [name for name, each in scenes.items() if each["verdict"] == "harmed"]
+    told = f"worse in {len(lost)} of {len(scenes)} scenes"
+    message = f"{told}, surely in {', '.join(sure)}" if sure else f"{told}, surely in none"
+    whole = _compared(label, first, second, metric) if usable(label, metric) else None
+    share = len(lost) / len(scenes) if scenes else None
+    return {"metric": metric, "scenes": scenes, "overall": whole, "harmed": share, "message": message}
+
+
+def _compared(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str) -> dict[str, Any]:
+    found = compare(label, first, second, metric)
+    error = _Z * found.variance**0.5
+    low, high = found.gain - error, found.gain + error
+    verdict = "helped" if low > 0 else "harmed" if high < 0 else "undecided"
+    values = {"own": found.first, "moved": found.second, "gain": found.gain, "low": low, "high": high}
+    return values | {"rows": found.rows, "verdict": verdict}

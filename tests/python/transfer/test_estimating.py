@@ -1,0 +1,99 @@
+"""The estimate before a transfer and the report after it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import polyscene as ps
+import pytest
+import torch
+from every_model import scramble
+from polyscene.transfer import negative_transfer, represented, rows_of, transferability
+from polyscene.transfer.estimating import _leep, _probe
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    return ps.testing.tiny_data()
+
+
+def make(data: Any, seed: int = 1) -> ps.Model:
+    torch.manual_seed(0)
+    return scramble(ps.models.MF(data.schema, dim=4), seed)
+
+
+def test_leep_matches_loops() -> None:
+    rng = np.random.default_rng(0)
+    p, label = rng.uniform(0.05, 0.95, 30), rng.uniform(size=30) < 0.3
+    joint = {(y, z): 0.0 for y in (0, 1) for z in (0, 1)}
+    for value, y in zip(p, label, strict=True):
+        joint[int(y), 1] += value / 30
+        joint[int(y), 0] += (1 - value) / 30
+    total = 0.0
+    for value, y in zip(p, label, strict=True):
+        given = [joint[int(y), z] / (joint[0, z] + joint[1, z]) for z in (0, 1)]
+        total += math.log(given[0] * (1 - value) + given[1] * value) / 30
+    leep, base = _leep(label, p)
+    assert leep == pytest.approx(total) and leep >= base
+    q = label.mean()
+    assert base == pytest.approx(q * math.log(q) + (1 - q) * math.log(1 - q))
+
+
+def test_probe_is_ridge_logistic_regression() -> None:
+    rng = np.random.default_rng(1)
+    x, held = rng.normal(size=(80, 3)) * [1, 5, 0.1] + 2, rng.normal(size=(10, 3))
+    label = x[:, 0] + rng.normal(size=80) > 2
+    mean, std = x.mean(0), x.std(0)
+    wanted = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit((x - mean) / std, label)
+    np.testing.assert_allclose(_probe(x, label, held, 1.0), wanted.decision_function((held - mean) / std), rtol=1e-4)
+
+
+def test_a_source_that_knows_is_worth_more(data: Any) -> None:
+    rows = rows_of(data.train, ["television"])
+    model = make(data)
+    before = transferability(model, rows)
+    ps.Trainer(epochs=20, lr=0.05, batch_size=64, patience=0).fit(model, rows_of(data.train, ["phone", "tablet"]))
+    after = transferability(model, rows)
+    assert after.answer > before.answer and after.gain > before.gain
+    assert after.rows == len(rows) and after.leep <= 0
+    assert after.answer == pytest.approx(roc_auc_score(rows.labels(), ps.predict(model, rows)))
+    assert transferability(model, rows) == after  # seeded
+
+
+def test_representation_of_a_table_is_that_of_its_rows(data: Any) -> None:
+    model = make(data)
+    found = represented(model, data.valid, batch_size=7)
+    batch = data.valid.batch(torch.arange(len(data.valid)))
+    np.testing.assert_allclose(found, model.eval().represent(batch).detach().double().numpy(), rtol=1e-6)
+
+
+def test_harm_is_told_scene_by_scene(data: Any) -> None:
+    own, moved = make(data), make(data, 2)
+    ps.Trainer(epochs=15, lr=0.05, batch_size=64, patience=0).fit(own, data.train)
+    found = negative_transfer(own, moved, data.train)
+    assert set(found["scenes"]) == set(data.schema.scenes)
+    assert found["harmed"] == 1.0 and found["overall"]["verdict"] == "harmed"
+    assert found["message"].startswith("worse in 3 of 3 scenes, surely in ")
+    scene = data.train.scenes() == 0
+    label = data.train.labels()[scene]
+    for part, model in (("own", own), ("moved", moved)):
+        want = roc_auc_score(label, np.asarray(ps.predict(model, data.train))[scene.numpy()])
+        assert found["scenes"]["phone"][part] == pytest.approx(want)
+    one = found["scenes"]["phone"]
+    assert one["low"] < one["gain"] < one["high"] and one["rows"] == int(scene.sum())
+    same = negative_transfer(own, own, data.train, "log_loss")
+    assert same["harmed"] == 0 and same["overall"]["verdict"] == "undecided"
+    with pytest.raises(ValueError, match="negative_transfer: metric must be one of auc, log_loss, rmse, got 'f1'"):
+        negative_transfer(own, moved, data.test, "f1")
+
+
+def test_what_cannot_be_estimated_is_told(data: Any) -> None:
+    rating = ps.testing.tiny_data("rating")
+    with pytest.raises(ValueError, match="transferability: made for task ctr, the data's task is 'rating'"):
+        transferability(make(rating), rating.train)
+    with pytest.raises(ValueError, match="transferability: there must be at least 2 folds and a row for each"):
+        transferability(make(data), data.train.take([0]), folds=2)
