@@ -71,6 +71,8 @@ class SequenceModel : public Model, public FollowsEvents {
   torch::Tensor score_events(const data::Events& events, int64_t scene, const torch::Tensor& items) override;
   /// "state": after the newest event, [B, D].
   Explanation explain(const data::Batch& batch) override;
+  /// The same state.
+  torch::Tensor represent(const data::Batch& batch) override { return explain(batch)[0].second; }
   data::Sampling sampling() const override;
   int64_t history_length() const override { return common.max_length(); }
   std::vector<std::string> table_parameters() const override;

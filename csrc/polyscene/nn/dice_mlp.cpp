@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/mlp.h"
 
 namespace polyscene::nn {
@@ -67,6 +68,7 @@ torch::Tensor DiceMLPImpl::forward(const torch::Tensor& x) {
     h = activation == "dice" ? dices->ptr<DiceImpl>(layer)->forward(h) : activate(activation, h);
     if (dropout > 0) h = torch::dropout(h, dropout, is_training());
   }
+  tell_output(*this, h);
   return linears->ptr<torch::nn::LinearImpl>(hidden.size())->forward(h).squeeze(1);
 }
 

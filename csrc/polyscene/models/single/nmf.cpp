@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "polyscene/nn/hidden.h"
+
 namespace polyscene::models {
 namespace {
 
@@ -97,7 +99,9 @@ NMFImpl::NMFImpl(std::shared_ptr<const data::Schema> schema, NMFOptions options_
 
 torch::Tensor NMFImpl::parts(const data::Batch& batch) const {
   check(batch);
-  return user.index_select(0, batch.user) * item.index_select(0, batch.item);
+  const auto p = user.index_select(0, batch.user), q = item.index_select(0, batch.item);
+  if (nn::heard()) nn::tell_output(*this, torch::cat({p, q}, 1));
+  return p * q;
 }
 
 torch::Tensor NMFImpl::forward(const data::Batch& batch) {
