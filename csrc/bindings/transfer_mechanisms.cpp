@@ -45,6 +45,7 @@ void bind_continued(py::module_& m) {
   bind_wrapped<LowRank, LowRankOptions>(m, "LowRank", "Low-rank adaptation of the matrices of a model.")
       .def("merged", wrap_pybind_function_no_gil(&LowRank::merged), "State of the model with what was learned.")
       .def("base", wrap_pybind_function_no_gil(&LowRank::base), "State of the model without it.")
+      .def("release", &LowRank::release, "Makes plain tensors of the matrices.")
       .def("matrices", &LowRank::matrices, "Names of the adapted matrices.");
   bind_wrapped<FineTuned, FineTunedOptions>(m, "FineTuned", "Fine-tuning block by block.")
       .def("blocks", &FineTuned::blocks, "Names of the parameters of each block, the lowest first.");

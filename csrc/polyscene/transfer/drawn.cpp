@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "polyscene/nn/hidden.h"
+#include "polyscene/nn/scene_groups.h"
 
 namespace polyscene::transfer {
 
@@ -43,13 +44,14 @@ int64_t representation_width(models::Model& model, const data::Table& table) {
 }
 
 LossAndHead loss_and_head(models::Model& model, const data::Batch& batch) {
+  const auto grouped = nn::group(batch, model.schema().num_scenes());
   torch::Tensor loss, head;
   {
     const nn::HeadInput heard(batch.size());
-    loss = model.loss(batch);
+    loss = model.loss(grouped.batch);
     head = heard.value();
   }
-  return {loss, head.defined() ? head : model.represent(batch)};
+  return {loss, head.defined() ? grouped.ungroup(head) : model.represent(batch)};
 }
 
 }  // namespace polyscene::transfer

@@ -77,7 +77,6 @@ LowRank::LowRank(std::shared_ptr<models::Model> inner, LowRankOptions options_)
     if (!full) frozen.push_back(item.name);
     if (!full) item.tensor.set_requires_grad(false);
     const bool chosen = under(item.name, options.parameters());
-    TORCH_CHECK_VALUE(!(full && chosen), "LowRank: '", item.name, "' is among both parameters and trained");
     const bool matrix = weight.dim() >= 2 && weight.is_floating_point();
     TORCH_CHECK_VALUE(matrix || !chosen ||
                           std::find(options.parameters().begin(), options.parameters().end(), item.name) ==

@@ -24,7 +24,7 @@ struct LowRankOptions {
     visit("alpha", self.alpha(), "what is added is scaled by alpha / rank");
     visit("parameters", self.parameters(),
           "names or prefixes of the matrices and tables; empty: all where the factors have fewer entries than they");
-    visit("trained", self.trained(), "names or prefixes of parameters that train in full beside");
+    visit("trained", self.trained(), "names or prefixes of parameters that train in full instead");
     visit("lr_scale", self.lr_scale(), "times the trainer's learning rate");
   }
 };
@@ -63,6 +63,8 @@ class LowRank : public models::Wrapped {
   State merged();
   /// The same with W.
   State base() const;
+  /// Makes plain tensors of the matrices, as they are between passes; a pass whose backward is to come is lost.
+  void release();
   /// Names of the matrices.
   std::vector<std::string> matrices() const;
 
@@ -82,7 +84,6 @@ class LowRank : public models::Wrapped {
   double scale() const { return options.alpha() / static_cast<double>(options.rank()); }
   void rebuild();
   void attach();
-  void release();
 
   std::vector<Site> sites_;
 };

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -93,6 +93,12 @@ class Adapted(Model):
 
     _cpp_name = "adapted"
 
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode; the model inside stays in evaluation mode."""
+        super().train(mode)
+        self._modules["base"].train(False)  # type: ignore[union-attr]
+        return self
+
 
 class SideTuned(Model):
     r"""A frozen model and one of its kind that trains beside it (Zhang et al., ECCV 2020).
@@ -119,6 +125,12 @@ class SideTuned(Model):
     """
 
     _cpp_name = "side_tuned"
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode; the frozen model stays in evaluation mode."""
+        super().train(mode)
+        self._modules["base"].train(False)  # type: ignore[union-attr]
+        return self
 
 
 class _SpecialistForm(nn.Module):

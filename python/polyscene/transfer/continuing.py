@@ -27,7 +27,7 @@ class LowRank(Around):
         rank: r.
         alpha: the product is scaled by alpha / rank.
         parameters: names or prefixes of the matrices; empty for all where U and D have fewer entries than they.
-        trained: names or prefixes of parameters that train in full beside, such as the head or rows of new ids.
+        trained: names or prefixes of parameters that train in full instead, such as the head or rows of new ids.
         lr_scale: times the trainer's learning rate.
 
     Raises:
@@ -70,6 +70,11 @@ class LowRank(Around):
     def base_state(self) -> State:
         """The same with W: what was adapted, trained parameters as they are now."""
         return dict(self._impl.base())
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops gradients; between two passes the matrices are plain tensors."""
+        self._impl.release()
+        super().zero_grad(set_to_none)
 
     def merge(self) -> Model:
         """A plain model with W' in the place of W; its structure is that of the model that was adapted."""

@@ -41,7 +41,8 @@ def test_starts_as_the_model_that_it_holds(name: str, by_scene: bool, data: Any)
     torch.testing.assert_close(held.train()(batch), model(batch), rtol=0, atol=1e-6)  # no dropout, no batch statistics
 
 
-def test_matches_the_equations_row_by_row(data: Any) -> None:
+def test_matches_the_equations_row_by_row() -> None:
+    data = ps.testing.tiny_data(bare=True)
     model = make("shared_bottom", data).double().eval()
     held = scramble(adapted(model, bottleneck=2, activation="tanh").double(), seed=4).eval()
     own = {name: tensor.detach() for name, tensor in held.state_dict().items()}

@@ -68,6 +68,7 @@ def test_reversed_gradient_is_that_of_the_discriminator_turned_round(data: Any) 
     torch.manual_seed(1)
     aligned = Aligned(model, data.train, kind="dann", strength=0.5, rows=12, ramp=4, discriminator=[5]).double()
     aligned.train()
+    model.eval()
     batch = draw(model, data, 16)
     for step in range(3):
         aligned.zero_grad()

@@ -60,7 +60,7 @@ def test_a_source_that_knows_is_worth_more(data: Any) -> None:
     after = transferability(model, rows)
     assert after.answer > before.answer and after.gain > before.gain
     assert after.rows == len(rows) and after.leep <= 0
-    assert after.answer == pytest.approx(roc_auc_score(rows.labels(), ps.predict(model, rows)))
+    assert after.answer == pytest.approx(roc_auc_score(rows.labels(), model.predict(rows)))
     assert transferability(model, rows) == after  # seeded
 
 
@@ -81,7 +81,7 @@ def test_harm_is_told_scene_by_scene(data: Any) -> None:
     scene = data.train.scenes() == 0
     label = data.train.labels()[scene]
     for part, model in (("own", own), ("moved", moved)):
-        want = roc_auc_score(label, np.asarray(ps.predict(model, data.train))[scene.numpy()])
+        want = roc_auc_score(label, np.asarray(model.predict(data.train))[scene.numpy()])
         assert found["scenes"]["phone"][part] == pytest.approx(want)
     one = found["scenes"]["phone"]
     assert one["low"] < one["gain"] < one["high"] and one["rows"] == int(scene.sum())
@@ -96,4 +96,4 @@ def test_what_cannot_be_estimated_is_told(data: Any) -> None:
     with pytest.raises(ValueError, match="transferability: made for task ctr, the data's task is 'rating'"):
         transferability(make(rating), rating.train)
     with pytest.raises(ValueError, match="transferability: there must be at least 2 folds and a row for each"):
-        transferability(make(data), data.train.take([0]), folds=2)
+        transferability(make(data), data.train.take(torch.tensor([0])), folds=2)

@@ -60,9 +60,9 @@ def test_model_that_holds_one_answers_as_it_was_kept(name: str, world: Any) -> N
         assert whole.options["model"] == ("adapted" if name == "adapters" else "side_tuned")
         rows = world.test.take((world.test.scenes() == 2).nonzero().squeeze(1))
         want = flow.score(candidate.state, rows, candidate.model)
-        assert ps.predict(whole, rows).tolist() == pytest.approx(want.tolist(), abs=1e-6)
+        assert whole.predict(rows).tolist() == pytest.approx(want.tolist(), abs=1e-6)
         rows = world.test.take((world.test.scenes() == 0).nonzero().squeeze(1))
-        assert ps.predict(whole, rows).tolist() == pytest.approx(flow.score(joint.state, rows).tolist(), abs=1e-6)
+        assert whole.predict(rows).tolist() == pytest.approx(flow.score(joint.state, rows).tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize("fusion", ["arithmetic", "learned"])

@@ -7,6 +7,7 @@
 #include "polyscene/core/errors.h"
 #include "polyscene/models/embedding_l2.h"
 #include "polyscene/nn/gemm.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/row_products.h"
 #include "polyscene/nn/unit_rows.h"
 
@@ -202,7 +203,9 @@ Tensor BiTGCFImpl::pair_scores(const Tensor& users, const Tensor& items, const T
   const auto take = [&](const Tensor& rows) { return nn::propagate_to(graph_, how_, x, rows, is_training()); };
   const auto vectors =
       finished(features(nodes(users_, users, scene), users, nodes(items_, items, scene), items, take));  // [2 n, D']
-  return (vectors.slice(0, 0, users.numel()) * vectors.slice(0, users.numel())).sum(1);
+  const auto of_user = vectors.slice(0, 0, users.numel()), of_item = vectors.slice(0, users.numel());
+  if (nn::heard()) nn::tell_output(*this, torch::cat({of_user, of_item}, 1));
+  return (of_user * of_item).sum(1);
 }
 
 RankingModel::Scored BiTGCFImpl::score_batch(const data::Batch& batch) {

@@ -125,15 +125,19 @@ Tensor NATRImpl::fused(const Read& read, const Tensor& other, const Tensor& y, c
 
 Tensor NATRImpl::pair_scores(const Tensor& rows, const Tensor& others, const Tensor& scene) {
   if (target.item<int64_t>() == 0) {
-    return (source_user->forward(rows_in(scene, rows, users())) * source_item->forward(rows_in(scene, others, items())))
-        .sum(1);
+    const auto p = source_user->forward(rows_in(scene, rows, users()));
+    const auto q = source_item->forward(rows_in(scene, others, items()));
+    if (nn::heard()) nn::tell_output(*this, torch::cat({p, q}, 1));
+    return (p * q).sum(1);
   }
   const auto& id = of_items() ? rows : others;
   const auto& other = of_items() ? others : rows;
   auto& theirs = of_items() ? item : user;
   auto y = theirs->forward(rows_in(scene, other, of_items() ? items() : users())).unsqueeze(1);  // [n, 1, D]
   if (!of_items()) y = y * known_there(other, scene).view({-1, 1, 1}).to(y.scalar_type());
-  return fused(read(id, scene, nullptr), other.unsqueeze(1), y, scene).squeeze(1);
+  const auto own = read(id, scene, nullptr);
+  if (nn::heard()) nn::tell_output(*this, torch::cat({own.factors, y.squeeze(1)}, 1));
+  return fused(own, other.unsqueeze(1), y, scene).squeeze(1);
 }
 
 RankingModel::Scored NATRImpl::score_batch(const data::Batch& batch) {

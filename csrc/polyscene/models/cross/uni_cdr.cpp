@@ -9,6 +9,7 @@
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/gemm.h"
+#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/losses.h"
 #include "polyscene/nn/reorder.h"
 #include "polyscene/nn/row_products.h"
@@ -172,7 +173,9 @@ Tensor UniCDRImpl::pair_scores(const Tensor& rows, const Tensor& others, const T
   look_around();
   auto of_user = part(read(true, rows, scene, contexts_.find(rows, others, scene)));
   if (joint()) of_user = of_user + part(read(false, rows, scene, {}));
-  return (of_user * nn::drop(items_of(others, scene), options.dropout(), is_training())).sum(1);
+  const auto of_item = nn::drop(items_of(others, scene), options.dropout(), is_training());
+  if (nn::heard()) nn::tell_output(*this, torch::cat({of_user, of_item}, 1));
+  return (of_user * of_item).sum(1);
 }
 
 Tensor UniCDRImpl::contrasted(const Tensor& specific, const Tensor& shared, const data::Batch& batch) const {
