@@ -12,6 +12,7 @@ from torch import nn
 NAMES = ps.models.list()
 WITHOUT_TENSORS = {"ease", "item_knn"}  # a function of the training pairs that a model keeps
 WITHOUT_PARAMETERS = {"popularity", "cross_ease"} | WITHOUT_TENSORS  # closed form: nothing to optimise
+RESTING = {"adapted": "base", "side_tuned": "base"}  # a frozen part that stays in evaluation mode
 # Every node of a graph is looked up at every step.
 WITHOUT_TABLES = {"light_gcn", "ngcf", "gcn", "gat", "bi_tgcf", "disen_cdr", "cdrib"}
 RANKING = set(ps.models.list("ranking")) - set(ps.models.list("ctr"))
