@@ -50,7 +50,7 @@ CONFIGS = {
     "a label without a column": ({"dataset": {"name": "ml-100k", "label": {"at_least": 4}}}, '{path}: dataset.label must name its column: {"column": "rating", "at_least": 4}'),
     "a label with an unknown key": ({"dataset": {"name": "ml-100k", "label": {"column": "rating", "min": 4}}}, "{path}: unknown key 'dataset.label.min'; known keys: column, at_least, mapping"),
     "scenes with an unknown key": ({"dataset": {"name": "ml-100k", "scenes": {"by": "age", "edge": [25]}}}, "{path}: unknown key 'dataset.scenes.edge'; known keys: by, edges, tz; did you mean 'edges'?"),
-    "unknown mechanism": ({"transfer": {"mechanism": "migrat"}}, "{path}: transfer.mechanism must be one of *migrate, got 'migrat'; did you mean 'migrate'?"),
+    "unknown mechanism": ({"transfer": {"mechanism": "migrat"}}, "{path}: transfer.mechanism must be one of *, got 'migrat'; did you mean 'migrate'?"),
 }
 OVERRIDES = {
     "no value": ("model.dim", "--set wants path=value, got 'model.dim'"),

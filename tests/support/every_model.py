@@ -13,6 +13,7 @@ SEQUENCE = set(ps.models.list("sequence")) - set(ps.models.list("ranking"))  # t
 NAMES = [name for name in ps.models.list() if name not in SEQUENCE]
 WITHOUT_TENSORS = {"ease", "item_knn"}  # a function of the training pairs that a model keeps
 WITHOUT_PARAMETERS = {"popularity", "cross_ease", "nmf"} | WITHOUT_TENSORS  # closed form: nothing to optimise
+RESTING = {"adapted": "base", "side_tuned": "base"}  # a frozen part that stays in evaluation mode
 # Every node of a graph is looked up at every step.
 WITHOUT_TABLES = {"light_gcn", "ngcf", "gcn", "gat", "bi_tgcf", "disen_cdr", "cdrib"}
 RANKING = set(ps.models.list("ranking")) - set(ps.models.list("ctr"))

@@ -78,13 +78,13 @@ LowRank::LowRank(std::shared_ptr<models::Model> inner, LowRankOptions options_)
     if (!full) item.tensor.set_requires_grad(false);
     const bool chosen = under(item.name, options.parameters());
     const bool matrix = weight.dim() >= 2 && weight.is_floating_point();
-    TORCH_CHECK_VALUE(matrix || !chosen ||
-                          std::find(options.parameters().begin(), options.parameters().end(), item.name) ==
-                              options.parameters().end(),
-                      "LowRank: parameters must be matrices of numbers, '", item.name, "' is ", weight.sizes());
-    if (!matrix || full || (!chosen && !options.parameters().empty())) continue;
+    const auto& given = options.parameters();
+    const bool named = std::find(given.begin(), given.end(), item.name) != given.end();
+    TORCH_CHECK_VALUE(matrix || !named, "LowRank: parameters must be matrices of numbers, '", item.name, "' is ",
+                      weight.sizes());
+    if (!matrix || full || (!chosen && !given.empty())) continue;
     const auto m = weight.size(-2), n = weight.size(-1);
-    if (options.parameters().empty() && rank * (m + n) >= m * n) continue;
+    if (!named && rank * (m + n) >= m * n) continue;
     Site site;
     site.name = item.name;
     site.weight = weight;
@@ -109,22 +109,26 @@ LowRank::LowRank(std::shared_ptr<models::Model> inner, LowRankOptions options_)
 
 LowRank::~LowRank() { release(); }
 
-void LowRank::rebuild() {
+void LowRank::rebuild(bool anew) {
   const torch::NoGradGuard no_grad;
   for (auto& site : sites_) {
     const int64_t up = site.up._version(), down = site.down._version();
     const bool moved = site.base.scalar_type() != site.weight.scalar_type();
-    if (up == site.up_version && down == site.down_version && !moved) continue;
+    // Versions say whether factors moved, unless somebody wrote past them.
+    if (up == site.up_version && down == site.down_version && !moved && !anew) continue;
     if (moved) site.base = site.base.to(site.weight.options());
-    site.weight.copy_(site.product(scale()));
+    const auto product = site.product(scale());
+    // What an earlier pass, whose backward is to come, has read must not be written again.
+    if (!product.equal(site.weight.detach())) site.weight.copy_(product);
     site.up_version = up;
     site.down_version = down;
   }
 }
 
 void LowRank::attach() {
-  rebuild();
-  if (!torch::GradMode::is_enabled()) return;
+  const bool on = torch::GradMode::is_enabled();
+  rebuild(/*anew=*/on);
+  if (!on) return;
   for (auto& site : sites_) {
     auto node = c10::make_intrusive<LowRankBackward>();
     node->set_next_edges(torch::autograd::collect_next_edges(site.up, site.down));

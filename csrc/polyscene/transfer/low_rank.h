@@ -23,7 +23,7 @@ struct LowRankOptions {
     visit("rank", self.rank(), "rank of what is added to each matrix (r)");
     visit("alpha", self.alpha(), "what is added is scaled by alpha / rank");
     visit("parameters", self.parameters(),
-          "names or prefixes of the matrices and tables; empty: all where the factors have fewer entries than they");
+          "names or prefixes of the matrices and tables, empty: all; a prefix means those where it saves entries");
     visit("trained", self.trained(), "names or prefixes of parameters that train in full instead");
     visit("lr_scale", self.lr_scale(), "times the trainer's learning rate");
   }
@@ -82,7 +82,7 @@ class LowRank : public models::Wrapped {
   };
 
   double scale() const { return options.alpha() / static_cast<double>(options.rank()); }
-  void rebuild();
+  void rebuild(bool anew = false);
   void attach();
 
   std::vector<Site> sites_;

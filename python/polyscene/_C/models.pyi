@@ -11,7 +11,7 @@ class Phase:
     """
     One stage of training.
     """
-    def __init__(self, name: str = 'fit', *, scenes: collections.abc.Sequence[str] = [], frozen: collections.abc.Sequence[str] = [], lr_scale: typing.SupportsFloat | typing.SupportsIndex = 1.0, epochs: typing.SupportsInt | typing.SupportsIndex = 0, patience: typing.SupportsInt | typing.SupportsIndex = -1, batch_size: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+    def __init__(self, name: str = 'fit', *, scenes: collections.abc.Sequence[str] = [], frozen: collections.abc.Sequence[str] = [], lr_scale: typing.SupportsFloat | typing.SupportsIndex = 1.0, epochs: typing.SupportsInt | typing.SupportsIndex = 0, patience: typing.SupportsInt | typing.SupportsIndex = -1, batch_size: typing.SupportsInt | typing.SupportsIndex = 0, lr_scales: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex] = {}) -> None:
         ...
     @property
     def batch_size(self) -> int:
@@ -32,6 +32,11 @@ class Phase:
     def lr_scale(self) -> float:
         """
         Times the trainer's learning rate.
+        """
+    @property
+    def lr_scales(self) -> dict[str, float]:
+        """
+        Further factors, by prefixes of parameter names.
         """
     @property
     def name(self) -> str:
@@ -120,6 +125,10 @@ class Model:
         """
         Graphs, counts, behaviour.
         """
+    def represent(self, batch: polyscene._C.data.Batch) -> torch.Tensor:
+        """
+        What the head reads of each row, [B, H].
+        """
     def sampling(self) -> Sampling:
         """
         What negatives each training row must carry.
@@ -186,6 +195,8 @@ class PyModel(Model):
     def phases(self) -> list[Phase]:
         ...
     def prepare(self, train: polyscene._C.data.Table) -> None:
+        ...
+    def represent(self, batch: polyscene._C.data.Batch) -> torch.Tensor:
         ...
     def sampling(self) -> Sampling:
         ...

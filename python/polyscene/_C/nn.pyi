@@ -6,7 +6,7 @@ import collections.abc
 import polyscene._C.data
 import torch
 import typing
-__all__: list[str] = ['Attention', 'AttentionScore', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Gating', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TransformerEncoder', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'causal_mask', 'cosine_scores', 'dot_scores', 'embedding_l2', 'last_state', 'masked_softmax', 'migration_loss', 'pad_ragged', 'padding_mask', 'product', 'scaled_dot_scores', 'squared_error', 'unpad_ragged']
+__all__: list[str] = ['Attention', 'AttentionScore', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Gating', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TransformerEncoder', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'causal_mask', 'coral', 'cosine_scores', 'distillation', 'dot_scores', 'embedding_l2', 'last_state', 'masked_softmax', 'migration_loss', 'mmd', 'pad_ragged', 'padding_mask', 'product', 'reversal_strength', 'reverse_gradient', 'scaled_dot_scores', 'squared_error', 'unpad_ragged']
 class AttentionScore:
     """
     Scores of queries against keys.
@@ -524,7 +524,11 @@ def bpr(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
     ...
 def causal_mask(steps: typing.SupportsInt | typing.SupportsIndex, device: torch.device) -> torch.Tensor:
     ...
+def coral(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    ...
 def cosine_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    ...
+def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: typing.SupportsFloat | typing.SupportsIndex) -> torch.Tensor:
     ...
 def dot_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     ...
@@ -536,6 +540,8 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor, dim: typing.Support
     ...
 def migration_loss(parameters: collections.abc.Sequence[tuple[str, torch.Tensor]], anchors: collections.abc.Sequence[collections.abc.Sequence[tuple[str, torch.Tensor]]], per_entry: bool = True, weights: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex] = {}) -> torch.Tensor:
     ...
+def mmd(x: torch.Tensor, y: torch.Tensor, scales: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex] = [0.5, 1.0, 2.0], bandwidth: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> torch.Tensor:
+    ...
 def pad_ragged(values: torch.Tensor, offsets: torch.Tensor, max_steps: typing.SupportsInt | typing.SupportsIndex = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """
     (values [B, T, ...], valid [B, T])
@@ -546,6 +552,10 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """
     a [M, K] times b [K, N] as the dense layers multiply, without gradients.
     """
+def reversal_strength(progress: typing.SupportsFloat | typing.SupportsIndex, gamma: typing.SupportsFloat | typing.SupportsIndex = 10.0) -> float:
+    ...
+def reverse_gradient(x: torch.Tensor, strength: typing.SupportsFloat | typing.SupportsIndex) -> torch.Tensor:
+    ...
 def scaled_dot_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     ...
 def squared_error(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,8 @@ class LowRank(Around):
         model: what is adapted; it is copied and stays as it is.
         rank: r.
         alpha: the product is scaled by alpha / rank.
-        parameters: names or prefixes of the matrices; empty for all where U and D have fewer entries than they.
+        parameters: names or prefixes of the matrices; empty for all. Unless it is named itself, a matrix is left alone
+            where U and D have as many entries as it.
         trained: names or prefixes of parameters that train in full instead, such as the head or rows of new ids.
         lr_scale: times the trainer's learning rate.
 
@@ -110,7 +111,7 @@ class FineTuned(Around):
         >>> data = ps.testing.tiny_data()
         >>> tuned = FineTuned(ps.models.WideDeep(data.schema, hidden=[8]), gradual=True, decay=2.6)
         >>> [len(block) for block in tuned.groups], [phase.name for phase in tuned.phases()]
-        ([2, 2, 5], ['top 1', 'top 2', 'top 3'])
+        ([2, 2, 6], ['top 1', 'top 2', 'top 3'])
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Consolidated(Around):
         >>> data = ps.testing.tiny_data()
         >>> model = ps.models.MF(data.schema, dim=4)
         >>> held = Consolidated(model, state_of(model), fisher(model, data.train, batches=8), strength=10)
-        >>> float(held.penalty())
+        >>> held.penalty().item()
         0.0
     """
 

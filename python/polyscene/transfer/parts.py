@@ -100,6 +100,14 @@ def load_part(model: Model, path: str | os.PathLike[str]) -> Any:
 
     Raises:
         ValueError: a file of another kind, or a model other than the one that the part was learned on.
+
+    Example:
+        >>> import polyscene as ps
+        >>> from polyscene.transfer import LowRank, load_part, save_part
+        >>> model = ps.models.MF(ps.testing.tiny_data().schema, dim=16)
+        >>> save_part(LowRank(model, rank=1), "part.safetensors")
+        >>> load_part(model, "part.safetensors").merge().name
+        'mf'
     """
     tensors, texts = _C.core.read_safetensors(os.fspath(path))
     kind = texts.get(_KIND, "")

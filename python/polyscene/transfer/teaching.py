@@ -60,7 +60,7 @@ class Distilled(Around):
         sample: Any = None,
     ) -> None:
         held = [teachers] if isinstance(teachers, Model) else list(teachers)
-        options = {"temperature": temperature, "share": share, "features": features}
+        options: dict[str, Any] = {"temperature": temperature, "share": share, "features": features}
         options |= {"weights": [float(x) for x in weights], "shifts": [float(x) for x in shifts]}
         native = _C.transfer.Distilled(model._native(), [each.eval()._native() for each in held], options, sample)
         self._around(model, native)

@@ -16,7 +16,9 @@ std::shared_ptr<models::MFImpl> factors() {
   return std::make_shared<models::MFImpl>(tiny_schema(), models::MFOptions().dim(4).init_std(1));
 }
 
-LowRankOptions of_rank(int64_t rank) { return LowRankOptions().rank(rank).alpha(2.0 * rank).parameters({"user", "item"}); }
+LowRankOptions of_rank(int64_t rank) {
+  return LowRankOptions().rank(rank).alpha(2.0 * rank).parameters({"user.weight", "item.weight"});
+}
 
 torch::Tensor named(const torch::nn::Module& model, const std::string& name) { return model.named_parameters()[name]; }
 

@@ -85,10 +85,24 @@ def test_gradients_are_those_of_the_factors(name: str, data: Any) -> None:
     model = make(name, data).double().eval()
     adapted = moved(LowRank(model, rank=1, alpha=2.0)).eval()
     batch = draw(model, data, 6)
-    factors = [p for n, p in adapted.named_parameters() if n.startswith("low_rank.")]
-    assert all(p.requires_grad for p in factors)
-    assert not any(p.requires_grad for n, p in adapted.named_parameters() if not n.startswith("low_rank."))
-    assert torch.autograd.gradcheck(lambda *_: adapted.loss(batch), factors, atol=1e-6)
+    adapted.loss(batch).backward()
+    found = {n: p.grad.clone() for n, p in adapted.named_parameters() if n.startswith("low_rank.")}
+    adapted.zero_grad()
+    assert found and not any(p.requires_grad for n, p in adapted.named_parameters() if n not in found)
+    # Differences: a pass writes the matrices anew, so that autograd's own check, which keeps a graph meanwhile, cannot.
+    with torch.no_grad():
+        for path, parameter in adapted.named_parameters():
+            if path not in found:
+                continue
+            flat = parameter.view(-1)
+            for entry in range(0, len(flat), 7):
+                value, both = flat[entry].item(), []
+                for step in (1e-6, -1e-6):
+                    flat[entry] = value + step
+                    both.append(adapted.loss(batch).item())
+                flat[entry] = value
+                slope = (both[0] - both[1]) / 2e-6
+                assert found[path].view(-1)[entry].item() == pytest.approx(slope, rel=1e-4, abs=1e-7)
 
 
 def test_two_passes_share_one_backward(data: Any) -> None:
@@ -126,7 +140,7 @@ def test_trainer_moves_the_factors_alone(name: str, optimizer: str, data: Any) -
 def test_trained_parameters_train_in_full(data: Any) -> None:
     model = make("wide_deep", data)
     adapted = LowRank(model, rank=1, parameters=["deep"], trained=["base", "deep.output_bias"])
-    assert adapted.matrices == ["deep.layer0_weight", "deep.layer1_weight", "deep.output_weight"]
+    assert adapted.matrices == ["deep.layer0_weight", "deep.layer1_weight"]
     ps.Trainer(epochs=1, lr=0.02, batch_size=64).fit(adapted, data)
     changed = {n for n, v in adapted.merged_state().items() if not torch.equal(v, model.state_dict()[n])}
     assert changed == {*adapted.matrices, "base", "deep.output_bias"}

@@ -6,6 +6,7 @@
 
 #include "polyscene/models/embedding_l2.h"
 #include "polyscene/models/pair_model.h"
+#include "polyscene/nn/hidden.h"
 
 namespace polyscene::models {
 
