@@ -131,16 +131,16 @@ def _tiny_ranking(draw: np.random.Generator, rows: int) -> TinyData:
 
 def _tiny_sequences(draw: np.random.Generator, rows: int) -> TinyData:
     """Users walk through items: from item i of any scene mostly to one of a few that belong to it, of any scene."""
-    length = rows // _USERS
+    length = max(rows // _USERS, 3)
     follower = np.stack([draw.permutation(_ITEMS) for _ in range(2)], 1)  # two items that follow each
     walks = np.empty((_USERS, length), np.int64)
-    for user in range(_USERS):
+    for person in range(_USERS):
         at, met = int(draw.integers(_ITEMS)), set[int]()
         for step in range(length):
             near = [each for each in follower[at].tolist() if each not in met] if draw.random() < 0.9 else []
             at = int(draw.choice(near or [each for each in range(_ITEMS) if each not in met] or range(_ITEMS)))
             met.add(at)
-            walks[user, step] = at
+            walks[person, step] = at
     user, item = np.repeat(np.arange(_USERS), length), walks.ravel()
     scene = item * len(_SCENES) // _ITEMS
     columns = _C.data.Columns(

@@ -8,6 +8,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   core/safetensors_test.cpp
   core/sha256_test.cpp
   core/version_test.cpp
+  data/augment_test.cpp
   data/columns_test.cpp
   data/interactions_test.cpp
   data/negatives_test.cpp

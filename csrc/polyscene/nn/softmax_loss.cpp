@@ -17,6 +17,7 @@ using torch::Tensor;
 
 constexpr int64_t kLogits = int64_t{1} << 21;  // that are held at once
 constexpr int64_t kLanes = 16;                 // sums side by side
+constexpr int64_t kFewClasses = 1024;          // for fewer, a library would divide sums over many rows among threads
 
 // Logits [C] of a row become softmax less the target's 1; returns the row's loss.
 template <typename T>
@@ -51,6 +52,28 @@ POLYSCENE_INLINE double lose(T* z, int64_t classes, int64_t target) {
 POLYSCENE_SIMD double lose_of(float* z, int64_t classes, int64_t target) { return lose(z, classes, target); }
 POLYSCENE_SIMD double lose_of(double* z, int64_t classes, int64_t target) { return lose(z, classes, target); }
 
+// w[c] += sum_i z[i, c] x[i] for the classes from .. to, row by row.
+template <typename T>
+POLYSCENE_INLINE void add_rows(const T* z, const T* x, int64_t rows, int64_t classes, int64_t dim, int64_t from,
+                               int64_t to, T* w) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (auto c = from; c < to; ++c) {
+      const T one = z[i * classes + c];
+#pragma GCC ivdep
+      for (int64_t d = 0; d < dim; ++d) w[c * dim + d] += one * x[i * dim + d];
+    }
+  }
+}
+
+POLYSCENE_SIMD void add_of(const float* z, const float* x, int64_t rows, int64_t classes, int64_t dim, int64_t from,
+                           int64_t to, float* w) {
+  add_rows(z, x, rows, classes, dim, from, to, w);
+}
+POLYSCENE_SIMD void add_of(const double* z, const double* x, int64_t rows, int64_t classes, int64_t dim, int64_t from,
+                           int64_t to, double* w) {
+  add_rows(z, x, rows, classes, dim, from, to, w);
+}
+
 class SoftmaxLoss : public torch::autograd::Function<SoftmaxLoss> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x, const Tensor& w, const Tensor& target,
@@ -74,7 +97,17 @@ class SoftmaxLoss : public torch::autograd::Function<SoftmaxLoss> {
       });
       if (!learns) continue;
       product(dx.narrow(0, begin, count), z, w);
-      product(dw, z.t(), mine, /*add=*/true);
+      if (classes >= kFewClasses) {
+        product(dw, z.t(), mine, /*add=*/true);
+        continue;
+      }
+      AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "softmax_loss", [&] {
+        const auto *shares = z.template const_data_ptr<scalar_t>(), *rows_of = mine.template const_data_ptr<scalar_t>();
+        auto* sums = dw.template data_ptr<scalar_t>();
+        at::parallel_for(0, classes, 16, [&](int64_t from, int64_t to) {
+          add_of(shares, rows_of, count, classes, x.size(1), from, to, sums);
+        });
+      });
     }
     ctx->save_for_backward({dx, dw});
     double total = 0;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['Batch', 'Batches', 'CategoricalField', 'Columns', 'Events', 'History', 'Interactions', 'ListField', 'NumericField', 'Ragged', 'ScenePairs', 'Schema', 'Simulation', 'Strings', 'Table', 'fit_schema', 'simulate']
+__all__: list[str] = ['Batch', 'Batches', 'CategoricalField', 'Columns', 'Events', 'History', 'Interactions', 'ListField', 'NumericField', 'Ragged', 'ScenePairs', 'Schema', 'Sequences', 'Simulation', 'Strings', 'Table', 'WindowBatches', 'Windows', 'fit_schema', 'simulate']
 class Strings:
     """
     Many short strings in two tensors: UTF-8 bytes, and offsets [n + 1].
@@ -280,6 +280,22 @@ class Events:
     """
     def __init__(self, offsets: torch.Tensor, item: torch.Tensor, scene: torch.Tensor, label: torch.Tensor, time: torch.Tensor, interest: Ragged | None = None) -> None:
         ...
+    def gaps(self) -> torch.Tensor:
+        """
+        Time since the event before, int64 [L]; 0 for the first of a list.
+        """
+    def newest(self, length: typing.SupportsInt | typing.SupportsIndex) -> Events:
+        """
+        The newest `length` events of each list.
+        """
+    def of_scene(self, scene: typing.SupportsInt | typing.SupportsIndex) -> Events:
+        """
+        The view of one scene: its events alone.
+        """
+    def take(self, rows: torch.Tensor) -> Events:
+        """
+        The lists `rows` in that order.
+        """
     @property
     def interest(self) -> Ragged | None:
         ...
@@ -356,6 +372,24 @@ class Batch:
     @negative.setter
     def negative(self, arg1: torch.Tensor) -> None:
         ...
+    @property
+    def next_item(self) -> torch.Tensor | None:
+        """
+        int64 [L] or None: in task sequence the item that followed each event of `history`.
+        """
+    @property
+    def next_negative(self) -> torch.Tensor | None:
+        """
+        int64 [L, N] or None: items of that scene that the user did not meet.
+        """
+    @next_negative.setter
+    def next_negative(self, arg1: torch.Tensor) -> None:
+        ...
+    @property
+    def next_scene(self) -> torch.Tensor | None:
+        """
+        int64 [L] or None: its scene.
+        """
     @property
     def numeric(self) -> torch.Tensor:
         """
@@ -462,6 +496,14 @@ class Table:
     def schema(self) -> Schema:
         ...
     @property
+    def sequences(self) -> Sequences:
+        """
+        What users did in order, for task sequence.
+        """
+    @sequences.setter
+    def sequences(self, arg1: Sequences) -> None:
+        ...
+    @property
     def size(self) -> int:
         ...
     @property
@@ -548,6 +590,48 @@ class History:
         ...
     @property
     def offsets(self) -> torch.Tensor:
+        ...
+class Sequences:
+    """
+    What every user of a source did, in order.
+    """
+    def __init__(self, columns: Columns, user: str, rows: collections.abc.Mapping[str, torch.Tensor]) -> None:
+        ...
+    def __len__(self) -> int:
+        ...
+    def windows(self, rows: torch.Tensor, length: typing.SupportsInt | typing.SupportsIndex) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Windows of training rows: (positions in `rows` of the newest of each, events before it).
+        """
+class Windows:
+    """
+    Windows of users' training events.
+    """
+    def __init__(self, table: Table, length: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def __len__(self) -> int:
+        ...
+    @property
+    def length(self) -> torch.Tensor:
+        """
+        int32 [W], events before it.
+        """
+    @property
+    def position(self) -> torch.Tensor:
+        """
+        int64 [W], position in the table of each window's newest row.
+        """
+class WindowBatches:
+    """
+    Walks the windows of a table in batches of about equal length.
+    """
+    def __init__(self, table: Table, windows: Windows, length: typing.SupportsInt | typing.SupportsIndex, batch_size: typing.SupportsInt | typing.SupportsIndex = 128, seed: typing.SupportsInt | typing.SupportsIndex = 0, epoch: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
+    def __iter__(self) -> typing.Any:
+        ...
+    def __len__(self) -> int:
+        ...
+    def __next__(self) -> Batch:
         ...
 class Batches:
     """

@@ -32,7 +32,7 @@ def evaluate(model: polyscene._C.models.Model, table: polyscene._C.data.Table, m
     """
     Metrics overall, as the mean over scenes, and for each scene.
     """
-def evaluate_ranking(model: polyscene._C.models.Model, table: polyscene._C.data.Table, metrics: collections.abc.Sequence[str] = [], k: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [10], candidates: typing.SupportsInt | typing.SupportsIndex = 0, seed: typing.SupportsInt | typing.SupportsIndex = 0) -> dict:
+def evaluate_ranking(model: polyscene._C.models.Model, table: polyscene._C.data.Table, metrics: collections.abc.Sequence[str] = [], k: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [10], candidates: typing.SupportsInt | typing.SupportsIndex = 0, seed: typing.SupportsInt | typing.SupportsIndex = 0, exclude_seen: bool = True) -> dict:
     """
     Metrics of rankings, and the values of each user.
     """

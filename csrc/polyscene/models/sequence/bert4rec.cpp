@@ -69,7 +69,7 @@ Tensor BERT4RecImpl::drop(const Tensor& x) { return nn::drop(x, common.dropout()
 Tensor BERT4RecImpl::states(const Tensor& items, const data::Events& events) {
   const auto lengths = events.offsets.diff();
   const auto left = events.offsets.slice(0, 1).repeat_interleave(lengths) - torch::arange(items.size(0));
-  auto x = drop(norm->forward(items + positions.index_select(0, common.max_length() - left)));  // [L, D]
+  auto x = drop(normalised(*norm, items + positions.index_select(0, common.max_length() - left)));  // [L, D]
   const auto dropout = is_training() ? common.dropout() : 0;
   for (int64_t n = 0; n < options.layers(); ++n) {
     const auto attended = nn::ragged_attention(linear_of(query, n, x), linear_of(key_value, n, x), events.offsets,
@@ -77,7 +77,7 @@ Tensor BERT4RecImpl::states(const Tensor& items, const data::Events& events) {
     const auto y = norm_of(attention_norm, n, x + drop(linear_of(output, n, attended)));
     x = norm_of(feedforward_norm, n, y + drop(linear_of(outer, n, torch::gelu(linear_of(inner, n, y)))));
   }
-  return head_norm->forward(torch::gelu(nn::dense(x, head->weight, head->bias)));
+  return normalised(*head_norm, torch::gelu(nn::dense(x, head->weight, head->bias)));
 }
 
 Tensor BERT4RecImpl::last_states(const data::Events& events) {

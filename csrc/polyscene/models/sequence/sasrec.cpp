@@ -66,9 +66,9 @@ torch::Tensor SASRecImpl::states(const torch::Tensor& items, const data::Events&
       const auto y = norm_of(feedforward_norm, n, u + attend(n, u, x));
       x = y + drop(linear_of(outer, n, drop(linear_of(inner, n, y).relu())));
     }
-    return norm->forward(x);
+    return normalised(*norm, x);
   }
-  auto x = drop(norm->forward(items + position));
+  auto x = drop(normalised(*norm, items + position));
   for (int64_t n = 0; n < options.layers(); ++n) {
     const auto y = norm_of(attention_norm, n, x + drop(linear_of(output, n, attend(n, x, x))));
     x = norm_of(feedforward_norm, n, y + drop(linear_of(outer, n, torch::gelu(linear_of(inner, n, y)))));

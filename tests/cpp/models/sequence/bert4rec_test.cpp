@@ -11,6 +11,7 @@ models::BERT4Rec tiny_bert4rec(const data::Table& table) {
   torch::manual_seed(1);
   models::BERT4RecOptions options;
   options.common.dim(4).max_length(3).dropout(0).loss("ce");
+  options.last_ratio(1);  // the same events are masked at every step
   models::BERT4Rec out(table.schema_ptr(), options);
   out->prepare(table);
   out->eval();

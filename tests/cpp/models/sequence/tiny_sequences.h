@@ -4,8 +4,8 @@
 
 #include "polyscene/data/table.h"
 
-/// The source of rows of two users in two scenes: u0 meets i0, i1, i2, i3, u1 meets i3, i2, i0; rows 7 and 8 are further
-/// ones of u0 and of u2, whom training does not know. Even items are of scene "phone", odd ones of "tablet".
+/// The source of rows of two users in two scenes: u0 meets i0, i1, i2, i3, u1 meets i3, i2, i0; rows 7 and 8 are
+/// further ones of u0 and of u2, whom training does not know. Even items are of scene "phone", odd ones of "tablet".
 inline std::shared_ptr<const polyscene::data::Columns> sequence_columns() {
   auto columns = std::make_shared<polyscene::data::Columns>();
   columns->rows = 9;
@@ -30,10 +30,10 @@ inline polyscene::data::Table sequence_table() {
   options.min_count = 1;
   const auto rows = torch::arange(7);
   Table out(columns, fit_schema(*columns, rows, options), rows, "train");
-  out.set_sequences(std::make_shared<Sequences>(
-      columns, 0,
-      std::array<torch::Tensor, 4>{rows, torch::Tensor(), torch::tensor({7}, torch::kInt64),
-                                   torch::tensor({8}, torch::kInt64)}));
+  out.set_sequences(
+      std::make_shared<Sequences>(columns, 0,
+                                  std::array<torch::Tensor, 4>{rows, torch::Tensor(), torch::tensor({7}, torch::kInt64),
+                                                               torch::tensor({8}, torch::kInt64)}));
   out.set_history(History::fit(out));
   return out;
 }
