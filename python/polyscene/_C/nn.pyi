@@ -6,7 +6,7 @@ import collections.abc
 import polyscene._C.data
 import torch
 import typing
-__all__: list[str] = ['Attention', 'AttentionScore', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Gating', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TransformerEncoder', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'causal_mask', 'coral', 'cosine_scores', 'distillation', 'dot_scores', 'embedding_l2', 'last_state', 'masked_softmax', 'migration_loss', 'mmd', 'pad_ragged', 'padding_mask', 'product', 'reversal_strength', 'reverse_gradient', 'scaled_dot_scores', 'squared_error', 'unpad_ragged']
+__all__: list[str] = ['Attention', 'AttentionScore', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Gating', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TransformerEncoder', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'bpr_max', 'causal_mask', 'coral', 'cosine_scores', 'distillation', 'dot_scores', 'embedding_l2', 'last_state', 'masked_softmax', 'migration_loss', 'mmd', 'pad_ragged', 'padding_mask', 'product', 'ragged_attention', 'reversal_strength', 'reverse_gradient', 'scaled_dot_scores', 'softmax_loss', 'squared_error', 'top1', 'unpad_ragged']
 class AttentionScore:
     """
     Scores of queries against keys.
@@ -522,6 +522,8 @@ def bilinear_scores(query: torch.Tensor, key: torch.Tensor, weight: torch.Tensor
     ...
 def bpr(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
     ...
+def bpr_max(positive: torch.Tensor, negative: torch.Tensor, reg: typing.SupportsFloat | typing.SupportsIndex) -> torch.Tensor:
+    ...
 def causal_mask(steps: typing.SupportsInt | typing.SupportsIndex, device: torch.device) -> torch.Tensor:
     ...
 def coral(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -552,13 +554,19 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """
     a [M, K] times b [K, N] as the dense layers multiply, without gradients.
     """
+def ragged_attention(q: torch.Tensor, kv: torch.Tensor, offsets: torch.Tensor, heads: typing.SupportsInt | typing.SupportsIndex, causal: bool, dropout: typing.SupportsFloat | typing.SupportsIndex = 0) -> torch.Tensor:
+    ...
 def reversal_strength(progress: typing.SupportsFloat | typing.SupportsIndex, gamma: typing.SupportsFloat | typing.SupportsIndex = 10.0) -> float:
     ...
 def reverse_gradient(x: torch.Tensor, strength: typing.SupportsFloat | typing.SupportsIndex) -> torch.Tensor:
     ...
 def scaled_dot_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     ...
+def softmax_loss(x: torch.Tensor, w: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    ...
 def squared_error(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    ...
+def top1(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
     ...
 def unpad_ragged(padded: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
