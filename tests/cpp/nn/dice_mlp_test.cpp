@@ -3,6 +3,7 @@
 #include "catch.h"
 
 using namespace polyscene::nn;
+using Widths = std::vector<int64_t>;
 
 TEST_CASE("Dice: by hand") {
   Dice dice(1);
@@ -28,11 +29,11 @@ TEST_CASE("Dice: one row and none leave the statistics") {
 }
 
 TEST_CASE("DiceMLP: one number a row; what is refused") {
-  DiceMLP mlp(4, {5, 3}, "dice", 0.5);
+  DiceMLP mlp(4, Widths{5, 3}, "dice", 0.5);
   CHECK(mlp->forward(torch::randn({6, 4})).sizes() == torch::IntArrayRef({6}));
   CHECK(mlp->dices->size() == 2);
-  CHECK(DiceMLP(4, {5}, "relu")->dices->size() == 0);
+  CHECK(DiceMLP(4, Widths{5}, "relu")->dices->size() == 0);
   CHECK_THROWS_WITH(mlp->forward(torch::randn({6, 3})), StartsWith("DiceMLP: x must be [..., 4], got [6, 3]"));
-  CHECK_THROWS_WITH(DiceMLP(4, {0}, "dice"), StartsWith("DiceMLP: hidden must be positive, got 0"));
-  CHECK_THROWS_WITH(DiceMLP(4, {2}, "swish"), StartsWith("DiceMLP: activation must be one of"));
+  CHECK_THROWS_WITH(DiceMLP(4, Widths{0}, "dice"), StartsWith("DiceMLP: hidden must be positive, got 0"));
+  CHECK_THROWS_WITH(DiceMLP(4, Widths{2}, "swish"), StartsWith("DiceMLP: activation must be one of"));
 }
