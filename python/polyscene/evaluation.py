@@ -166,8 +166,10 @@ def _evaluate_ranking(
     if measured["without_user"]:
         out.extra["without_user"] = measured["without_user"]
     out.per_user = per_user(model.schema, table, queries)
-    metric = min(out.overall, key=lambda name: (name != "ndcg@10", not name.startswith("ndcg@"), name))
-    out.extra["slices"] = {"metric": metric, "groups": _groups(out.per_user, metric)}
+    of_users = out.per_user.values  # coverage and the like have none
+    if of_users:
+        metric = min(of_users, key=lambda name: (name != "ndcg@10", not name.startswith("ndcg@"), name))
+        out.extra["slices"] = {"metric": metric, "groups": _groups(out.per_user, metric)}
     return out
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
-from every_model import NAMES, RANKING
+from every_model import NAMES, RANKING, RATING
 from messages import MODELS, check
 from polyscene._extension import _C
 
@@ -204,11 +204,20 @@ def test_one_training_row() -> None:
     """One user, one item, one row: it trains, and what it predicts is a number."""
     one = pa.table({"user_id": ["a"], "item_id": ["x"], "label": [1], "age": [3.0]})
     data = ps.read_table(train=one, valid=one, test=one, numeric=["age"])
-    for name in (name for name in NAMES if name not in RANKING):
+    for name in (name for name in NAMES if name not in RANKING | RATING):
         model = ps.models.create(name, data.schema)
         ps.Trainer(epochs=2, threads=1).fit(model, data)
         assert 0 < model.predict(data.test)[0] < 1, name
         assert ps.evaluate(model, data.test).undefined["overall.auc"] == "one class"
+
+
+def test_one_rating() -> None:
+    one = pa.table({"user_id": ["a"], "item_id": ["x"], "label": [4.0]})
+    data = ps.read_table(train=one, valid=one, test=one, task="rating")
+    for name in RATING:
+        model = ps.models.create(name, data.schema)
+        ps.Trainer(epochs=2, threads=1).fit(model, data)
+        assert model.predict(data.test)[0] == 4, name  # the range of the training ratings
 
 
 @pytest.mark.parametrize("name", sorted(RANKING))
