@@ -26,6 +26,7 @@ using MatcherBase = Catch::MatcherBase<T>;
 
 #include <sstream>
 #include <string>
+#include <vector>
 
 #if __has_include(<catch2/catch_test_macros.hpp>)
 using Catch::Matchers::ContainsSubstring;
@@ -60,3 +61,7 @@ class IsNear : public MatcherBase<torch::Tensor> {
   double absolute_;
   double relative_;
 };
+
+inline torch::Tensor numbers(const std::vector<double>& values) { return torch::tensor(values, torch::kFloat64); }
+
+inline torch::Tensor random_doubles(torch::IntArrayRef shape) { return torch::randn(shape, torch::kFloat64); }

@@ -33,7 +33,7 @@ std::string with_header(const std::string& json, const std::string& data = "") {
   return out + json + data;
 }
 
-SafetensorsHeader parse(const std::string& bytes) {
+SafetensorsHeader parse_header(const std::string& bytes) {
   return parse_safetensors_header(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), "f");
 }
 
@@ -76,7 +76,7 @@ TEST_CASE("safetensors: data starts at a multiple of 64 bytes, wide types first"
   const Folder folder;
   const auto path = folder.file("a.safetensors");
   write_safetensors(path, {{"a", torch::zeros({3}, torch::kUInt8)}, {"b", torch::zeros({2}, torch::kInt64)}});
-  const auto header = parse(read_file(path));
+  const auto header = parse_header(read_file(path));
   CHECK(header.data_start % 64 == 0);
   CHECK(header.tensors.at("b").begin == 0);
   CHECK(header.tensors.at("a").begin == 16);
@@ -130,14 +130,14 @@ TEST_CASE("safetensors: a mapped file is not anonymous memory") {
 TEST_CASE("safetensors: bad headers are refused with a reason") {
   const auto refused = [](const std::string& bytes, const std::string& reason) {
     INFO(bytes.substr(0, 200));
-    CHECK_THROWS_WITH(parse(bytes), ContainsSubstring(reason));
-    CHECK_THROWS_AS(parse(bytes), std::invalid_argument);
+    CHECK_THROWS_WITH(parse_header(bytes), ContainsSubstring(reason));
+    CHECK_THROWS_AS(parse_header(bytes), std::invalid_argument);
   };
   const auto entry = [](const std::string& shape, const std::string& offsets, const std::string& dtype = "F32") {
     return R"({"w":{"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
   };
-  CHECK(parse(with_header(entry("[1]", "[0,4]"), "1234")).tensors.size() == 1);
-  CHECK(parse(with_header("{}")).tensors.empty());
+  CHECK(parse_header(with_header(entry("[1]", "[0,4]"), "1234")).tensors.size() == 1);
+  CHECK(parse_header(with_header("{}")).tensors.empty());
   refused("", "it has 0 bytes");
   refused("1234567", "it has 7 bytes");
   refused(std::string(8, '\xff'), "the limit is 100 MB");
@@ -176,16 +176,16 @@ TEST_CASE("safetensors: cut and changed files never crash the parser") {
   write_safetensors(path, every_type(), {{"k", "v"}});
   const auto whole = read_file(path);
   for (size_t size = 0; size < whole.size(); size += size < 2000 ? 7 : 31) {
-    CHECK_THROWS_AS(parse(whole.substr(0, size)), std::invalid_argument);
+    CHECK_THROWS_AS(parse_header(whole.substr(0, size)), std::invalid_argument);
   }
   std::mt19937 random(1);
-  const auto head = parse(whole).data_start;
+  const auto head = parse_header(whole).data_start;
   int refused = 0;
   for (int trial = 0; trial < 3000; ++trial) {
     auto bytes = whole;
     for (int change = 0; change < 1 + trial % 4; ++change) bytes[random() % head] = static_cast<char>(random());
     try {
-      const auto header = parse(bytes);
+      const auto header = parse_header(bytes);
       for (const auto& [name, entry] : header.tensors) REQUIRE(header.data_start + entry.end <= bytes.size());
     } catch (const std::invalid_argument&) {
       ++refused;

@@ -41,7 +41,7 @@ Columns sample() {
 }
 
 template <typename Change>
-Columns changed(Change change) {
+Columns columns_with(Change change) {
   auto out = sample();
   for (auto* tensor : {&out.codes, &out.numbers, &out.scene, &out.label, &out.time}) *tensor = tensor->clone();
   change(out);
@@ -50,7 +50,7 @@ Columns changed(Change change) {
 
 template <typename Change>
 void refused(Change change, const std::string& reason) {
-  const auto columns = changed(change);
+  const auto columns = columns_with(change);
   INFO(reason);
   CHECK_THROWS_WITH(columns.check(), ContainsSubstring(reason));
   CHECK_THROWS_AS(columns.check(), c10::ValueError);
@@ -97,7 +97,7 @@ TEST_CASE("Columns: every part changes the digest, the bits of a NaN do not") {
   const auto digest = sample().digest();
   CHECK(digest.size() == 64);
   CHECK(sample().digest() == digest);
-  const auto differs = [&](auto change) { CHECK(changed(change).digest() != digest); };
+  const auto differs = [&](auto change) { CHECK(columns_with(change).digest() != digest); };
   differs([](Columns& c) { c.codes[0][0] = 1; });
   differs([](Columns& c) { c.categorical[0] = "user"; });
   differs([](Columns& c) { c.ids[1] = Strings({"70", "07"}); });
@@ -114,7 +114,7 @@ TEST_CASE("Columns: every part changes the digest, the bits of a NaN do not") {
   differs([](Columns& c) { c.time[0] = 0; });
   differs([](Columns& c) { c.interest.values = torch::tensor({0, 0}, torch::kInt32); });
   differs([](Columns& c) { c.interest_ids = Strings({"sport", "music"}); });
-  const auto other_nan = changed([](Columns& c) {
+  const auto other_nan = columns_with([](Columns& c) {
     const uint32_t bits = 0xffc12345;
     std::memcpy(c.numbers.data_ptr<float>() + 1, &bits, 4);
   });

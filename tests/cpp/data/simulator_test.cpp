@@ -12,7 +12,9 @@ using namespace polyscene::data;
 
 namespace {
 
-SimulatorOptions small() { return SimulatorOptions().scenes(3).interests(6).users(4'000).events(20).items(60).seed(5); }
+SimulatorOptions small_simulation() {
+  return SimulatorOptions().scenes(3).interests(6).users(4'000).events(20).items(60).seed(5);
+}
 
 // Plain views of the columns, so that the checks below read like the formulas.
 struct Rows {
@@ -81,7 +83,7 @@ double calibration(const torch::Tensor& label, const torch::Tensor& probability)
 }  // namespace
 
 TEST_CASE("simulator: columns are whole and events of a user are in order") {
-  const auto simulation = simulate(small());
+  const auto simulation = simulate(small_simulation());
   const auto& columns = *simulation.columns;
   CHECK_NOTHROW(columns.check());
   CHECK(columns.categorical == std::vector<std::string>{"user_id", "item_id", "topic", "brand", "device", "segment"});
@@ -110,51 +112,52 @@ TEST_CASE("simulator: columns are whole and events of a user are in order") {
 TEST_CASE("simulator: the same seed gives the same rows with one thread and two") {
   const auto threads = at::get_num_threads();
   at::set_num_threads(1);
-  const auto one = simulate(small());
+  const auto one = simulate(small_simulation());
   at::set_num_threads(2);
-  const auto two = simulate(small());
+  const auto two = simulate(small_simulation());
   at::set_num_threads(threads);
   CHECK(one.columns->digest() == two.columns->digest());
   CHECK(torch::equal(one.probability, two.probability));
   CHECK(one.next_bayes == two.next_bayes);
-  CHECK(simulate(small().seed(6)).columns->digest() != one.columns->digest());
+  CHECK(simulate(small_simulation().seed(6)).columns->digest() != one.columns->digest());
 }
 
 TEST_CASE("simulator: rows of the matrices are Dirichlet numbers with the noise mixed in") {
-  const auto pure = simulate(small().noise(0).users(1).interests(20).items(20));
+  const auto pure = simulate(small_simulation().noise(0).users(1).interests(20).items(20));
   CHECK_THAT(pure.transition.sum(-1), IsNear(torch::ones({3, 3, 20}, torch::kFloat64), 1e-12));
   CHECK(pure.transition.min().item<double>() >= 0);
   // E[p^2] = (a + 1) / (K (K a + 1)) of a symmetric Dirichlet(a).
-  const auto wide = simulate(small().noise(0).users(1).interests(20).items(20).scenes(10).likeness(0));
+  const auto wide = simulate(small_simulation().noise(0).users(1).interests(20).items(20).scenes(10).likeness(0));
   CHECK(wide.transition.square().mean().item<double>() == Approx(1.3 / (20 * 7)).epsilon(0.05));
-  const auto noisy = simulate(small().noise(0.1).users(1).interests(20).items(20));
+  const auto noisy = simulate(small_simulation().noise(0.1).users(1).interests(20).items(20));
   CHECK_THAT(noisy.transition, IsNear(0.9 * pure.transition + 0.1 / 20, 1e-12));
   CHECK_THAT(noisy.initial.sum(-1), IsNear(torch::ones({3}, torch::kFloat64), 1e-12));
-  const auto sharp = simulate(small().noise(0).users(1).concentration(1e-4));
+  const auto sharp = simulate(small_simulation().noise(0).users(1).concentration(1e-4));
   CHECK_THAT(sharp.transition.amax(-1), IsNear(torch::ones({3, 3, 6}, torch::kFloat64), 1e-3));
 }
 
 TEST_CASE("simulator: pairs of scenes share as many rows as likeness says") {
-  const auto same = simulate(small().users(1).likeness(1)).transition;
+  const auto same = simulate(small_simulation().users(1).likeness(1)).transition;
   CHECK(torch::equal(same[0][0], same[2][1]));
-  const auto apart = simulate(small().users(1).likeness(0)).transition;
+  const auto apart = simulate(small_simulation().users(1).likeness(0)).transition;
   CHECK((apart[0][0] - apart[2][1]).abs().amax(-1).min().item<double>() > 1e-3);
-  const auto some = simulate(small().users(1).scenes(20).interests(20).items(20)).transition.view({400, 20, 20});
+  const auto some =
+      simulate(small_simulation().users(1).scenes(20).interests(20).items(20)).transition.view({400, 20, 20});
   const auto equal = (some.unsqueeze(0) == some.unsqueeze(1)).all(-1).to(torch::kFloat64);  // [400, 400, 20]
   const auto shared = (equal.sum() - 400 * 20) / (400.0 * 399 * 20);
   CHECK(shared.item<double>() == Approx(0.25).margin(0.02));  // both rows of a pair must be common ones
 }
 
 TEST_CASE("simulator: events follow the true matrices") {
-  const auto simulation = simulate(small());
+  const auto simulation = simulate(small_simulation());
   const auto any = [](int64_t) { return true; };
   CHECK(std::abs(transition_excess(simulation, simulation.transition, any)) < 4);
-  const auto other = simulate(small().seed(6).users(1)).transition;
+  const auto other = simulate(small_simulation().seed(6).users(1)).transition;
   CHECK(transition_excess(simulation, other, any) > 100);
 }
 
 TEST_CASE("simulator: drift moves the matrices along the time line") {
-  const auto simulation = simulate(small().drift(0.8).users(12'000));
+  const auto simulation = simulate(small_simulation().drift(0.8).users(12'000));
   const auto* time = simulation.columns->time.const_data_ptr<int64_t>();
   const auto day = [&](int64_t row) { return (time[row] - 1'704'067'200) / 86'400; };
   const auto early = [&](int64_t row) { return day(row) < 9; };
@@ -168,7 +171,7 @@ TEST_CASE("simulator: drift moves the matrices along the time line") {
 }
 
 TEST_CASE("simulator: the first interest follows the start of its scene") {
-  const auto simulation = simulate(small());
+  const auto simulation = simulate(small_simulation());
   const Rows rows(simulation);
   auto counts = torch::zeros({3, 6}, torch::kFloat64);
   auto count = counts.accessor<double, 2>();
@@ -180,7 +183,7 @@ TEST_CASE("simulator: the first interest follows the start of its scene") {
 }
 
 TEST_CASE("simulator: the best guess is as good as next_bayes says") {
-  const auto simulation = simulate(small());
+  const auto simulation = simulate(small_simulation());
   const Rows rows(simulation);
   const auto best = std::get<1>(simulation.transition.max(-1));
   const auto top = simulation.transition.amax(-1);
@@ -217,7 +220,7 @@ TEST_CASE("simulator: labels follow both probabilities, and history tells a part
 }
 
 TEST_CASE("simulator: a match adds 2 to the logit and is as frequent as relevance says") {
-  const auto simulation = simulate(small().relevance(0.4).related(false));
+  const auto simulation = simulate(small_simulation().relevance(0.4).related(false));
   const Rows rows(simulation);
   const auto index = rows.scene.to(torch::kInt64), interest = rows.interest.to(torch::kInt64);
   const auto wanted = simulation.scene_topic.index({index, interest});
@@ -237,7 +240,7 @@ TEST_CASE("simulator: a match adds 2 to the logit and is as frequent as relevanc
 }
 
 TEST_CASE("simulator: users are active in several scenes as overlap says, and only there") {
-  const auto simulation = simulate(small().overlap(0.3));
+  const auto simulation = simulate(small_simulation().overlap(0.3));
   const auto counts = simulation.user_scenes.sum(1);
   CHECK(counts.min().item<int64_t>() == 1);
   CHECK((counts > 1).to(torch::kFloat64).mean().item<double>() == Approx(0.3).margin(0.03));
@@ -246,25 +249,25 @@ TEST_CASE("simulator: users are active in several scenes as overlap says, and on
   seen.index_put_({rows.user.to(torch::kInt64), rows.scene.to(torch::kInt64)}, torch::ones({}, torch::kBool));
   CHECK_FALSE((seen & ~simulation.user_scenes).any().item<bool>());
   CHECK((seen != simulation.user_scenes).sum().item<int64_t>() < 40);  // a scene may stay unvisited by chance
-  CHECK((simulate(small().overlap(0)).user_scenes.sum(1) == 1).all().item<bool>());
-  CHECK((simulate(small().overlap(1)).user_scenes.sum(1) > 1).all().item<bool>());
+  CHECK((simulate(small_simulation().overlap(0)).user_scenes.sum(1) == 1).all().item<bool>());
+  CHECK((simulate(small_simulation().overlap(1)).user_scenes.sum(1) > 1).all().item<bool>());
 }
 
 TEST_CASE("simulator: a sparse scene keeps its share of the rows, transitions stay true") {
-  const auto full = simulate(small());
-  const auto sparse = simulate(small().sparse_scene(1).sparsity(0.1));
+  const auto full = simulate(small_simulation());
+  const auto sparse = simulate(small_simulation().sparse_scene(1).sparsity(0.1));
   const auto rows_in = [](const Simulation& s, int scene) { return (s.columns->scene == scene).sum().item<double>(); };
   CHECK(rows_in(sparse, 1) / rows_in(full, 1) == Approx(0.1).margin(0.02));
   CHECK(rows_in(sparse, 0) > rows_in(full, 0));
   CHECK(sparse.columns->rows == full.columns->rows);
   CHECK(torch::equal(sparse.transition, full.transition));
   CHECK(std::abs(transition_excess(sparse, sparse.transition, [](int64_t) { return true; })) < 4);
-  CHECK(rows_in(simulate(small().sparse_scene(1).sparsity(0)), 1) == 0);
+  CHECK(rows_in(simulate(small_simulation().sparse_scene(1).sparsity(0)), 1) == 0);
 }
 
 TEST_CASE("simulator: an unrelated target scene is a world apart, the others stay as they were") {
-  const auto related = simulate(small());
-  const auto apart = simulate(small().related(false));
+  const auto related = simulate(small_simulation());
+  const auto apart = simulate(small_simulation().related(false));
   CHECK(torch::equal(related.scene_topic, torch::arange(6).expand({3, 6})));
   CHECK(torch::equal(apart.scene_topic[0], torch::arange(6)));
   CHECK((apart.scene_topic[2] != torch::arange(6)).all().item<bool>());
@@ -289,11 +292,11 @@ TEST_CASE("simulator: an unrelated target scene is a world apart, the others sta
   CHECK(likeness(related, 0, 2) > 0.9);
   CHECK(likeness(apart, 0, 1) > 0.9);
   CHECK(likeness(apart, 0, 2) < 0.4);
-  CHECK(torch::equal(simulate(small().related(false).target(0)).scene_topic[2], torch::arange(6)));
+  CHECK(torch::equal(simulate(small_simulation().related(false).target(0)).scene_topic[2], torch::arange(6)));
 }
 
 TEST_CASE("simulator: missing numbers are missing for a whole user or item") {
-  const auto simulation = simulate(small().missing(0.2));
+  const auto simulation = simulate(small_simulation().missing(0.2));
   const auto age = simulation.columns->numbers.select(1, 0);
   const auto user = simulation.columns->codes.select(1, 0).to(torch::kInt64);
   const auto empty = torch::zeros({4'000}).index_add_(0, user, age.isnan().to(torch::kFloat32)) / torch::bincount(user);
@@ -315,18 +318,20 @@ TEST_CASE("simulator: options out of range are refused") {
     CHECK_THROWS_WITH(simulate(options), ContainsSubstring(reason));
     CHECK_THROWS_AS(simulate(options), c10::ValueError);
   };
-  refused(small().scenes(0), "simulator: scenes must be from 1");
-  refused(small().interests(1), "simulator: interests must be from 2");
-  refused(small().users(0), "simulator: users must be from 1");
-  refused(small().items(5), "simulator: items must be at least as many as interests, got 5 items and 6 interests");
-  refused(small().overlap(1.5), "simulator: overlap must be in [0, 1], got 1.5");
-  refused(small().noise(NAN), "simulator: noise must be in [0, 1], got nan");
-  refused(small().concentration(0), "simulator: concentration must be above 0, got 0");
-  refused(small().strength(INFINITY), "simulator: strength must be finite");
-  refused(small().sparse_scene(3), "simulator: sparse_scene must be in [0, 3) or -1, got 3");
-  refused(small().target(-2), "simulator: target must be in [0, 3) or -1, got -2");
-  refused(small().days(1).events(100'000), "simulator: 1 days are too short");
-  refused(small().scenes(2'000), "simulator: scenes times interests must be at most 5,000, got 2000 times 6");
-  refused(small().scenes(1).related(false), "simulator: related=false wants at least 2 scenes");
-  refused(small().scenes(1).sparse_scene(0).sparsity(0.5), "simulator: the only scene cannot be sparse");
+  refused(small_simulation().scenes(0), "simulator: scenes must be from 1");
+  refused(small_simulation().interests(1), "simulator: interests must be from 2");
+  refused(small_simulation().users(0), "simulator: users must be from 1");
+  refused(small_simulation().items(5),
+          "simulator: items must be at least as many as interests, got 5 items and 6 interests");
+  refused(small_simulation().overlap(1.5), "simulator: overlap must be in [0, 1], got 1.5");
+  refused(small_simulation().noise(NAN), "simulator: noise must be in [0, 1], got nan");
+  refused(small_simulation().concentration(0), "simulator: concentration must be above 0, got 0");
+  refused(small_simulation().strength(INFINITY), "simulator: strength must be finite");
+  refused(small_simulation().sparse_scene(3), "simulator: sparse_scene must be in [0, 3) or -1, got 3");
+  refused(small_simulation().target(-2), "simulator: target must be in [0, 3) or -1, got -2");
+  refused(small_simulation().days(1).events(100'000), "simulator: 1 days are too short");
+  refused(small_simulation().scenes(2'000),
+          "simulator: scenes times interests must be at most 5,000, got 2000 times 6");
+  refused(small_simulation().scenes(1).related(false), "simulator: related=false wants at least 2 scenes");
+  refused(small_simulation().scenes(1).sparse_scene(0).sparsity(0.5), "simulator: the only scene cannot be sparse");
 }

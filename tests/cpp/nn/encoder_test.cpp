@@ -7,21 +7,19 @@ using namespace polyscene::nn;
 
 namespace {
 
-SequenceEncoder make(const std::string& kind, int64_t scenes = 0) {
+SequenceEncoder make_encoder(const std::string& kind, int64_t scenes = 0) {
   SequenceEncoder encoder(3, SequenceEncoderOptions().kind(kind).hidden(4).layers(2).scenes(scenes).max_length(8));
   encoder->to(torch::kFloat64);
   return encoder;
 }
 
-torch::Tensor random(torch::IntArrayRef shape) { return torch::randn(shape, torch::kFloat64); }
-
 }  // namespace
 
 TEST_CASE("SequenceEncoder: padding is not read, changes no valid state and stays 0") {
   const std::string kind = GENERATE("gru", "lstm", "cnn", "transformer");
-  auto encoder = make(kind, 2);
+  auto encoder = make_encoder(kind, 2);
   const auto valid = padding_mask(torch::tensor({5, 0, 2}), 5);
-  const auto x = random({3, 5, 3});
+  const auto x = random_doubles({3, 5, 3});
   const auto scene = torch::randint(0, 2, {3, 5}, torch::kLong);
   const auto states = encoder->forward(x, valid, scene);
   CHECK(states.sizes() == torch::IntArrayRef({3, 5, 4}));
@@ -49,9 +47,9 @@ TEST_CASE("SequenceEncoder: padding is not read, changes no valid state and stay
 TEST_CASE("SequenceEncoder: a state depends on its event and on those before, not on later ones") {
   const std::string kind = GENERATE("gru", "lstm", "cnn", "transformer");
   torch::manual_seed(3);
-  auto encoder = make(kind);
+  auto encoder = make_encoder(kind);
   const auto valid = torch::ones({8, 5}, torch::kBool);  // several rows: one alone may meet only dead ReLUs
-  const auto x = random({8, 5, 3});
+  const auto x = random_doubles({8, 5, 3});
   const auto states = encoder->forward(x, valid);
   for (int64_t step = 0; step < 5; ++step) {
     auto changed = x.clone();
@@ -63,9 +61,9 @@ TEST_CASE("SequenceEncoder: a state depends on its event and on those before, no
 }
 
 TEST_CASE("SequenceEncoder: the scene embedding is added to the input") {
-  auto encoder = make("gru", 3);
+  auto encoder = make_encoder("gru", 3);
   const auto valid = torch::ones({2, 4}, torch::kBool);
-  const auto x = random({2, 4, 3});
+  const auto x = random_doubles({2, 4, 3});
   const auto scene = torch::randint(0, 3, {2, 4}, torch::kLong);
   const auto states = encoder->forward(x, valid, scene);
   const auto by_hand = std::get<0>(encoder->gru->forward(x + encoder->scene_embedding->weight.index({scene})));
@@ -74,18 +72,18 @@ TEST_CASE("SequenceEncoder: the scene embedding is added to the input") {
 
 TEST_CASE("SequenceEncoder: no rows and no steps give empty states") {
   const std::string kind = GENERATE("gru", "lstm", "cnn", "transformer");
-  auto encoder = make(kind);
-  CHECK(encoder->forward(random({0, 4, 3}), torch::ones({0, 4}, torch::kBool)).sizes() ==
+  auto encoder = make_encoder(kind);
+  CHECK(encoder->forward(random_doubles({0, 4, 3}), torch::ones({0, 4}, torch::kBool)).sizes() ==
         torch::IntArrayRef({0, 4, 4}));
-  CHECK(encoder->forward(random({2, 0, 3}), torch::ones({2, 0}, torch::kBool)).sizes() ==
+  CHECK(encoder->forward(random_doubles({2, 0, 3}), torch::ones({2, 0}, torch::kBool)).sizes() ==
         torch::IntArrayRef({2, 0, 4}));
 }
 
 TEST_CASE("SequenceEncoder: a clone computes the same with tensors of its own") {
   const std::string kind = GENERATE("gru", "lstm", "cnn", "transformer");
-  auto encoder = make(kind, 2);
+  auto encoder = make_encoder(kind, 2);
   const auto valid = torch::ones({2, 4}, torch::kBool);
-  const auto x = random({2, 4, 3});
+  const auto x = random_doubles({2, 4, 3});
   const auto scene = torch::zeros({2, 4}, torch::kLong);
   const auto states = encoder->forward(x, valid, scene);
   const auto copy = std::dynamic_pointer_cast<SequenceEncoderImpl>(encoder->clone());
@@ -105,22 +103,22 @@ TEST_CASE("SequenceEncoder: exact words for wrong options and inputs") {
   CHECK_THROWS_WITH(SequenceEncoder(3, O().hidden(0)), StartsWith("SequenceEncoder: hidden must be positive, got 0"));
   CHECK_THROWS_WITH(SequenceEncoder(3, O().scenes(-1)),
                     StartsWith("SequenceEncoder: scenes must not be negative, got -1"));
-  const auto x = random({2, 4, 3});
+  const auto x = random_doubles({2, 4, 3});
   const auto valid = torch::ones({2, 4}, torch::kBool);
-  CHECK_THROWS_WITH(make("gru")->forward(random({2, 4, 2}), valid),
+  CHECK_THROWS_WITH(make_encoder("gru")->forward(random_doubles({2, 4, 2}), valid),
                     StartsWith("SequenceEncoder: x must be [B, T, 3], got [2, 4, 2]"));
-  CHECK_THROWS_WITH(make("gru")->forward(x, padding_mask(torch::tensor({1, 2}), 4).flip(1)),
+  CHECK_THROWS_WITH(make_encoder("gru")->forward(x, padding_mask(torch::tensor({1, 2}), 4).flip(1)),
                     StartsWith("SequenceEncoder: the valid events of a row must come before its padding"));
   CHECK_THROWS_WITH(
-      make("gru")->forward(x, valid, torch::zeros({2, 4}, torch::kLong)),
+      make_encoder("gru")->forward(x, valid, torch::zeros({2, 4}, torch::kLong)),
       StartsWith("SequenceEncoder: scene was given, but the options name no scenes; set scenes to their number"));
-  CHECK_THROWS_WITH(make("gru", 2)->forward(x, valid),
+  CHECK_THROWS_WITH(make_encoder("gru", 2)->forward(x, valid),
                     StartsWith("SequenceEncoder: scene [B, T] is needed, since scenes is 2"));
-  CHECK_THROWS_WITH(make("gru", 2)->forward(x, valid, torch::full({2, 4}, 2, torch::kLong)),
+  CHECK_THROWS_WITH(make_encoder("gru", 2)->forward(x, valid, torch::full({2, 4}, 2, torch::kLong)),
                     StartsWith("SequenceEncoder: scene must be in [0, 2), got 2 to 2"));
-  CHECK_THROWS_AS(make("gru", 2)->forward(x, valid, torch::full({2, 4}, 2, torch::kLong)), c10::IndexError);
+  CHECK_THROWS_AS(make_encoder("gru", 2)->forward(x, valid, torch::full({2, 4}, 2, torch::kLong)), c10::IndexError);
   CHECK_THROWS_WITH(
-      make("transformer")->forward(random({1, 9, 3}), torch::ones({1, 9}, torch::kBool)),
+      make_encoder("transformer")->forward(random_doubles({1, 9, 3}), torch::ones({1, 9}, torch::kBool)),
       StartsWith("TransformerEncoder: sequences may have 8 steps, got 9; raise max_length or keep fewer events"));
 }
 

@@ -8,8 +8,6 @@ using namespace polyscene::nn;
 
 namespace {
 
-torch::Tensor numbers(const std::vector<double>& values) { return torch::tensor(values, torch::kFloat64); }
-
 torch::Tensor matrix(const std::vector<double>& values) { return numbers(values).view({2, 2}); }
 
 }  // namespace

@@ -9,13 +9,11 @@ using namespace polyscene::nn;
 
 namespace {
 
-PairAttention make() {
+PairAttention make_pairs() {
   PairAttention module(2);
   module->to(torch::kFloat64);
   return module;
 }
-
-torch::Tensor random(torch::IntArrayRef shape) { return torch::randn(shape, torch::kFloat64); }
 
 }  // namespace
 
@@ -34,8 +32,8 @@ TEST_CASE("PairAttention: three states by hand") {
 }
 
 TEST_CASE("PairAttention: the context of step t depends on states up to t only") {
-  auto module = make();
-  const auto h = random({2, 5, 2});
+  auto module = make_pairs();
+  const auto h = random_doubles({2, 5, 2});
   const auto context = module->forward(h);
   for (int64_t step = 1; step < 5; ++step) {
     auto changed = h.clone();
@@ -47,9 +45,9 @@ TEST_CASE("PairAttention: the context of step t depends on states up to t only")
 }
 
 TEST_CASE("PairAttention: padding is not read, steps without a pair are 0") {
-  auto module = make();
+  auto module = make_pairs();
   const auto valid = padding_mask(torch::tensor({4, 2, 1, 0}), 4);
-  const auto h = random({4, 4, 2});
+  const auto h = random_doubles({4, 4, 2});
   const auto bad = h.masked_fill(~valid.unsqueeze(-1), NAN).requires_grad_();
   const auto out = module->attend(bad, valid);
   CHECK(out.output.equal(module->forward(h, valid)));
@@ -64,10 +62,10 @@ TEST_CASE("PairAttention: padding is not read, steps without a pair are 0") {
 }
 
 TEST_CASE("PairAttention: fewer than two steps, wrong sizes") {
-  CHECK(make()->forward(random({2, 1, 2})).equal(torch::zeros({2, 1, 4}, torch::kFloat64)));
-  CHECK(make()->attend(random({2, 0, 2})).output.sizes() == torch::IntArrayRef({2, 0, 4}));
+  CHECK(make_pairs()->forward(random_doubles({2, 1, 2})).equal(torch::zeros({2, 1, 4}, torch::kFloat64)));
+  CHECK(make_pairs()->attend(random_doubles({2, 0, 2})).output.sizes() == torch::IntArrayRef({2, 0, 4}));
   CHECK_THROWS_WITH(PairAttention(2, PairAttentionOptions().hidden(-1)),
                     StartsWith("PairAttention: hidden must not be negative, got -1"));
-  CHECK_THROWS_WITH(make()->forward(random({2, 3, 3})),
+  CHECK_THROWS_WITH(make_pairs()->forward(random_doubles({2, 3, 3})),
                     StartsWith("PairAttention: states must be [B, T, 2], got [2, 3, 3]"));
 }

@@ -6,7 +6,7 @@ using namespace polyscene::nn;
 
 namespace {
 
-SceneMLP make(MLPOptions options, int64_t scenes, int64_t experts = 1) {
+SceneMLP make_mlp(MLPOptions options, int64_t scenes, int64_t experts = 1) {
   SceneMLP module(3, std::move(options), scenes, experts);
   module->to(torch::kFloat64);
   const torch::NoGradGuard no_grad;
@@ -31,7 +31,7 @@ TEST_CASE("SceneMLP: each scene is an MLP of its own on its rows alone") {
   const std::string norm = GENERATE("none", "batch", "layer");
   const bool training = GENERATE(true, false);
   const auto options = MLPOptions().hidden({5, 4}).output(2).norm(norm).activation("tanh");
-  auto module = make(options, 5);
+  auto module = make_mlp(options, 5);
   module->train(training);
   const auto groups = uneven_groups();
   const auto x = torch::randn({12, 3}, torch::kFloat64);
@@ -63,7 +63,7 @@ TEST_CASE("SceneMLP: raw loops equal operators, with gradients of every paramete
   const std::string norm = GENERATE("none", "batch", "layer");
   const int64_t experts = GENERATE(1, 3);
   const bool wide = GENERATE(true, false);  // x of each expert, or the same for all
-  auto module = make(MLPOptions().hidden({4, 5}).output(1).norm(norm), 5, experts);
+  auto module = make_mlp(MLPOptions().hidden({4, 5}).output(1).norm(norm), 5, experts);
   const auto x = wide ? random_leaf({12, experts, 3}) : random_leaf({12, 3});
   auto leaves = module->parameters();
   leaves.push_back(x);
@@ -73,7 +73,7 @@ TEST_CASE("SceneMLP: raw loops equal operators, with gradients of every paramete
 }
 
 TEST_CASE("SceneMLP: experts that read the same rows are one product") {
-  auto module = make(MLPOptions().hidden({4}).norm("batch"), 2, 3);
+  auto module = make_mlp(MLPOptions().hidden({4}).norm("batch"), 2, 3);
   const auto groups = SceneGroups{{0, 5, 9}};
   const auto x = torch::randn({9, 3}, torch::kFloat64);
   module->eval();
@@ -95,7 +95,7 @@ TEST_CASE("SceneMLP: no bias in front of batch norm, one everywhere else, each d
 }
 
 TEST_CASE("SceneMLP: the bits do not depend on threads") {
-  auto module = make(MLPOptions().hidden({8, 8}).output(1).norm("batch"), 3, 2);
+  auto module = make_mlp(MLPOptions().hidden({8, 8}).output(1).norm("batch"), 3, 2);
   const auto x = random_leaf({1200, 3});
   auto leaves = module->parameters();
   leaves.push_back(x);
@@ -103,7 +103,7 @@ TEST_CASE("SceneMLP: the bits do not depend on threads") {
 }
 
 TEST_CASE("SceneMLP: dropout in training alone, a clone has tensors of its own") {
-  auto module = make(MLPOptions().hidden({64}).norm("batch").dropout(0.5), 2);
+  auto module = make_mlp(MLPOptions().hidden({64}).norm("batch").dropout(0.5), 2);
   const auto groups = SceneGroups{{0, 5, 9}};
   const auto x = torch::randn({9, 3}, torch::kFloat64);
   CHECK_FALSE(module->forward(x, groups).equal(module->forward(x, groups)));
@@ -120,7 +120,7 @@ TEST_CASE("SceneMLP: wrong sizes are refused") {
   CHECK_THROWS_WITH(SceneMLP(3, MLPOptions(), 0), StartsWith("SceneMLP: scenes must be positive, got 0"));
   CHECK_THROWS_WITH(SceneMLP(3, MLPOptions(), 1, -1), StartsWith("SceneMLP: experts must be positive, got -1"));
   CHECK_THROWS_WITH(SceneMLP(3, MLPOptions().hidden({0})), StartsWith("MLP: hidden widths must be positive, got [0]"));
-  auto module = make(MLPOptions().hidden({4}), 5);
+  auto module = make_mlp(MLPOptions().hidden({4}), 5);
   CHECK_THROWS_WITH(module->forward(torch::randn({12, 2}, torch::kFloat64), uneven_groups()),
                     StartsWith("SceneMLP: x must be [..., 3], got [12, 2]"));
   CHECK_THROWS_WITH(module->forward(torch::randn({12, 3}, torch::kFloat64), SceneGroups::all(12)),

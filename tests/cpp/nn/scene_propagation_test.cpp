@@ -6,7 +6,7 @@ using namespace polyscene::nn;
 
 namespace {
 
-std::shared_ptr<const SparseMatrix> sparse(const torch::Tensor& dense) {
+std::shared_ptr<const SparseMatrix> sparse_graph(const torch::Tensor& dense) {
   const auto at = dense.nonzero();
   auto offsets = torch::zeros({dense.size(0) + 1}, torch::kInt64);
   offsets.slice(0, 1).copy_(dense.ne(0).sum(1).cumsum(0));
@@ -17,7 +17,7 @@ std::shared_ptr<const SparseMatrix> sparse(const torch::Tensor& dense) {
 SceneGraph some_graph(int64_t nodes) {
   const auto edges = torch::rand({nodes, nodes}) * torch::rand({nodes, nodes}).lt(0.2);
   const auto shared = torch::arange(0, nodes, 3);
-  return {sparse(edges), shared, sparse(torch::rand({shared.numel(), shared.numel()}))};
+  return {sparse_graph(edges), shared, sparse_graph(torch::rand({shared.numel(), shared.numel()}))};
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ TEST_CASE("propagate_to: dropout has the right share and the gradient of what it
       },
       {x}, 1e-5);
   graph.shared = torch::empty({0}, torch::kInt64);
-  graph.exchange = sparse(torch::empty({0, 0}));
+  graph.exchange = sparse_graph(torch::empty({0, 0}));
   const auto kept = propagate_to(graph, how, x, rows, true).select(1, 1);
   const auto all = propagate_to(graph, how, x, rows, false).select(1, 1);
   const auto dropped = kept.eq(0);

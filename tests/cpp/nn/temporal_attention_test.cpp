@@ -9,13 +9,11 @@ using namespace polyscene::nn;
 
 namespace {
 
-TemporalAttention make(bool causal) {
+TemporalAttention make_temporal(bool causal) {
   TemporalAttention module(2, 3, TemporalAttentionOptions().causal(causal));
   module->to(torch::kFloat64);
   return module;
 }
-
-torch::Tensor random(torch::IntArrayRef shape) { return torch::randn(shape, torch::kFloat64); }
 
 }  // namespace
 
@@ -33,12 +31,12 @@ TEST_CASE("TemporalAttention: two events by hand") {
 }
 
 TEST_CASE("TemporalAttention: the causal context of step t is the plain one of the first t events") {
-  auto causal = make(true);
-  auto plain = make(false);
+  auto causal = make_temporal(true);
+  auto plain = make_temporal(false);
   torch::NoGradGuard no_grad;
   plain->weight.copy_(causal->weight);
-  const auto x = random({2, 4, 2});
-  const auto h = random({2, 4, 3});
+  const auto x = random_doubles({2, 4, 2});
+  const auto h = random_doubles({2, 4, 3});
   const auto out = causal->attend(x, h);
   for (int64_t t = 0; t < 4; ++t) {
     const auto first = plain->attend(x.slice(1, 0, t + 1), h.slice(1, 0, t + 1));
@@ -50,10 +48,10 @@ TEST_CASE("TemporalAttention: the causal context of step t is the plain one of t
 
 TEST_CASE("TemporalAttention: padding is not read, rows and steps without events are 0") {
   const bool causal = GENERATE(true, false);
-  auto module = make(causal);
+  auto module = make_temporal(causal);
   const auto valid = padding_mask(torch::tensor({3, 1, 0}), 3);
-  const auto x = random({3, 3, 2});
-  const auto h = random({3, 3, 3});
+  const auto x = random_doubles({3, 3, 2});
+  const auto h = random_doubles({3, 3, 3});
   const auto bad_x = x.masked_fill(~valid.unsqueeze(-1), NAN).requires_grad_();
   const auto bad_h = h.masked_fill(~valid.unsqueeze(-1), NAN).requires_grad_();
   const auto out = module->attend(bad_x, bad_h, valid);
@@ -73,12 +71,15 @@ TEST_CASE("TemporalAttention: padding is not read, rows and steps without events
 }
 
 TEST_CASE("TemporalAttention: no steps, wrong sizes") {
-  CHECK(make(true)->forward(random({2, 0, 2}), random({2, 0, 3})).sizes() == torch::IntArrayRef({2, 0, 2}));
-  CHECK(make(false)->forward(random({2, 0, 2}), random({2, 0, 3})).equal(torch::zeros({2, 2}, torch::kFloat64)));
+  CHECK(make_temporal(true)->forward(random_doubles({2, 0, 2}), random_doubles({2, 0, 3})).sizes() ==
+        torch::IntArrayRef({2, 0, 2}));
+  CHECK(make_temporal(false)
+            ->forward(random_doubles({2, 0, 2}), random_doubles({2, 0, 3}))
+            .equal(torch::zeros({2, 2}, torch::kFloat64)));
   CHECK_THROWS_WITH(TemporalAttention(0, 3), StartsWith("TemporalAttention: input_size must be positive, got 0"));
-  CHECK_THROWS_WITH(make(true)->forward(random({2, 4, 3}), random({2, 4, 3})),
+  CHECK_THROWS_WITH(make_temporal(true)->forward(random_doubles({2, 4, 3}), random_doubles({2, 4, 3})),
                     StartsWith("TemporalAttention: x must be [B, T, 2], got [2, 4, 3]"));
   CHECK_THROWS_WITH(
-      make(true)->forward(random({2, 4, 2}), random({2, 5, 3})),
+      make_temporal(true)->forward(random_doubles({2, 4, 2}), random_doubles({2, 5, 3})),
       StartsWith("TemporalAttention: states must have the batch and steps of x, [2, 4, 2], got [2, 5, 3]"));
 }

@@ -9,7 +9,7 @@ using torch::Tensor;
 
 namespace {
 
-OptimizerOptions with(const std::string& name) {
+OptimizerOptions optimizer_with(const std::string& name) {
   OptimizerOptions options;
   options.optimizer = name;
   options.lr = 0.1;
@@ -18,7 +18,7 @@ OptimizerOptions with(const std::string& name) {
 
 Tensor table(int64_t rows, int64_t width) { return torch::randn({rows, width}, torch::kFloat64).requires_grad_(); }
 
-Tensor sparse(std::vector<int64_t> rows, const Tensor& values, int64_t total) {
+Tensor sparse_gradient(std::vector<int64_t> rows, const Tensor& values, int64_t total) {
   const auto index = torch::tensor(rows, torch::kInt64).unsqueeze(0);
   return torch::sparse_coo_tensor(index, values, {total, values.size(1)});
 }
@@ -55,7 +55,7 @@ TEST_CASE("lazy_adam: looked-up rows follow Adam by their own or the global step
     for (const double decay : {0.0, 0.3}) {
       auto weight = table(6, 3);
       const auto before = weight.detach().clone();
-      auto options = with("lazy_adam");
+      auto options = optimizer_with("lazy_adam");
       options.lazy_steps = global ? "global" : "row";
       options.weight_decay = decay;
       Optimizer optimizer(options, {}, {{"w", weight}});
@@ -63,7 +63,7 @@ TEST_CASE("lazy_adam: looked-up rows follow Adam by their own or the global step
       slow.decay = decay;
       for (size_t i = 0; i < kRows.size(); ++i) {
         const auto values = torch::randn({static_cast<int64_t>(kRows[i].size()), 3}, torch::kFloat64);
-        weight.mutable_grad() = sparse(kRows[i], values, 6);
+        weight.mutable_grad() = sparse_gradient(kRows[i], values, 6);
         slow.step(weight.grad().to_dense(), kRows[i], global ? static_cast<int64_t>(i) + 1 : 0);
         optimizer.step();
       }
@@ -77,8 +77,8 @@ TEST_CASE("lazy_adam: looked-up rows follow Adam by their own or the global step
 TEST_CASE("lazy_adam: equals dense adam when every row is looked up every time") {
   auto lazy = table(4, 2);
   auto dense = lazy.detach().clone().requires_grad_();
-  Optimizer first(with("lazy_adam"), {}, {{"w", lazy}});
-  Optimizer second(with("adam"), {}, {{"w", dense}});
+  Optimizer first(optimizer_with("lazy_adam"), {}, {{"w", lazy}});
+  Optimizer second(optimizer_with("adam"), {}, {{"w", dense}});
   for (int i = 0; i < 5; ++i) {
     const auto gradient = torch::randn({4, 2}, torch::kFloat64);
     lazy.mutable_grad() = gradient.to_sparse(1);
@@ -91,20 +91,20 @@ TEST_CASE("lazy_adam: equals dense adam when every row is looked up every time")
 
 TEST_CASE("adam: dense Adam moves rows that were not looked up, by their moments, but never decays them") {
   auto weight = table(3, 2);
-  auto options = with("adam");
+  auto options = optimizer_with("adam");
   options.weight_decay = 0.5;
   Optimizer optimizer(options, {}, {{"w", weight}});
   SlowAdam slow(weight);
   slow.decay = 0;
   const auto start = weight.detach().clone();
   const auto values = torch::ones({1, 2}, torch::kFloat64);
-  weight.mutable_grad() = sparse({1}, values, 3);
-  slow.step((sparse({1}, values + 0.5 * start.slice(0, 1, 2), 3)).to_dense(), {0, 1, 2});
+  weight.mutable_grad() = sparse_gradient({1}, values, 3);
+  slow.step((sparse_gradient({1}, values + 0.5 * start.slice(0, 1, 2), 3)).to_dense(), {0, 1, 2});
   optimizer.step();
   CHECK_THAT(weight.detach(), IsNear(slow.w, 1e-12));
   CHECK(torch::equal(weight.detach()[0], start[0]));
-  weight.mutable_grad() = sparse({0}, values, 3);
-  slow.step((sparse({0}, values + 0.5 * slow.w.slice(0, 0, 1), 3)).to_dense(), {0, 1, 2});
+  weight.mutable_grad() = sparse_gradient({0}, values, 3);
+  slow.step((sparse_gradient({0}, values + 0.5 * slow.w.slice(0, 0, 1), 3)).to_dense(), {0, 1, 2});
   const auto before = weight.detach().clone();
   optimizer.step();
   CHECK_THAT(weight.detach(), IsNear(slow.w, 1e-12));
@@ -113,11 +113,11 @@ TEST_CASE("adam: dense Adam moves rows that were not looked up, by their moments
 
 TEST_CASE("adamw: decay is decoupled; tables lose only looked-up rows") {
   auto weight = table(3, 2), head = table(2, 2);
-  auto options = with("adamw");
+  auto options = optimizer_with("adamw");
   options.weight_decay = 0.5;
   const auto rows = weight.detach().clone(), dense = head.detach().clone();
   Optimizer optimizer(options, {{"head", head}}, {{"w", weight}});
-  weight.mutable_grad() = sparse({2}, torch::ones({1, 2}, torch::kFloat64), 3);
+  weight.mutable_grad() = sparse_gradient({2}, torch::ones({1, 2}, torch::kFloat64), 3);
   head.mutable_grad() = torch::zeros({2, 2}, torch::kFloat64);
   optimizer.step();
   CHECK_THAT(head.detach(), IsNear(dense * 0.95, 1e-12));
@@ -127,14 +127,14 @@ TEST_CASE("adamw: decay is decoupled; tables lose only looked-up rows") {
 
 TEST_CASE("sgd: rows move by momentum only when looked up") {
   auto weight = table(2, 1);
-  auto options = with("sgd");
+  auto options = optimizer_with("sgd");
   options.momentum = 0.5;
   options.weight_decay = 0.2;
   double w = weight[0][0].item<double>(), b = 0;
   const double other = weight[1][0].item<double>();
   Optimizer optimizer(options, {}, {{"w", weight}});
   for (const double g : {1.0, -2.0, 0.5}) {
-    weight.mutable_grad() = sparse({0}, torch::full({1, 1}, g, torch::kFloat64), 2);
+    weight.mutable_grad() = sparse_gradient({0}, torch::full({1, 1}, g, torch::kFloat64), 2);
     optimizer.step();
     b = 0.5 * b + g + 0.2 * w;
     w -= 0.1 * b;
@@ -145,9 +145,9 @@ TEST_CASE("sgd: rows move by momentum only when looked up") {
 
 TEST_CASE("rowwise_adagrad: one accumulator a row") {
   auto weight = torch::zeros({2, 2}, torch::kFloat64).requires_grad_();
-  Optimizer optimizer(with("rowwise_adagrad"), {}, {{"w", weight}});
+  Optimizer optimizer(optimizer_with("rowwise_adagrad"), {}, {{"w", weight}});
   for (int i = 0; i < 2; ++i) {
-    weight.mutable_grad() = sparse({1}, torch::tensor({{3., 4.}}, torch::kFloat64), 2);
+    weight.mutable_grad() = sparse_gradient({1}, torch::tensor({{3., 4.}}, torch::kFloat64), 2);
     optimizer.step();
   }
   // mean g^2 = 12.5: steps of 0.1 g / sqrt(12.5) and 0.1 g / 5
@@ -160,7 +160,7 @@ TEST_CASE("Optimizer: lazy Adam of a wide row equals Adam by hand") {
   torch::manual_seed(0);
   auto weight = torch::randn({1, 100}).requires_grad_();
   auto exact = weight.detach().to(torch::kFloat64);
-  Optimizer optimizer(with("lazy_adam"), {}, {{"w", weight}});
+  Optimizer optimizer(optimizer_with("lazy_adam"), {}, {{"w", weight}});
   auto mean = torch::zeros({1, 100}, torch::kFloat64), square = torch::zeros_like(mean);
   for (int t = 1; t <= 30; ++t) {
     auto g = torch::randn({1, 100}) * std::pow(10.0, t % 7 - 5);
@@ -177,10 +177,10 @@ TEST_CASE("Optimizer: lazy Adam of a wide row equals Adam by hand") {
 
 TEST_CASE("Optimizer: uncoalesced gradients count as their sum, for the norm too") {
   auto weight = torch::zeros({2, 1}, torch::kFloat64).requires_grad_();
-  auto options = with("sgd");
+  auto options = optimizer_with("sgd");
   options.clip_norm = 2.5;
   Optimizer optimizer(options, {}, {{"w", weight}});
-  weight.mutable_grad() = sparse({0, 0, 1}, torch::tensor({{1.}, {2.}, {4.}}, torch::kFloat64), 2);
+  weight.mutable_grad() = sparse_gradient({0, 0, 1}, torch::tensor({{1.}, {2.}, {4.}}, torch::kFloat64), 2);
   optimizer.step();
   CHECK_THAT(optimizer.gradient_norm(), WithinAbs(5, 1e-12));
   CHECK_THAT(weight.detach(), IsNear(torch::tensor({{-0.15}, {-0.2}}, torch::kFloat64), 1e-6));
@@ -189,7 +189,7 @@ TEST_CASE("Optimizer: uncoalesced gradients count as their sum, for the norm too
 TEST_CASE("Optimizer: a dense gradient on a lazy table moves the rows that are not all zero") {
   auto weight = table(3, 2);
   const auto before = weight.detach().clone();
-  Optimizer optimizer(with("lazy_adam"), {}, {{"w", weight}});
+  Optimizer optimizer(optimizer_with("lazy_adam"), {}, {{"w", weight}});
   weight.mutable_grad() = torch::tensor({{0., 0.}, {0., 1.}, {0., 0.}}, torch::kFloat64);
   optimizer.step();
   CHECK_THAT(optimizer.state().at("w.row_steps"), IsNear(torch::tensor({0, 1, 0}, torch::kInt32), 0));
@@ -199,7 +199,7 @@ TEST_CASE("Optimizer: a dense gradient on a lazy table moves the rows that are n
 TEST_CASE("Optimizer: phases freeze parts and scale the learning rate") {
   auto a = torch::zeros({1}).requires_grad_(), b = torch::zeros({1}).requires_grad_(),
        c = torch::zeros({1}).requires_grad_();
-  Optimizer optimizer(with("sgd"), {{"tower.w", a}, {"tower2.w", b}, {"head", c}});
+  Optimizer optimizer(optimizer_with("sgd"), {{"tower.w", a}, {"tower2.w", b}, {"head", c}});
   const auto step = [&] {
     for (auto* p : {&a, &b, &c}) p->mutable_grad() = torch::ones({1});
     optimizer.step();
@@ -221,7 +221,7 @@ TEST_CASE("Optimizer: phases freeze parts and scale the learning rate") {
 
 TEST_CASE("Optimizer: a loaded state continues bit for bit") {
   for (const auto* name : {"adam", "adamw", "sgd", "lazy_adam", "rowwise_adagrad"}) {
-    auto options = with(name);
+    auto options = optimizer_with(name);
     options.schedule.warmup_steps = 3;
     if (options.optimizer == "sgd") options.momentum = 0.9;
     auto w = torch::randn({5, 2}).requires_grad_(), h = torch::randn({3}).requires_grad_();
@@ -230,7 +230,7 @@ TEST_CASE("Optimizer: a loaded state continues bit for bit") {
     for (int i = 0; i < 6; ++i) gradients.emplace_back(torch::randn({2, 2}), torch::randn({3}));
     const auto run = [&](Optimizer& optimizer, Tensor& table, Tensor& dense, int from, int to) {
       for (int i = from; i < to; ++i) {
-        table.mutable_grad() = sparse({i % 2, 3}, gradients[i].first.clone(), 5);
+        table.mutable_grad() = sparse_gradient({i % 2, 3}, gradients[i].first.clone(), 5);
         dense.mutable_grad() = gradients[i].second.clone();
         optimizer.step();
       }
@@ -256,7 +256,7 @@ TEST_CASE("Optimizer: threads do not change a bit") {
     torch::set_num_threads(threads);
     torch::manual_seed(5);
     auto w = torch::randn({5000, 16}).requires_grad_(), h = torch::randn({70000}).requires_grad_();
-    auto options = with("lazy_adam");
+    auto options = optimizer_with("lazy_adam");
     options.clip_norm = 1;
     Optimizer optimizer(options, {{"h", h}}, {{"w", w}});
     for (int i = 0; i < 3; ++i) {
@@ -272,9 +272,9 @@ TEST_CASE("Optimizer: threads do not change a bit") {
 
 TEST_CASE("Optimizer: a gradient that is not finite moves nothing and names the parameter") {
   auto a = torch::ones({2}).requires_grad_(), w = torch::ones({9, 2}).requires_grad_();
-  Optimizer optimizer(with("lazy_adam"), {{"a", a}}, {{"w", w}});
+  Optimizer optimizer(optimizer_with("lazy_adam"), {{"a", a}}, {{"w", w}});
   a.mutable_grad() = torch::ones({2});
-  w.mutable_grad() = sparse({3, 7}, torch::tensor({{1.f, 1.f}, {1.f, NAN}}), 9);
+  w.mutable_grad() = sparse_gradient({3, 7}, torch::tensor({{1.f, 1.f}, {1.f, NAN}}), 9);
   CHECK_THROWS_WITH(optimizer.step(), StartsWith("Optimizer: the gradient of 'w' is not finite, first in row 7"));
   CHECK(a.sum().item<float>() == 2);
   CHECK(optimizer.steps() == 0);

@@ -13,8 +13,6 @@ using transfer::State;
 
 namespace {
 
-torch::Tensor numbers(const std::vector<double>& values) { return torch::tensor(values, torch::kFloat64); }
-
 // A vector and a part with a mode of its own; its loss is 0.
 class Vector : public models::Model {
  public:

@@ -8,8 +8,6 @@ using polyscene::transfer::State;
 
 namespace {
 
-torch::Tensor numbers(const std::vector<double>& values) { return torch::tensor(values, torch::kFloat64); }
-
 State one(const std::vector<double>& values) { return {{"w", numbers(values)}}; }
 
 }  // namespace

@@ -31,13 +31,11 @@ std::shared_ptr<models::MFImpl> pairs() {
   return std::make_shared<models::MFImpl>(tiny_schema(), models::MFOptions().dim(2).init_std(1));
 }
 
-transfer::State state_of(const torch::nn::Module& model) {
+transfer::State parameters_of(const torch::nn::Module& model) {
   transfer::State out;
   for (const auto& entry : model.named_parameters()) out[entry.key()] = entry.value().detach().clone();
   return out;
 }
-
-torch::Tensor numbers(const std::vector<double>& values) { return torch::tensor(values, torch::kFloat64); }
 
 }  // namespace
 
@@ -103,7 +101,7 @@ TEST_CASE("Drawn: every scene has as many rows, the same for the same number") {
 
 TEST_CASE("FineTuned: blocks from tables to the head, and only the open ones move") {
   const auto model = tower();
-  const auto start = state_of(*model);
+  const auto start = parameters_of(*model);
   transfer::FineTuned tuned(model, transfer::FineTunedOptions().top(1));
   CHECK(tuned.blocks().front() == model->table_parameters());
   train::TrainOptions options;
@@ -119,7 +117,7 @@ TEST_CASE("FineTuned: blocks from tables to the head, and only the open ones mov
 
 TEST_CASE("Consolidated: at the anchor the penalty is 0, away from it half the weighted square") {
   const auto model = pairs();
-  const auto start = state_of(*model);
+  const auto start = parameters_of(*model);
   auto away = start, ones = start;
   for (auto& [name, value] : away) value = value + 2;
   for (auto& [name, value] : ones) value = torch::full_like(value, 3);

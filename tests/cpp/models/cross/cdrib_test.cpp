@@ -9,7 +9,7 @@ using models::CDRIBOptions;
 
 namespace {
 
-CDRIBOptions small() {
+CDRIBOptions small_cdrib() {
   CDRIBOptions options;
   options.common.dim(8);
   return options;
@@ -20,7 +20,7 @@ CDRIBOptions small() {
 TEST_CASE("CDRIB: means in evaluation, noise in training, sparse tables") {
   const auto schema = tiny_schema("ranking");
   torch::manual_seed(3);
-  CDRIB model(schema, small());
+  CDRIB model(schema, small_cdrib());
   model->prepare(tiny_table(schema));
   auto batch = tiny_batch(schema);
   CHECK(!torch::equal(model->forward(batch), model->forward(batch)));
@@ -35,7 +35,7 @@ TEST_CASE("CDRIB: means in evaluation, noise in training, sparse tables") {
 
 TEST_CASE("CDRIB: who is known nowhere scores 0, also before it is prepared") {
   const auto schema = tiny_schema("ranking");
-  CDRIB model(schema, small());
+  CDRIB model(schema, small_cdrib());
   auto batch = tiny_batch(schema);
   CHECK(model->forward(batch).eq(0).all().item<bool>());
   model->prepare(tiny_table(schema));

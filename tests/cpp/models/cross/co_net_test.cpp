@@ -9,7 +9,7 @@ using models::CoNetOptions;
 
 namespace {
 
-CoNetOptions small() {
+CoNetOptions small_co_net() {
   CoNetOptions options;
   options.common.dim(1);
   return options.hidden({1}).cross_penalty(0);
@@ -19,7 +19,7 @@ CoNetOptions small() {
 
 TEST_CASE("CoNet: towers of other scenes join where the user has rows") {
   const auto schema = tiny_schema("ranking");
-  CoNet model(schema, small());
+  CoNet model(schema, small_co_net());
   model->eval();
   {
     const torch::NoGradGuard no_grad;
@@ -39,6 +39,6 @@ TEST_CASE("CoNet: towers of other scenes join where the user has rows") {
 }
 
 TEST_CASE("CoNet: options out of range are refused") {
-  CHECK_THROWS_WITH(CoNet(tiny_schema("ranking"), small().cross_norm("l3")),
+  CHECK_THROWS_WITH(CoNet(tiny_schema("ranking"), small_co_net().cross_norm("l3")),
                     StartsWith("CoNet: cross_norm must be 'frobenius' or 'l1'"));
 }

@@ -9,7 +9,7 @@ using models::DisenCDROptions;
 
 namespace {
 
-DisenCDROptions small() {
+DisenCDROptions small_disen_cdr() {
   DisenCDROptions options;
   options.common.dim(8);
   return options;
@@ -20,14 +20,14 @@ DisenCDROptions small() {
 TEST_CASE("DisenCDR: means in evaluation, noise in training, a divergence that grows with the tables") {
   const auto schema = tiny_schema("ranking");
   torch::manual_seed(3);
-  DisenCDR model(schema, small());
+  DisenCDR model(schema, small_disen_cdr());
   model->prepare(tiny_table(schema));
   auto batch = tiny_batch(schema);
   batch.negative = torch::full({8, 1}, 3);
   CHECK(!torch::equal(model->forward(batch), model->forward(batch)));
   model->eval();
   CHECK(torch::equal(model->forward(batch), model->forward(batch)));
-  DisenCDR without(schema, small().divergence(0));
+  DisenCDR without(schema, small_disen_cdr().divergence(0));
   without->eval();
   without->prepare(tiny_table(schema));
   {
@@ -40,7 +40,7 @@ TEST_CASE("DisenCDR: means in evaluation, noise in training, a divergence that g
 
 TEST_CASE("DisenCDR: who is known nowhere scores 0, tables train sparsely") {
   const auto schema = tiny_schema("ranking");
-  DisenCDR model(schema, small());
+  DisenCDR model(schema, small_disen_cdr());
   auto batch = tiny_batch(schema);
   CHECK(model->forward(batch).eq(0).all().item<bool>());
   model->prepare(tiny_table(schema));

@@ -9,7 +9,7 @@ using models::InterestMigrationOptions;
 
 namespace {
 
-InterestMigrationOptions small() {
+InterestMigrationOptions small_migration() {
   return InterestMigrationOptions().dim(4).hidden(4).interests(3).factors(2).mlp({5}).dropout(0);
 }
 
@@ -23,13 +23,14 @@ torch::Tensor found(const models::Explanation& explanation, const std::string& n
 }  // namespace
 
 TEST_CASE("InterestMigration: data without interests have as many as the options say") {
-  InterestMigration model(tiny_schema(), small());
+  InterestMigration model(tiny_schema(), small_migration());
   CHECK(model->num_interests() == 3);
   CHECK(found(model->explain(tiny_followed()), "transitions").sizes() == torch::IntArrayRef({8, 3}));
 }
 
 TEST_CASE("InterestMigration: softmax transitions sum to one, Bernoulli ones need not") {
-  InterestMigration softmax(tiny_schema(), small()), bernoulli(tiny_schema(), small().transition("bernoulli"));
+  InterestMigration softmax(tiny_schema(), small_migration()),
+      bernoulli(tiny_schema(), small_migration().transition("bernoulli"));
   scramble(*softmax);
   scramble(*bernoulli);
   CHECK_THAT(found(softmax->explain(tiny_followed()), "transitions").sum(1), IsNear(torch::ones({8}), 1e-5));
@@ -41,7 +42,7 @@ TEST_CASE("InterestMigration: softmax transitions sum to one, Bernoulli ones nee
 
 TEST_CASE("InterestMigration: the fast path of forward is the causal attention at the last event") {
   for (const auto* kind : {"multi_head", "pair"}) {
-    InterestMigration model(tiny_schema(), small().attention(kind));
+    InterestMigration model(tiny_schema(), small_migration().attention(kind));
     scramble(*model);
     const auto batch = tiny_followed();
     // An event more, later than all of row 0: what explain says of row 0 before it must not change.
@@ -58,7 +59,7 @@ TEST_CASE("InterestMigration: the fast path of forward is the causal attention a
 }
 
 TEST_CASE("InterestMigration: a pair of scenes has a matrix of its own") {
-  InterestMigration model(tiny_schema(), small());
+  InterestMigration model(tiny_schema(), small_migration());
   scramble(*model);
   const auto batch = tiny_followed();
   const auto before = model->forward(batch).clone();
@@ -83,7 +84,7 @@ TEST_CASE("InterestMigration: a pair of scenes has a matrix of its own") {
 
 TEST_CASE("InterestMigration: no events at all are no trouble") {
   for (const auto* kind : {"multi_head", "pair"}) {
-    InterestMigration model(tiny_schema(), small().attention(kind));
+    InterestMigration model(tiny_schema(), small_migration().attention(kind));
     auto batch = tiny_batch();
     const auto none = model->forward(batch);
     CHECK(none.isfinite().all().item<bool>());
@@ -95,7 +96,7 @@ TEST_CASE("InterestMigration: no events at all are no trouble") {
 }
 
 TEST_CASE("InterestMigration: a matrix needs training, and scenes that are there") {
-  InterestMigration model(tiny_schema(), small());
+  InterestMigration model(tiny_schema(), small_migration());
   CHECK_THROWS_WITH(model->transition_matrix(0, 1), ContainsSubstring("needs a trained model"));
   model->prepare(tiny_table());
   CHECK_THROWS_WITH(model->transition_matrix(0, 2), ContainsSubstring("scenes must be in [0, 2), got 0 and 2"));
@@ -104,17 +105,17 @@ TEST_CASE("InterestMigration: a matrix needs training, and scenes that are there
 
 TEST_CASE("InterestMigration: scores of candidates are those of rows with the events of their users") {
   for (const auto* kind : {"multi_head", "pair"}) {
-    InterestMigration model(tiny_schema(), small().attention(kind));
+    InterestMigration model(tiny_schema(), small_migration().attention(kind));
     scramble(*model);
     check_scores(*model);
   }
 }
 
 TEST_CASE("InterestMigration: wrong options are refused") {
-  CHECK_THROWS_WITH(InterestMigration(tiny_schema(), small().attention("single")),
+  CHECK_THROWS_WITH(InterestMigration(tiny_schema(), small_migration().attention("single")),
                     ContainsSubstring("InterestMigration: attention must be one of multi_head, pair, got 'single'"));
-  CHECK_THROWS_WITH(InterestMigration(tiny_schema(), small().transition("soft")),
+  CHECK_THROWS_WITH(InterestMigration(tiny_schema(), small_migration().transition("soft")),
                     ContainsSubstring("InterestMigration: transition must be one of softmax, bernoulli, got 'soft'"));
-  CHECK_THROWS_WITH(InterestMigration(tiny_schema(), small().dim(0)), ContainsSubstring("must be positive"));
+  CHECK_THROWS_WITH(InterestMigration(tiny_schema(), small_migration().dim(0)), ContainsSubstring("must be positive"));
   CHECK_THROWS_WITH(InterestMigration(anonymous_schema()), ContainsSubstring("must name a user and an item column"));
 }

@@ -9,14 +9,14 @@ using models::SpecialistOptions;
 
 namespace {
 
-SpecialistOptions small() { return SpecialistOptions().settings("{\"dim\": 2, \"init_std\": 1}"); }
+SpecialistOptions small_specialist() { return SpecialistOptions().settings("{\"dim\": 2, \"init_std\": 1}"); }
 
 }  // namespace
 
 TEST_CASE("Specialist: each row is answered by the model of its scene") {
   torch::manual_seed(2);
   const auto schema = tiny_schema();
-  SpecialistImpl model(schema, small().scenes({"tablet"}));
+  SpecialistImpl model(schema, small_specialist().scenes({"tablet"}));
   const auto batch = tiny_batch(schema);  // five rows of the phone, three of the tablet
   const auto out = model.forward(batch), general = model.general->forward(batch),
              special = model.special->forward(batch);
@@ -30,7 +30,7 @@ TEST_CASE("Specialist: each row is answered by the model of its scene") {
 TEST_CASE("Specialist: the loss is the mean over the rows of both, by their weights") {
   torch::manual_seed(2);
   const auto schema = tiny_schema();
-  SpecialistImpl model(schema, small().settings("{\"embedding_l2\": 0}").scenes({"tablet"}));
+  SpecialistImpl model(schema, small_specialist().settings("{\"embedding_l2\": 0}").scenes({"tablet"}));
   auto batch = tiny_batch(schema);
   CHECK(model.loss(batch).item<double>() == Approx(model.task_loss(model.forward(batch), batch).item<double>()));
   batch.weight = torch::tensor({1.f, 2.f, 0.f, 1.f, 1.f, 5.f, 1.f, 0.5f});
@@ -39,7 +39,7 @@ TEST_CASE("Specialist: the loss is the mean over the rows of both, by their weig
 
 TEST_CASE("Specialist: without scenes the smallest is special; only its model learns from its rows") {
   const auto schema = tiny_schema();
-  SpecialistImpl model(schema, small());
+  SpecialistImpl model(schema, small_specialist());
   const auto tablet = tiny_batch(schema).take(torch::tensor({5, 6, 7}));
   model.loss(tablet).backward();
   for (const auto& entry : model.named_parameters()) {
@@ -49,7 +49,7 @@ TEST_CASE("Specialist: without scenes the smallest is special; only its model le
 
 TEST_CASE("Specialist: what does not fit is told") {
   const auto schema = tiny_schema();
-  CHECK_THROWS_WITH(SpecialistImpl(schema, small().scenes({"watch"})), ContainsSubstring("watch"));
+  CHECK_THROWS_WITH(SpecialistImpl(schema, small_specialist().scenes({"watch"})), ContainsSubstring("watch"));
   CHECK_THROWS_WITH(SpecialistImpl(schema, SpecialistOptions().model("specialist")),
                     StartsWith("Specialist: model must be a plain model"));
   CHECK_THROWS_WITH(SpecialistImpl(schema, SpecialistOptions().settings("{\"dims\": 2}")),

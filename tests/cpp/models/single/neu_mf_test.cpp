@@ -10,7 +10,7 @@ using models::RankingOptions;
 
 namespace {
 
-NeuMFOptions small() {
+NeuMFOptions small_neu_mf() {
   NeuMFOptions options;
   options.common.dim(2);
   return options.hidden({2}).tower_dim(1);
@@ -19,7 +19,7 @@ NeuMFOptions small() {
 }  // namespace
 
 TEST_CASE("NeuMF: a weighted product beside a tower") {
-  NeuMF model(tiny_schema("ranking"), small());
+  NeuMF model(tiny_schema("ranking"), small_neu_mf());
   {
     const torch::NoGradGuard no_grad;
     for (auto& parameter : model->parameters()) parameter.zero_();
@@ -38,6 +38,6 @@ TEST_CASE("NeuMF: a weighted product beside a tower") {
 }
 
 TEST_CASE("NeuMF: a tower without layers is refused") {
-  CHECK_THROWS_WITH(NeuMF(tiny_schema("ranking"), small().hidden({})),
+  CHECK_THROWS_WITH(NeuMF(tiny_schema("ranking"), small_neu_mf().hidden({})),
                     StartsWith("NeuMF: hidden must name at least one layer"));
 }
