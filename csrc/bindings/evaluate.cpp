@@ -2,8 +2,11 @@
 
 #include <pybind11/stl.h>
 
+#include <limits>
+
 #include "bindings/bindings.h"
 #include "polyscene/eval/evaluate.h"
+#include "polyscene/eval/met.h"
 #include "polyscene/eval/predict.h"
 #include "polyscene/eval/ranking.h"
 #include "polyscene/eval/reasons.h"
@@ -92,6 +95,11 @@ void bind_evaluate(py::module_& parent) {
   m.def("recommend", wrap_pybind_function(recommend), py::arg("model"), py::arg("user"),
         py::arg("user_fields") = py::none(), py::arg("events") = py::none(), py::arg("scene") = -1, py::arg("k") = 10,
         py::arg("exclude_seen") = true, "Returns (items [U, k], scenes [U, k], scores [U, k], known [U]).");
+  const auto behaviour = [](const data::History& history, const torch::Tensor& user) {
+    return eval::behaviour(history, user, {}, std::numeric_limits<int32_t>::max());
+  };
+  m.def("behaviour", wrap_pybind_function(behaviour), py::arg("history"), py::arg("user"),
+        "What users did in training, one list each, oldest first.");
   const auto similar_items = [](models::Model& model, int64_t item, int64_t source, int64_t target, int64_t k) {
     eval::Similar out;
     {

@@ -6,6 +6,7 @@
 #include "bindings/bindings.h"
 #include "bindings/options.h"
 #include "bindings/py_model.h"
+#include "polyscene/models/follower.h"
 #include "polyscene/models/int8_tables.h"
 #include "polyscene/models/registry.h"
 #include "polyscene/nn/int8_rows.h"
@@ -136,6 +137,23 @@ void bind_python_model(py::module_& m) {
       .def_property_readonly("history_length", [](PyModel&) { return 0; });
 }
 
+void bind_follower(py::module_& m) {
+  using models::Follower;
+  py::class_<Follower>(m, "Follower", "Follows one person, event by event.")
+      .def(py::init<std::shared_ptr<Model>>(), py::arg("model"))
+      .def("add", wrap_pybind_function_no_gil(py::overload_cast<int64_t, int64_t, int64_t, double>(&Follower::add)),
+           py::arg("item"), py::arg("scene"), py::arg("time") = 0, py::arg("label") = 1, "One more event.")
+      .def("add_all", wrap_pybind_function_no_gil(py::overload_cast<const data::Events&>(&Follower::add)),
+           py::arg("events"), "The events of one list, oldest first.")
+      .def("state", wrap_pybind_function_no_gil(&Follower::state), py::arg("scene"), "After all events, [1, D].")
+      .def("scores", wrap_pybind_function_no_gil(&Follower::scores), py::arg("scene"),
+           "Scores of the scene's items, [C].")
+      .def("items", wrap_pybind_function(&Follower::items), "Rows of all items so far, int64 [n].")
+      .def_property_readonly("events", wrap_pybind_function(&Follower::events));
+  m.def("scene_items", wrap_pybind_function(&models::scene_items), py::arg("model"), py::arg("scene"),
+        "Items of a scene with training rows, int64 [C], ascending.");
+}
+
 void bind_int8(py::module_& m) {
   m.def("int8_tables", wrap_pybind_function(&models::int8_tables), py::arg("model"),
         "Names of the lookup tables that may hold 8-bit rows.");
@@ -173,6 +191,7 @@ void bind_models(py::module_& parent) {
   bind_sampling(m);
   bind_model(m);
   bind_python_model(m);
+  bind_follower(m);
   bind_registry(m);
   bind_int8(m);
 }

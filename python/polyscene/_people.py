@@ -254,6 +254,28 @@ def scene_code(where: str, schema: Any, name: str) -> int:
     return int(schema.scene(name))
 
 
+def check_model(owner: str, model: Any) -> None:
+    """Raises TypeError for what is no model."""
+    if not isinstance(model, Model):
+        raise TypeError(f"{owner}: wanted a polyscene.Model, got {type(model).__name__}")
+
+
+def check_k(owner: str, k: Any) -> None:
+    """Raises ValueError for what is no number of items."""
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"{owner}: k must be a whole number of at least 1, got {k!r}")
+
+
+def item_names(schema: Any) -> np.ndarray:
+    """Item ids by row; the last is for no item."""
+    return np.asarray([None, None, *schema.categorical[schema.field(schema.item)].ids, None], dtype=object)
+
+
+def scene_names(schema: Any) -> np.ndarray:
+    """Scenes by code; the last is for none."""
+    return np.asarray([*schema.scenes, "shared", None], dtype=object)
+
+
 def _check_event(where: str, schema: Any, event: Mapping[str, Any]) -> None:
     if event.get("scene") is not None:
         scene_code(where, schema, event["scene"])

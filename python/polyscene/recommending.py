@@ -14,14 +14,18 @@ from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene._people import (
     Rows,
+    check_k,
+    check_model,
     events_of,
     events_of_one,
     id_text,
     item_counts,
+    item_names,
     items_of_one,
     known_item,
     profile_fields,
     scene_code,
+    scene_names,
 )
 from polyscene.data.roles import RANKED
 from polyscene.results import needs_pandas
@@ -144,7 +148,7 @@ def recommend(
         >>> model.recommend(items=["i3", "i8"], scene="phone", k=2).items.shape
         (1, 2)
     """
-    _check_model("recommend", model)
+    check_model("recommend", model)
     schema = model.schema
     if schema.user is None or schema.item is None:
         raise ValueError("recommend: the data must name a user and an item column")
@@ -154,7 +158,7 @@ def recommend(
         raise ValueError("recommend: items stand for one new user; events and profile belong to users")
     if users is not None and (isinstance(users, (str, bytes)) or not isinstance(users, Iterable)):
         raise TypeError(f"recommend: users must be a list of ids, got {users!r}; write [{users!r}]")
-    _check_k("recommend", k)
+    check_k("recommend", k)
     rows = Rows(schema)
     fields = None
     if items is not None:
@@ -179,7 +183,7 @@ def recommend(
             f"recommend: {what} is known of {', '.join(strangers[:3])}{more}, served by popularity; give {help_}",
             stacklevel=3,
         )
-    names, scenes = _names(schema), _scene_names(schema)
+    names, scenes = item_names(schema), scene_names(schema)
     return Recommendations(ids, names[item.numpy()], score.numpy(), scenes[where.numpy()], because, known.numpy())
 
 
@@ -210,8 +214,8 @@ def similar_items(
         >>> len(model.similar_items("i3", k=4))
         4
     """
-    _check_model("similar_items", model)
-    _check_k("similar_items", k)
+    check_model("similar_items", model)
+    check_k("similar_items", k)
     schema = model.schema
     if schema.item is None:
         raise ValueError("similar_items: the data must name an item column")
@@ -221,7 +225,7 @@ def similar_items(
     )
     with model._running() as native:
         ids, scenes, scores = _C.eval.similar_items(native, row, source_code, target, k)
-    names, places = _names(schema), _scene_names(schema)
+    names, places = item_names(schema), scene_names(schema)
     found = zip(names[ids.numpy()], places[scenes.numpy()], scores.tolist(), strict=True)
     return [SimilarItem(*each) for each in found]
 
@@ -256,7 +260,7 @@ def explain_recommendation(
     Raises:
         ValueError: an unknown user, item or scene, a model that gives no reasons.
     """
-    _check_model("explain", model)
+    check_model("explain", model)
     schema = model.schema
     if schema.user is None or schema.item is None:
         raise ValueError("explain: the data must name a user and an item column")
@@ -285,7 +289,7 @@ def _reasons(schema: Any, met: torch.Tensor, where: torch.Tensor, part: torch.Te
     order = torch.argsort(part, descending=True, stable=True)
     if most is not None:
         order = order[:most][part[order[:most]] > 0]
-    names, scenes = _names(schema), _scene_names(schema)
+    names, scenes = item_names(schema), scene_names(schema)
     return [
         Reason(names[met[j]], scenes[where[j]], float(part[j]), float(part[j]) / total if total > 0 else 0.0)
         for j in order.tolist()
@@ -301,23 +305,3 @@ def _because(native: Any, schema: Any, user: torch.Tensor, given: Any, item: tor
         for n, r in enumerate(there.tolist()):
             out[u, r] = _reasons(schema, met, scenes, part[n], _SHOWN)
     return out
-
-
-def _check_model(owner: str, model: Any) -> None:
-    if not isinstance(model, Model):
-        raise TypeError(f"{owner}: wanted a polyscene.Model, got {type(model).__name__}")
-
-
-def _check_k(owner: str, k: Any) -> None:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"{owner}: k must be a whole number of at least 1, got {k!r}")
-
-
-def _names(schema: Any) -> np.ndarray:
-    """Item ids by row; the last is for no item."""
-    return np.asarray([None, None, *schema.categorical[schema.field(schema.item)].ids, None], dtype=object)
-
-
-def _scene_names(schema: Any) -> np.ndarray:
-    """Scenes by code; the last is for none."""
-    return np.asarray([*schema.scenes, "shared", None], dtype=object)

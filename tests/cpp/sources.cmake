@@ -34,6 +34,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/cross/disen_cdr_test.cpp
   models/cross/uni_cdr_test.cpp
   models/ease_weights_test.cpp
+  models/follower_test.cpp
   models/graphs_test.cpp
   models/interest/attention_transfer_test.cpp
   models/interest/interest_migration_test.cpp

@@ -207,6 +207,19 @@ Tensor SequenceModel::last_states(const data::Events& events) {
   return torch::zeros({lengths.numel(), all.size(1)}, all.options()).index_copy(0, some, last);
 }
 
+Tensor SequenceModel::step(const Tensor&, Memory&) {
+  TORCH_CHECK_VALUE(false, name(), " does not remember what it computed of earlier events");
+}
+
+Tensor SequenceModel::next_state(int64_t row, Memory& memory) {
+  TORCH_CHECK_VALUE(memory.events < common.max_length(), name(), ": max_length (", common.max_length(),
+                    ") events have passed");
+  const torch::NoGradGuard no_grad;
+  auto out = step(item->weight.narrow(0, row, 1), memory);
+  ++memory.events;
+  return out;
+}
+
 Tensor SequenceModel::states_before(const data::Events& events, int64_t scene) {
   return last_states(followed(events, scene));
 }

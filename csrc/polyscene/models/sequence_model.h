@@ -44,6 +44,12 @@ struct SequenceOptions {
   }
 };
 
+/// What a model keeps of a list of events, so that one more costs one step (`SequenceModel::next_state`).
+struct Memory {
+  std::vector<torch::Tensor> parts;  ///< the model's own
+  int64_t events = 0;                ///< that have passed
+};
+
 /// A model that predicts which item follows, from a state after each event (task sequence):
 ///
 ///   r(i | events) = h . q_i,  i of the scene of the item that followed
@@ -78,12 +84,25 @@ class SequenceModel : public Model, public FollowsEvents {
   std::vector<std::string> table_parameters() const override;
   void sparse_gradients(bool on) override { sparse_ = on; }
 
+  /// Whether the state after one more event follows from what is kept of those before: recurrences, and causal
+  /// attention whose positions do not move.
+  virtual bool remembers() const { return false; }
+  /// The state after one more event of item `row`, [1, D], not past the T-th; `memory` moves on, no gradients.
+  /// Throws ValueError for a model that does not remember.
+  torch::Tensor next_state(int64_t row, Memory& memory);
+  /// States of people with these events before a row of a scene, [P, D]; 0 without events.
+  torch::Tensor states_before(const data::Events& events, int64_t scene);
+  /// Scores of items (int64 [C]) by states, [n, C].
+  torch::Tensor scored(const torch::Tensor& states, const torch::Tensor& items) const;
+
   SequenceOptions common;
   torch::nn::Embedding item = nullptr;  ///< q, [I, D]; row 1 stands for a masked item
 
  protected:
   /// States after each event, [L, D], from the vectors of its items, [L, D]: of an event and those before it alone.
   virtual torch::Tensor states(const torch::Tensor& items, const data::Events& events) = 0;
+  /// The same for one more event of a list, [1, D] from [1, D].
+  virtual torch::Tensor step(const torch::Tensor& item, Memory& memory);
   /// Those after the newest event of each list, [B, D]; 0 without events. Events are known, and not too many.
   virtual torch::Tensor last_states(const data::Events& events);
 
@@ -100,7 +119,6 @@ class SequenceModel : public Model, public FollowsEvents {
   data::Events kept(const data::Events& events, torch::Tensor* beside) const;
   /// Of the scope, without unknown items, the newest T.
   data::Events followed(const data::Events& events, int64_t scene) const;
-  torch::Tensor states_before(const data::Events& events, int64_t scene);  // [P, D]
   /// What becomes of scores in losses that compare.
   virtual torch::Tensor final_scores(const torch::Tensor& scores) const { return scores; }
   /// Of BPR-max.
@@ -116,7 +134,6 @@ class SequenceModel : public Model, public FollowsEvents {
   };
   Steps steps_of(const data::Batch& batch) const;
   torch::Tensor loss_of(const torch::Tensor& positive, const torch::Tensor& negative) const;  // [n]
-  torch::Tensor scored(const torch::Tensor& states, const torch::Tensor& items) const;        // [n, C]
   const torch::Tensor& places(int64_t scene) const;  // int64 [I], of items among the candidates; -1 for none
 
   nn::FieldRows fields_;

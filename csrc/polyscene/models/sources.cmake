@@ -24,6 +24,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/cross/uni_cdr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/user_contexts.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/variational_graph.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/follower.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp

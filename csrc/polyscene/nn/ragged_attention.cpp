@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
+#include "polyscene/nn/dot.h"
 #include "polyscene/nn/drop_places.h"
 #include "polyscene/nn/plain.h"
 #include "polyscene/nn/simd.h"
@@ -100,6 +102,21 @@ POLYSCENE_INLINE void attend(const Head<T>& head, T* out, int64_t out_row, T* bu
   }
 }
 
+// The last query alone, keys as they lie; p [n].
+template <typename T>
+POLYSCENE_INLINE void attend_last(const Head<T>& head, T* out, T* p) {
+  T most = -std::numeric_limits<T>::infinity(), sum = 0;
+  for (int64_t j = 0; j < head.n; ++j) {
+    p[j] = head.scale * dot(head.q, head.k + j * head.kv_row, head.d);
+    most = p[j] > most ? p[j] : most;
+  }
+#pragma GCC ivdep
+  for (int64_t j = 0; j < head.n; ++j) p[j] = vector_exp(p[j] - most);
+  for (int64_t j = 0; j < head.n; ++j) sum += p[j];
+  std::fill(out, out + head.d, T(0));
+  for (int64_t j = 0; j < head.n; ++j) add(p[j] / sum, head.v + j * head.kv_row, head.d, out);
+}
+
 // dq, dk, dv start as 0 and lie as q, k, v do. buffer: kt, vt [d n] each, p, dp, keep [n] each.
 template <typename T>
 POLYSCENE_INLINE void attend_back(const Head<T>& head, const T* grad, int64_t grad_row, T* dq, T* dk, T* dv,
@@ -140,7 +157,8 @@ POLYSCENE_INLINE void attend_back(const Head<T>& head, const T* grad, int64_t gr
   POLYSCENE_SIMD void attend_back_of(const Head<T>& head, const T* grad, int64_t row, T* dq, T* dk, T* dv, \
                                      T* buffer) {                                                          \
     attend_back(head, grad, row, dq, dk, dv, buffer);                                                      \
-  }
+  }                                                                                                        \
+  POLYSCENE_SIMD void attend_last_of(const Head<T>& head, T* out, T* p) { attend_last(head, out, p); }
 
 POLYSCENE_RAGGED_ATTENTION(float)
 POLYSCENE_RAGGED_ATTENTION(double)
@@ -263,6 +281,43 @@ Tensor ragged_attention(const Tensor& q, const Tensor& kv, const Tensor& offsets
   if (!plain({q, kv})) return by_operators(q, kv, offsets.cpu(), heads, causal, dropout);
   return RaggedAttention::apply(q.contiguous(), kv.contiguous(), offsets.contiguous(), heads, causal, dropout,
                                 dropout > 0 ? draw_drop_seed() : 0);
+}
+
+Tensor attend_newest(const Tensor& q, const Tensor& kv, int64_t heads) {
+  TORCH_CHECK_VALUE(heads > 0 && q.dim() == 2 && q.size(0) == 1 && q.size(1) > 0 && q.size(1) % heads == 0,
+                    "attend_newest: q must be [1, D] with D a multiple of ", heads, " heads, got ", q.sizes());
+  TORCH_CHECK_VALUE(kv.dim() == 2 && kv.size(0) > 0 && kv.size(1) == 2 * q.size(1), "attend_newest: kv must be [n, ",
+                    2 * q.size(1), "], n > 0, got ", kv.sizes());
+  const auto dim = q.size(1), d = dim / heads, n = kv.size(0);
+  if (!q.device().is_cpu() || (q.scalar_type() != torch::kFloat32 && q.scalar_type() != torch::kFloat64)) {
+    const auto split = [&](const Tensor& x) { return x.unflatten(1, {heads, -1}).transpose(0, 1); };  // [heads, ., d]
+    const auto scores =
+        split(q).matmul(split(kv.narrow(1, 0, dim)).transpose(1, 2)) / std::sqrt(static_cast<double>(d));
+    return scores.softmax(-1).matmul(split(kv.narrow(1, dim, dim))).transpose(0, 1).flatten(1);
+  }
+  const auto query = q.contiguous(), kept = kv.contiguous();
+  auto out = torch::empty({1, dim}, q.options());
+  AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "attend_newest", [&] {
+    std::vector<scalar_t> weights(n);
+    const auto* from = query.const_data_ptr<scalar_t>();
+    const auto* key = kept.const_data_ptr<scalar_t>();
+    for (int64_t h = 0; h < heads; ++h) {
+      const Head<scalar_t> head{from + h * d,
+                                key + h * d,
+                                key + dim + h * d,
+                                n,
+                                d,
+                                dim,
+                                2 * dim,
+                                false,
+                                static_cast<scalar_t>(1 / std::sqrt(static_cast<double>(d))),
+                                0,
+                                0,
+                                0};
+      attend_last_of(head, out.data_ptr<scalar_t>() + h * d, weights.data());
+    }
+  });
+  return out;
 }
 
 }  // namespace polyscene::nn

@@ -18,4 +18,8 @@ namespace polyscene::nn {
 torch::Tensor ragged_attention(const torch::Tensor& q, const torch::Tensor& kv, const torch::Tensor& offsets,
                                int64_t heads, bool causal, double dropout = 0);
 
+/// What the newest event of one sequence attends to, where keys and values of all its n events are kept: the last row
+/// of the causal form. q [1, D], kv [n, 2 D]; result [1, D]. Records no gradients. Throws ValueError as above.
+torch::Tensor attend_newest(const torch::Tensor& q, const torch::Tensor& kv, int64_t heads);
+
 }  // namespace polyscene::nn

@@ -7,10 +7,14 @@ import polyscene._C.data
 import polyscene._C.models
 import torch
 import typing
-__all__: list[str] = ['auc', 'best_threshold', 'calibration', 'confusion', 'coverage', 'evaluate', 'evaluate_ranking', 'evaluate_scores', 'gauc', 'known_metrics', 'log_loss', 'mae', 'predict_logits', 'ranking_metrics', 'recommend', 'recommendation_reasons', 'rmse', 'roc', 'similar_items']
+__all__: list[str] = ['auc', 'behaviour', 'best_threshold', 'calibration', 'confusion', 'coverage', 'evaluate', 'evaluate_ranking', 'evaluate_scores', 'gauc', 'known_metrics', 'log_loss', 'mae', 'predict_logits', 'ranking_metrics', 'recommend', 'recommendation_reasons', 'rmse', 'roc', 'similar_items']
 def auc(scores: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None) -> tuple[float, str]:
     """
     (area under the ROC curve, reason when undefined); ties count one half.
+    """
+def behaviour(history: polyscene._C.data.History, user: torch.Tensor) -> polyscene._C.data.Events:
+    """
+    What users did in training, one list each, oldest first.
     """
 def best_threshold(scores: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None) -> tuple[float, str]:
     """

@@ -6,7 +6,7 @@ import collections.abc
 import polyscene._C.data
 import torch
 import typing
-__all__: list[str] = ['Model', 'Phase', 'PyModel', 'Sampling', 'create', 'expect_int8', 'int8_tables', 'list', 'options', 'pack_int8', 'register', 'tasks', 'unpack_int8']
+__all__: list[str] = ['Follower', 'Model', 'Phase', 'PyModel', 'Sampling', 'create', 'expect_int8', 'int8_tables', 'list', 'options', 'pack_int8', 'register', 'scene_items', 'tasks', 'unpack_int8']
 class Phase:
     """
     One stage of training.
@@ -205,6 +205,35 @@ class PyModel(Model):
     @property
     def history_length(self) -> int:
         ...
+class Follower:
+    """
+    Follows one person, event by event.
+    """
+    def __init__(self, model: Model) -> None:
+        ...
+    def add(self, item: typing.SupportsInt | typing.SupportsIndex, scene: typing.SupportsInt | typing.SupportsIndex, time: typing.SupportsInt | typing.SupportsIndex = 0, label: typing.SupportsFloat | typing.SupportsIndex = 1) -> None:
+        """
+        One more event.
+        """
+    def add_all(self, events: polyscene._C.data.Events) -> None:
+        """
+        The events of one list, oldest first.
+        """
+    def items(self) -> torch.Tensor:
+        """
+        Rows of all items so far, int64 [n].
+        """
+    def scores(self, scene: typing.SupportsInt | typing.SupportsIndex) -> torch.Tensor:
+        """
+        Scores of the scene's items, [C].
+        """
+    def state(self, scene: typing.SupportsInt | typing.SupportsIndex) -> torch.Tensor:
+        """
+        After all events, [1, D].
+        """
+    @property
+    def events(self) -> int:
+        ...
 def create(name: str, schema: polyscene._C.data.Schema, options: dict = {}) -> Model:
     """
     Makes a registered model.
@@ -232,6 +261,10 @@ def pack_int8(rows: torch.Tensor) -> torch.Tensor:
 def register(name: str, tasks: collections.abc.Sequence[str], cls: typing.Any, defaults: dict) -> None:
     """
     Adds a Python class to the registry.
+    """
+def scene_items(model: Model, scene: typing.SupportsInt | typing.SupportsIndex) -> torch.Tensor:
+    """
+    Items of a scene with training rows, int64 [C], ascending.
     """
 def tasks(name: str) -> list[str]:
     """

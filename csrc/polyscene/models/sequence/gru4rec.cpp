@@ -39,4 +39,11 @@ torch::Tensor GRU4RecImpl::states(const torch::Tensor& items, const data::Events
   return nn::dense(nn::unpad_ragged(h, padded.valid).values, projection->weight, projection->bias);
 }
 
+torch::Tensor GRU4RecImpl::step(const torch::Tensor& item, Memory& memory) {
+  const auto before = memory.parts.empty() ? torch::Tensor() : memory.parts[0];  // [layers, 1, H]
+  const auto [h, after] = gru->forward(item.unsqueeze(0), before);
+  memory.parts = {after};
+  return nn::dense(h.squeeze(0), projection->weight, projection->bias);
+}
+
 }  // namespace polyscene::models

@@ -48,6 +48,7 @@ class GRU4RecImpl : public SequenceModel {
   explicit GRU4RecImpl(std::shared_ptr<const data::Schema> schema, GRU4RecOptions options = {});
   std::string name() const override { return "gru4rec"; }
   OptionMap options_map() const override { return to_map(options); }
+  bool remembers() const override { return true; }
 
   GRU4RecOptions options;
   torch::nn::GRU gru = nullptr;
@@ -55,6 +56,8 @@ class GRU4RecImpl : public SequenceModel {
 
  protected:
   torch::Tensor states(const torch::Tensor& items, const data::Events& events) override;
+  /// Keeps the recurrent state.
+  torch::Tensor step(const torch::Tensor& item, Memory& memory) override;
   torch::Tensor final_scores(const torch::Tensor& scores) const override;
   double regularisation() const override { return options.bpr_max_reg(); }
 };

@@ -49,15 +49,10 @@ SASRecImpl::SASRecImpl(std::shared_ptr<const data::Schema> schema, SASRecOptions
 
 torch::Tensor SASRecImpl::drop(const torch::Tensor& x) { return nn::drop(x, common.dropout(), is_training()); }
 
-torch::Tensor SASRecImpl::states(const torch::Tensor& items, const data::Events& events) {
-  const auto lengths = events.offsets.diff();
-  auto place = torch::arange(items.size(0)) - events.offsets.slice(0, 0, -1).repeat_interleave(lengths);
-  if (options.positions() == "newest") place = place + (common.max_length() - lengths).repeat_interleave(lengths);
-  const auto position = positions.index_select(0, place);  // [L, D]
-  const auto dropout = is_training() ? common.dropout() : 0;
+torch::Tensor SASRecImpl::through(const torch::Tensor& items, const torch::Tensor& position,
+                                  const Attention& attention) {
   const auto attend = [&](int64_t n, const torch::Tensor& from, const torch::Tensor& to) {
-    return nn::ragged_attention(linear_of(query, n, from), linear_of(key_value, n, to), events.offsets, options.heads(),
-                                /*causal=*/true, dropout);
+    return attention(n, linear_of(query, n, from), linear_of(key_value, n, to));
   };
   if (pre()) {
     auto x = drop(items * std::sqrt(static_cast<double>(common.dim())) + position);
@@ -74,6 +69,29 @@ torch::Tensor SASRecImpl::states(const torch::Tensor& items, const data::Events&
     x = norm_of(feedforward_norm, n, y + drop(linear_of(outer, n, torch::gelu(linear_of(inner, n, y)))));
   }
   return x;
+}
+
+torch::Tensor SASRecImpl::states(const torch::Tensor& items, const data::Events& events) {
+  const auto lengths = events.offsets.diff();
+  auto place = torch::arange(items.size(0)) - events.offsets.slice(0, 0, -1).repeat_interleave(lengths);
+  if (options.positions() == "newest") place = place + (common.max_length() - lengths).repeat_interleave(lengths);
+  const auto dropout = is_training() ? common.dropout() : 0;
+  return through(items, positions.index_select(0, place),
+                 [&](int64_t, const torch::Tensor& q, const torch::Tensor& kv) {
+                   return nn::ragged_attention(q, kv, events.offsets, options.heads(), /*causal=*/true, dropout);
+                 });
+}
+
+torch::Tensor SASRecImpl::step(const torch::Tensor& item, Memory& memory) {
+  if (!remembers()) return SequenceModel::step(item, memory);
+  const auto place = memory.events;
+  memory.parts.resize(options.layers());
+  return through(item, positions.narrow(0, place, 1), [&](int64_t n, const torch::Tensor& q, const torch::Tensor& kv) {
+    auto& kept = memory.parts[n];
+    if (!kept.defined()) kept = torch::empty({common.max_length(), kv.size(1)}, kv.options());
+    kept.narrow(0, place, 1).copy_(kv);
+    return nn::attend_newest(q, kept.narrow(0, 0, place + 1), options.heads());
+  });
 }
 
 }  // namespace polyscene::models

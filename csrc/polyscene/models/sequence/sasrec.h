@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "polyscene/models/sequence_model.h"
 
 namespace polyscene::models {
@@ -49,6 +51,8 @@ class SASRecImpl : public SequenceModel {
   explicit SASRecImpl(std::shared_ptr<const data::Schema> schema, SASRecOptions options = {});
   std::string name() const override { return "sasrec"; }
   OptionMap options_map() const override { return to_map(options); }
+  /// Where positions count from the oldest event: others move with each new one.
+  bool remembers() const override { return options.positions() == "oldest"; }
 
   SASRecOptions options;
   torch::Tensor positions;  ///< p, [T, D]; starts as N(0, 1 / D), or with norm "post" as N(0, 0.02^2)
@@ -59,8 +63,13 @@ class SASRecImpl : public SequenceModel {
 
  protected:
   torch::Tensor states(const torch::Tensor& items, const data::Events& events) override;
+  /// Keeps keys and values of each block.
+  torch::Tensor step(const torch::Tensor& item, Memory& memory) override;
 
  private:
+  // What block n attends to, [L, D], from its queries [L, D] and its keys and values [L, 2 D].
+  using Attention = std::function<torch::Tensor(int64_t n, const torch::Tensor& q, const torch::Tensor& kv)>;
+  torch::Tensor through(const torch::Tensor& items, const torch::Tensor& position, const Attention& attention);
   bool pre() const { return options.norm() == "pre"; }
   torch::Tensor drop(const torch::Tensor& x);
 };
