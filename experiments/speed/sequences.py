@@ -7,7 +7,7 @@ It comes in two forms: windows padded to `max_length`, and sorted and padded to 
 turns, an epoch each. In the end the plain parameters are put into polyscene's model, so that one evaluation ranks for
 both. `--loss bce` is the paper's, `--loss ce` the softmax over the items of the scene.
 
-Following: one more event of a person with 200, as `model.follow()` takes it, against all events computed again.
+Following: one more event of a person with 200, as `model.session()` takes it, against all events computed again.
 
     python experiments/speed/sequences.py --data FOLDER [--loss bce] [--epochs 6] [--json FILE]
 """
@@ -200,7 +200,7 @@ def following(events: int, repeats: int) -> dict[str, Any]:
         one = ps._extension._C.models.Follower(native)
         for _ in range(events):
             one.add(int(draw.integers(2, len(items) + 2)), 0)
-        batch = data.test.batch([0], history=1)
+        batch = data.test.batch(torch.tensor([0]), history=1)
         several = ps._extension._C.data.Events
         batch.history = several(
             torch.tensor([0, events]), one.items().int(), torch.zeros(events, dtype=torch.int64), torch.ones(events),

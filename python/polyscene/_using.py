@@ -37,11 +37,11 @@ class Using:
             self, users, k, scene, events, exclude_seen, profile, items=items, explain=explain
         )
 
-    def follow(self: Any, user: Any = None) -> Any:
-        """Follows one person event by event, see :class:`polyscene.following.Follower`."""
-        from polyscene import following
+    def session(self: Any, user: Any = None) -> Any:
+        """One person event by event, see :class:`polyscene.sessions.Session`."""
+        from polyscene import sessions
 
-        return following.Follower(self, user)
+        return sessions.Session(self, user)
 
     def similar_items(self: Any, item: Any, scene: str | None = None, k: int = 10, *, source: str | None = None) -> Any:
         """The items most like one, see :func:`polyscene.recommending.similar_items`."""

@@ -22,7 +22,7 @@ from polyscene._people import (
 from polyscene.recommending import Recommendations
 
 
-class Follower:
+class Session:
     """Follows one person event by event (task ``sequence``); scores are those that all events at once would give.
 
     ``gru4rec``, and ``sasrec`` with ``positions="oldest"``, keep what they computed, so that an event costs one step
@@ -46,7 +46,7 @@ class Follower:
         >>> data = ps.testing.tiny_data("sequence")
         >>> model = ps.models.GRU4Rec(data.schema, dim=8, hidden=8)
         >>> _ = ps.Trainer(epochs=1).fit(model, data)
-        >>> person = model.follow()
+        >>> person = model.session()
         >>> for item in ("i3", "i8", "i1"):
         ...     person.add(item, scene="phone")
         >>> person.events, person.recommend(k=2, scene="tablet").items.shape
@@ -54,7 +54,7 @@ class Follower:
     """
 
     def __init__(self, model: Model, user: Any = None) -> None:
-        check_model("follow", model)
+        check_model("session", model)
         self._model, self._rows = model, Rows(model.schema)
         self._user = "new user" if user is None else id_text(user)
         with model._running() as native:
@@ -81,12 +81,12 @@ class Follower:
         schema = self._model.schema
         row = self._rows.of(schema.item, item)
         if scene is None:
-            counts = item_counts("follow", self._model)[:, row]
+            counts = item_counts("session", self._model)[:, row]
             if row > 1 and not bool(counts.any()):
-                raise ValueError(f"follow: item {item!r} has no training rows; say in which scene it was met")
+                raise ValueError(f"session: item {item!r} has no training rows; say in which scene it was met")
             code = int(counts.argmax())
         else:
-            code = scene_code("follow", schema, scene)
+            code = scene_code("session", schema, scene)
         with self._model._running():
             self._impl.add(row, code, time)
 
@@ -113,7 +113,7 @@ class Follower:
         Raises:
             ValueError: an unknown scene, k below 1.
         """
-        check_k("follow", k)
+        check_k("session", k)
         schema = self._model.schema
         scenes = list(schema.scenes) if scene is None else [scene]
         found = [self._scores(each) for each in scenes]
@@ -121,7 +121,7 @@ class Follower:
         scores = torch.cat([each for _, each in found])
         where = torch.cat(
             [
-                torch.full((len(each),), scene_code("follow", schema, name))
+                torch.full((len(each),), scene_code("session", schema, name))
                 for name, (each, _) in zip(scenes, found, strict=True)
             ]
         )
@@ -142,6 +142,6 @@ class Follower:
         )
 
     def _scores(self, scene: str) -> tuple[torch.Tensor, torch.Tensor]:
-        code = scene_code("follow", self._model.schema, scene)
+        code = scene_code("session", self._model.schema, scene)
         with self._model._running() as native:
             return _C.models.scene_items(native, code), self._impl.scores(code)

@@ -60,7 +60,7 @@ def test_a_thousand_events_one_by_one_equal_all_at_once(name: str, options: dict
     torch.manual_seed(0)
     model = ps.models.create(name, data.schema, dim=16, max_length=1000, **options)
     ps.Trainer(lr=0.01, batch_size=16, epochs=3, patience=0, threads=1, seed=1).fit(model, data)
-    person, events = model.follow(), acts(data, 1000)
+    person, events = model.session(), acts(data, 1000)
     for n, event in enumerate(events, 1):
         person.add(event["item"], event["scene"])
         if n in (1, 2, 200, 1000):
@@ -73,7 +73,7 @@ def test_a_thousand_events_one_by_one_equal_all_at_once(name: str, options: dict
 def test_every_length_and_scene(name: str, options: dict[str, Any], scope: str, data: Any) -> None:
     # Past max_length events too, where the newest are computed again.
     model = make(name, data, max_length=5, scope=scope, **options).eval()
-    person, events = model.follow(), acts(data, 24)
+    person, events = model.session(), acts(data, 24)
     batch, ids = data.test.batch(torch.tensor([0])), list(data.schema.categorical[1].ids)
     assert data.schema.categorical[1].name == data.schema.item
     for n, event in enumerate(events, 1):
@@ -91,18 +91,18 @@ def test_a_known_user_starts_from_training(data: Any) -> None:
     model = make("gru4rec", data)
     for exclude in (True, False):
         for scene in ("tablet", None):
-            own = model.follow("u1").recommend(k=4, scene=scene, exclude_seen=exclude)
+            own = model.session("u1").recommend(k=4, scene=scene, exclude_seen=exclude)
             expected = model.recommend(["u1"], k=4, scene=scene, exclude_seen=exclude)
             np.testing.assert_array_equal(own.items, expected.items)
             np.testing.assert_array_equal(own.scenes, expected.scenes)
             np.testing.assert_allclose(own.scores, expected.scores, rtol=1e-5, atol=1e-6)
-    assert model.follow("u1").events > 0 and model.follow("nobody").events == 0
-    assert not model.follow("nobody").recommend(k=1, scene="phone").known[0]
+    assert model.session("u1").events > 0 and model.session("nobody").events == 0
+    assert not model.session("nobody").recommend(k=1, scene="phone").known[0]
 
 
 def test_what_was_met_is_left_out_and_short_rows_are_padded(data: Any) -> None:
     model = make("sasrec", data, positions="oldest")
-    person = model.follow()
+    person = model.session()
     for item in ("i3", "i8"):
         person.add(item)
     found = person.recommend(k=1000, scene="phone")
@@ -111,7 +111,7 @@ def test_what_was_met_is_left_out_and_short_rows_are_padded(data: Any) -> None:
 
 def test_unknown_items_are_passed_over(data: Any) -> None:
     model = make("gru4rec", data)
-    person = model.follow()
+    person = model.session()
     person.add("i3", "phone")
     before = person.scores("phone")
     person.add("never seen", "phone")
@@ -120,7 +120,7 @@ def test_unknown_items_are_passed_over(data: Any) -> None:
 
 def test_a_model_in_training_is_followed_without_dropout(data: Any) -> None:
     model = make("sasrec", data, positions="oldest", dropout=0.5).train()
-    one, other = model.follow(), model.follow()
+    one, other = model.session(), model.session()
     for person in (one, other):
         person.add("i3", "phone")
         person.add("i8", "tablet")
@@ -128,13 +128,13 @@ def test_a_model_in_training_is_followed_without_dropout(data: Any) -> None:
 
 
 def test_wrong_calls_say_what_was_wanted(data: Any) -> None:
-    person = make("gru4rec", data).follow()
-    with pytest.raises(ValueError, match="follow: unknown scene 'fone'; known scenes: .*; did you mean 'phone'"):
+    person = make("gru4rec", data).session()
+    with pytest.raises(ValueError, match="session: unknown scene 'fone'; known scenes: .*; did you mean 'phone'"):
         person.add("i3", "fone")
-    with pytest.raises(ValueError, match="follow: k must be a whole number of at least 1, got 0"):
+    with pytest.raises(ValueError, match="session: k must be a whole number of at least 1, got 0"):
         person.recommend(k=0)
     knn = ps.models.ItemKNN(data.schema)
     with pytest.raises(ValueError, match="item_knn has no state after each event"):
-        knn.follow()
-    with pytest.raises(TypeError, match=r"follow: wanted a polyscene\.Model, got int"):
-        ps.following.Follower(3)
+        knn.session()
+    with pytest.raises(TypeError, match=r"session: wanted a polyscene\.Model, got int"):
+        ps.sessions.Session(3)
