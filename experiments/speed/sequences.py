@@ -183,6 +183,18 @@ def training(data: Any, loss: str, epochs: int) -> dict[str, Any]:
     return out
 
 
+def _step(one: Any, item: int) -> None:
+    one.add(item, 0)
+    one.state(0)
+
+
+def _seconds(call: Any, *arguments: Any) -> float:
+    start = time.perf_counter()
+    with torch.no_grad():
+        call(*arguments)
+    return time.perf_counter() - start
+
+
 def following(events: int, repeats: int) -> dict[str, Any]:
     """Seconds of one more event after `events`, and of all events computed again."""
     data = ps.testing.tiny_data("sequence")
@@ -207,16 +219,9 @@ def following(events: int, repeats: int) -> dict[str, Any]:
             torch.zeros(events, dtype=torch.int64),
         )  # fmt: skip
         batch.scene = torch.zeros(1, dtype=torch.int64)
-        steps, passes = [], []
-        with torch.no_grad():
-            for _ in range(repeats):
-                start = time.perf_counter()
-                native.represent(batch)
-                passes.append(time.perf_counter() - start)
-                start = time.perf_counter()
-                one.add(int(draw.integers(2, len(items) + 2)), 0)
-                one.state(0)
-                steps.append(time.perf_counter() - start)
+        more = draw.integers(2, len(items) + 2, repeats).tolist()
+        passes = [_seconds(native.represent, batch) for _ in range(repeats)]
+        steps = [_seconds(_step, one, item) for item in more]
         whole, step = statistics.median(passes), statistics.median(steps)
         out[name] = {"whole": whole, "step": step, "ratio": whole / step}
     return out

@@ -171,6 +171,18 @@ struct Settings {
   int64_t seed;
 };
 
+template <typename T>
+void attend_rows(const T* q, const T* kv, int64_t n, int64_t dim, int64_t heads, T* out, T* weights) {
+  const auto d = dim / heads;
+  for (int64_t h = 0; h < heads; ++h) {
+    const Head<T> head{q + h * d, kv + h * d, kv + dim + h * d,
+                       n,         d,          dim,
+                       2 * dim,   false,      static_cast<T>(1 / std::sqrt(static_cast<double>(d))),
+                       0,         0,          0};
+    attend_last_of(head, out + h * d, weights);
+  }
+}
+
 // Calls body(head, first event, number of head, buffer) for each head of each sequence.
 template <typename T, typename Body>
 void for_heads(const Tensor& q, const Tensor& kv, const Tensor& offsets, const Settings& settings, Body&& body) {
@@ -283,6 +295,15 @@ Tensor ragged_attention(const Tensor& q, const Tensor& kv, const Tensor& offsets
                                 dropout > 0 ? draw_drop_seed() : 0);
 }
 
+void attend_newest(const float* q, const float* kv, int64_t n, int64_t dim, int64_t heads, float* out, float* weights) {
+  attend_rows(q, kv, n, dim, heads, out, weights);
+}
+
+void attend_newest(const double* q, const double* kv, int64_t n, int64_t dim, int64_t heads, double* out,
+                   double* weights) {
+  attend_rows(q, kv, n, dim, heads, out, weights);
+}
+
 Tensor attend_newest(const Tensor& q, const Tensor& kv, int64_t heads) {
   TORCH_CHECK_VALUE(heads > 0 && q.dim() == 2 && q.size(0) == 1 && q.size(1) > 0 && q.size(1) % heads == 0,
                     "attend_newest: q must be [1, D] with D a multiple of ", heads, " heads, got ", q.sizes());
@@ -299,23 +320,8 @@ Tensor attend_newest(const Tensor& q, const Tensor& kv, int64_t heads) {
   auto out = torch::empty({1, dim}, q.options());
   AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "attend_newest", [&] {
     std::vector<scalar_t> weights(n);
-    const auto* from = query.const_data_ptr<scalar_t>();
-    const auto* key = kept.const_data_ptr<scalar_t>();
-    for (int64_t h = 0; h < heads; ++h) {
-      const Head<scalar_t> head{from + h * d,
-                                key + h * d,
-                                key + dim + h * d,
-                                n,
-                                d,
-                                dim,
-                                2 * dim,
-                                false,
-                                static_cast<scalar_t>(1 / std::sqrt(static_cast<double>(d))),
-                                0,
-                                0,
-                                0};
-      attend_last_of(head, out.data_ptr<scalar_t>() + h * d, weights.data());
-    }
+    attend_newest(query.const_data_ptr<scalar_t>(), kept.const_data_ptr<scalar_t>(), n, dim, heads,
+                  out.data_ptr<scalar_t>(), weights.data());
   });
   return out;
 }

@@ -21,5 +21,9 @@ torch::Tensor ragged_attention(const torch::Tensor& q, const torch::Tensor& kv, 
 /// What the newest event of one sequence attends to, where keys and values of all its n events are kept: the last row
 /// of the causal form. q [1, D], kv [n, 2 D]; result [1, D]. Records no gradients. Throws ValueError as above.
 torch::Tensor attend_newest(const torch::Tensor& q, const torch::Tensor& kv, int64_t heads);
+/// The same on rows of `dim` numbers; n keys and values of 2 `dim` lie one after another, `weights` is room for n.
+void attend_newest(const float* q, const float* kv, int64_t n, int64_t dim, int64_t heads, float* out, float* weights);
+void attend_newest(const double* q, const double* kv, int64_t n, int64_t dim, int64_t heads, double* out,
+                   double* weights);
 
 }  // namespace polyscene::nn

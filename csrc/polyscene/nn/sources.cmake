@@ -26,6 +26,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/mlp.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi_head_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/norm_activation.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/one_row.cpp
   ${CMAKE_CURRENT_LIST_DIR}/pair_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/plain.cpp
   ${CMAKE_CURRENT_LIST_DIR}/prune.cpp

@@ -1,10 +1,13 @@
 #include "polyscene/models/sequence/sasrec.h"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "polyscene/core/errors.h"
 #include "polyscene/models/sequence/layers.h"
 #include "polyscene/nn/dropout.h"
+#include "polyscene/nn/one_row.h"
 #include "polyscene/nn/ragged_attention.h"
 
 namespace polyscene::models {
@@ -82,15 +85,59 @@ torch::Tensor SASRecImpl::states(const torch::Tensor& items, const data::Events&
                  });
 }
 
+template <typename T>
+void SASRecImpl::through_row(T* x, Memory& memory) const {
+  const auto dim = common.dim(), place = memory.events;
+  const auto linear = [](const torch::nn::ModuleList& layers, int64_t n) -> const torch::nn::LinearImpl& {
+    return layers->at<torch::nn::LinearImpl>(n);
+  };
+  const auto norm_at = [](const torch::nn::ModuleList& layers, int64_t n) -> const torch::nn::LayerNormImpl& {
+    return layers->at<torch::nn::LayerNormImpl>(n);
+  };
+  const auto* position = positions.const_data_ptr<T>() + place * dim;
+  const auto scale = pre() ? static_cast<T>(std::sqrt(static_cast<double>(dim))) : T(1);
+  for (int64_t d = 0; d < dim; ++d) x[d] = scale * x[d] + position[d];
+  if (!pre()) nn::norm_row(*norm, nullptr, x);
+  std::vector<T> y(dim), q(dim), attended(dim), hidden(linear(inner, 0).weight.size(0)), weights(place + 1);
+  for (int64_t n = 0; n < options.layers(); ++n) {
+    auto* kept = memory.parts[n].data_ptr<T>();
+    std::copy(x, x + dim, y.begin());
+    if (pre()) nn::norm_row(norm_at(attention_norm, n), nullptr, y.data());
+    nn::linear_row(linear(query, n), y.data(), q.data());
+    nn::linear_row(linear(key_value, n), x, kept + place * 2 * dim);
+    nn::attend_newest(q.data(), kept, place + 1, dim, options.heads(), attended.data(), weights.data());
+    if (!pre()) {
+      std::copy(attended.begin(), attended.end(), q.begin());
+      nn::linear_row(linear(output, n), q.data(), attended.data());
+    }
+    nn::norm_row(norm_at(pre() ? feedforward_norm : attention_norm, n), attended.data(), y.data());
+    nn::linear_row(linear(inner, n), y.data(), hidden.data());
+    for (auto& h : hidden) h = pre() ? std::max(h, T(0)) : h * T(0.5) * (1 + std::erf(h * static_cast<T>(M_SQRT1_2)));
+    nn::linear_row(linear(outer, n), hidden.data(), x);
+    if (pre()) {
+      for (int64_t d = 0; d < dim; ++d) x[d] += y[d];
+    } else {
+      nn::norm_row(norm_at(feedforward_norm, n), y.data(), x);
+    }
+  }
+  if (pre()) nn::norm_row(*norm, nullptr, x);
+}
+
 torch::Tensor SASRecImpl::step(const torch::Tensor& item, Memory& memory) {
   if (!remembers()) return SequenceModel::step(item, memory);
-  const auto place = memory.events;
+  const auto place = memory.events, dim = common.dim();
   memory.parts.resize(options.layers());
+  for (auto& kept : memory.parts) {
+    if (!kept.defined()) kept = torch::empty({common.max_length(), 2 * dim}, item.options());
+  }
+  if (item.device().is_cpu() && (item.scalar_type() == torch::kFloat32 || item.scalar_type() == torch::kFloat64)) {
+    auto state = item.clone();
+    AT_DISPATCH_FLOATING_TYPES(item.scalar_type(), "sasrec", [&] { through_row(state.data_ptr<scalar_t>(), memory); });
+    return state;
+  }
   return through(item, positions.narrow(0, place, 1), [&](int64_t n, const torch::Tensor& q, const torch::Tensor& kv) {
-    auto& kept = memory.parts[n];
-    if (!kept.defined()) kept = torch::empty({common.max_length(), kv.size(1)}, kv.options());
-    kept.narrow(0, place, 1).copy_(kv);
-    return nn::attend_newest(q, kept.narrow(0, 0, place + 1), options.heads());
+    memory.parts[n].narrow(0, place, 1).copy_(kv);
+    return nn::attend_newest(q, memory.parts[n].narrow(0, 0, place + 1), options.heads());
   });
 }
 

@@ -70,6 +70,9 @@ class SASRecImpl : public SequenceModel {
   // What block n attends to, [L, D], from its queries [L, D] and its keys and values [L, 2 D].
   using Attention = std::function<torch::Tensor(int64_t n, const torch::Tensor& q, const torch::Tensor& kv)>;
   torch::Tensor through(const torch::Tensor& items, const torch::Tensor& position, const Attention& attention);
+  // The same for one event, on rows of numbers: x [D] is its item's vector and becomes its state.
+  template <typename T>
+  void through_row(T* x, Memory& memory) const;
   bool pre() const { return options.norm() == "pre"; }
   torch::Tensor drop(const torch::Tensor& x);
 };
