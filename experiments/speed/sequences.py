@@ -67,7 +67,7 @@ class PlainSASRec(nn.Module):
         return self.norm("norm", x)
 
 
-def windows(data: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def windows_of(data: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Training windows of T + 1 events, the newest first: items and scenes, [N, T + 1], padded with 0 on the left."""
     known = data.train.history
     offsets, item, scene = known.tensors()["offsets"].tolist(), known.tensors()["item"], known.tensors()["scene"]
@@ -89,7 +89,7 @@ class Plain:
     def __init__(self, model: Any, data: Any, loss: str, trimmed: bool) -> None:
         self.net = PlainSASRec(dict(model.named_parameters()))
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=LR, betas=(0.9, 0.999), fused=True)
-        self.items, self.scenes = windows(data)
+        self.items, self.scenes = windows_of(data)
         self.length = (self.items > 0).sum(1) - 1
         known = data.train.history.interactions()
         self.candidates = [known.scene(s).candidates for s in range(len(data.schema.scenes))]
@@ -153,11 +153,10 @@ def training(data: Any, loss: str, epochs: int) -> dict[str, Any]:
     sides = {"padded": Plain(model, data, loss, False), "trimmed": Plain(model, data, loss, True)}
     seconds: dict[str, list[float]] = {"polyscene": [], **{name: [] for name in sides}}
     last: dict[str, float] = {}
-    clock = time.perf_counter()
+    windows = len(sides["padded"].items)
 
     def after(row: Any) -> None:
-        nonlocal clock
-        seconds["polyscene"].append(row["seconds"])
+        seconds["polyscene"].append(windows / row["rows_per_s"])  # without validation
         last["polyscene"] = row["train_loss"]
         for name, side in sides.items():
             took, last[name] = side.epoch()
@@ -165,8 +164,8 @@ def training(data: Any, loss: str, epochs: int) -> dict[str, Any]:
         print(f"epoch {row['epoch']}: " + ", ".join(f"{name} {each[-1]:.1f} s" for name, each in seconds.items()))
 
     options = {"optimizer": "lazy_adam", "lr": LR, "batch_size": BATCH, "epochs": epochs, "patience": 0}
-    ps.Trainer(threads=1, seed=1, evaluate_every=epochs, **options).fit(model, data, callbacks=after)
-    out: dict[str, Any] = {"windows": len(sides["padded"].items), "events": int(sides["padded"].length.sum())}
+    ps.Trainer(threads=1, seed=1, **options).fit(model, data, callbacks=after)
+    out: dict[str, Any] = {"windows": windows, "events": int(sides["padded"].length.sum())}
     for name, each in seconds.items():
         warm = each[1:]
         out[name] = {"seconds": statistics.median(warm), "least": min(warm), "most": max(warm), "loss": last[name]}
