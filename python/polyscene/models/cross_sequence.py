@@ -20,7 +20,9 @@ class C2DSR(Model):
     which is real. Windows of one scene are not contrasted, and somebody without events of a scene is served there from
     those of others. With two scenes this is the paper's model. The authors' program differs: each softmax has a class
     for padding, means count padding and no more than the newest ten steps, windows without both scenes are left out,
-    one item is lost, and attention sees padding (``dim=256`` and ``joined_at="own"`` come near it). Tasks: sequence.
+    one item is lost, and attention sees padding and has an output layer (``dim=256`` and ``joined_at="own"`` come near
+    it). Here the means of the contrast run over all events of a window, and an item of several scenes has one q for all
+    of them. Tasks: sequence.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.
