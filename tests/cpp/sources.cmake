@@ -53,10 +53,12 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/scene/star_test.cpp
   models/sequence/bert4rec_test.cpp
   models/sequence/bst_test.cpp
+  models/sequence/c2dsr_test.cpp
   models/sequence/dien_test.cpp
   models/sequence/din_test.cpp
   models/sequence/gru4rec_test.cpp
   models/sequence/sasrec_test.cpp
+  models/sequence/tri_cdr_test.cpp
   models/single/autoint_test.cpp
   models/single/dcn_v2_test.cpp
   models/single/deep_fm_test.cpp

@@ -1,6 +1,8 @@
 #include "polyscene/models/graphs.h"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace polyscene::models {
 
@@ -34,6 +36,48 @@ std::shared_ptr<const nn::SparseMatrix> bipartite(const data::Interactions::Scen
   for (int64_t u = 0; u < users; ++u) fill(u, by_user + user[u], by_user + user[u + 1], users);
   for (int64_t i = 0; i < items; ++i) fill(users + i, by_item + item[i], by_item + item[i + 1], 0);
   return std::make_shared<nn::SparseMatrix>(offsets, columns, values, users + items);
+}
+
+std::shared_ptr<const nn::SparseMatrix> followers(const data::History& history, const torch::Tensor& shared,
+                                                  const torch::Tensor& own, int64_t nodes) {
+  const auto users = history.offsets.numel() - 1, items = shared.numel(), scenes = own.numel() / items;
+  const auto *at = history.offsets.const_data_ptr<int64_t>(), *scene = history.scene.const_data_ptr<int64_t>(),
+             *everywhere = shared.const_data_ptr<int64_t>(), *there = own.const_data_ptr<int64_t>();
+  const auto* item = history.item.const_data_ptr<int32_t>();
+  std::vector<int64_t> steps, last(scenes);  // from * nodes + to
+  const auto step = [&](int64_t& from, int64_t to) {
+    if (to < 0) return;
+    if (from >= 0) steps.push_back(from * nodes + to);
+    from = to;
+  };
+  for (auto user = data::kFirstId; user < users; ++user) {
+    int64_t newest = -1;
+    std::fill(last.begin(), last.end(), -1);
+    for (auto j = at[user]; j < at[user + 1]; ++j) {
+      if (item[j] < data::kFirstId) continue;
+      step(newest, everywhere[item[j]]);
+      step(last[scene[j]], there[scene[j] * items + item[j]]);
+    }
+  }
+  std::sort(steps.begin(), steps.end());
+  std::vector<int64_t> offsets = {0};
+  std::vector<int32_t> columns;
+  std::vector<float> values;
+  auto next = steps.begin();
+  for (int64_t node = 0; node < nodes; ++node) {
+    const auto first = next;
+    next = std::lower_bound(next, steps.end(), (node + 1) * nodes);
+    const auto all = static_cast<double>(next - first);
+    for (auto each = first; each != next;) {
+      const auto same = std::upper_bound(each, next, *each);
+      columns.push_back(static_cast<int32_t>(*each - node * nodes));
+      values.push_back(static_cast<float>(static_cast<double>(same - each) / all));
+      each = same;
+    }
+    offsets.push_back(static_cast<int64_t>(columns.size()));
+  }
+  return std::make_shared<nn::SparseMatrix>(torch::tensor(offsets), torch::tensor(columns, torch::kInt32),
+                                            torch::tensor(values), nodes);
 }
 
 }  // namespace polyscene::models

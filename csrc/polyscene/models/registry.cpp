@@ -39,10 +39,12 @@
 #include "polyscene/models/scene/star.h"
 #include "polyscene/models/sequence/bert4rec.h"
 #include "polyscene/models/sequence/bst.h"
+#include "polyscene/models/sequence/c2dsr.h"
 #include "polyscene/models/sequence/dien.h"
 #include "polyscene/models/sequence/din.h"
 #include "polyscene/models/sequence/gru4rec.h"
 #include "polyscene/models/sequence/sasrec.h"
+#include "polyscene/models/sequence/tri_cdr.h"
 #include "polyscene/models/single/autoint.h"
 #include "polyscene/models/single/bpr_mf.h"
 #include "polyscene/models/single/dcn_v2.h"
@@ -123,6 +125,8 @@ std::deque<Entry>& table() {
       entry<SASRecImpl, SASRecOptions>("sasrec", "SASRec", {"sequence"}),
       entry<GRU4RecImpl, GRU4RecOptions>("gru4rec", "GRU4Rec", {"sequence"}),
       entry<BERT4RecImpl, BERT4RecOptions>("bert4rec", "BERT4Rec", {"sequence"}),
+      entry<C2DSRImpl, C2DSROptions>("c2dsr", "C2DSR", {"sequence"}),
+      entry<TriCDRImpl, TriCDROptions>("tri_cdr", "TriCDR", {"sequence"}),
       entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr"}),
       entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),

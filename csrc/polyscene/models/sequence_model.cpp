@@ -101,6 +101,8 @@ data::Events SequenceModel::followed(const data::Events& events, int64_t scene) 
 }
 
 SequenceModel::Steps SequenceModel::steps_of(const data::Batch& batch) const {
+  TORCH_CHECK_VALUE(batch.next_item.defined(), name(),
+                    ": the batch has no history with what followed; table.batch(rows) of task 'sequence' carries it");
   const auto& events = batch.history;
   const auto count = events.item.numel(), rows = batch.size();
   auto target = torch::arange(count);
@@ -139,48 +141,85 @@ Tensor SequenceModel::loss_of(const Tensor& positive, const Tensor& negative) co
          nn::bce_with_logits(negative, torch::zeros_like(negative)).mean(1);
 }
 
+void SequenceModel::check_negatives(const Tensor& negative) const {
+  TORCH_CHECK_VALUE(common.loss() == "ce" || negative.defined(), name(),
+                    ": the batch has no negatives; the trainer draws them, table.batch(rows, negatives=",
+                    common.negatives(), ") does so by hand");
+}
+
 Tensor SequenceModel::learn(const data::Events& events, const Tensor& at, const Tensor& next, const Tensor& scene,
                             const Tensor& negative) {
   const bool compares = common.loss() != "ce";
-  TORCH_CHECK_VALUE(!compares || negative.defined(), name(),
-                    ": the batch has no negatives; the trainer draws them, table.batch(rows, negatives=",
-                    common.negatives(), ") does so by hand");
+  check_negatives(negative);
   const auto count = events.item.numel(), n = at.numel();
   std::vector<Tensor> wanted = {events.item.to(torch::kInt64)};
-  std::vector<int64_t> scenes;
+  Classes classes;
   if (compares) {
     wanted.push_back(torch::cat({next.unsqueeze(1), negative}, 1).flatten());
-  } else if (n > 0) {
-    const auto there = torch::bincount(scene, {}, schema().num_scenes());
-    for (int64_t s = 0; s < schema().num_scenes(); ++s) {
-      if (there[s].item<int64_t>() == 0) continue;
-      scenes.push_back(s);
-      wanted.push_back(scene_items(*this, s));
-    }
+  } else {
+    classes = classes_of(scene);
+    wanted.insert(wanted.end(), classes.rows.begin(), classes.rows.end());
   }
   const auto rows = torch::cat(wanted);
   const auto looked_up = vectors(rows);  // [L + ..., D]
   const auto offset = bias ? nn::lookup_flat(bias->weight, rows.unsqueeze(1), fields_, {}, sparse_) : Tensor();
-  auto x = states(looked_up.narrow(0, 0, count), events).index_select(0, at);  // [n, D]
+  const auto x = states(looked_up.narrow(0, 0, count), events).index_select(0, at);  // [n, D]
   if (compares) {
-    const auto among = 1 + negative.size(1);
-    auto scores = nn::row_products(x, looked_up.narrow(0, count, n * among), among);
-    if (bias) scores = scores + offset.narrow(0, count, n * among).view({n, among});
-    scores = final_scores(scores);
-    return weighted_mean(loss_of(scores.select(1, 0), scores.slice(1, 1)), {});
+    const auto among = n * (1 + negative.size(1));
+    return compared(x, looked_up.narrow(0, count, among), bias ? offset.narrow(0, count, among) : Tensor());
   }
-  if (bias) x = torch::cat({x, torch::ones({n, 1}, x.options())}, 1);
-  auto sum = looked_up.sum() * 0;
-  int64_t first = count, trained = 0;
-  for (size_t k = 0; k < scenes.size(); ++k) {
-    const auto classes = wanted[k + 1].numel();
-    auto w = looked_up.narrow(0, first, classes);
-    if (bias) w = torch::cat({w, offset.narrow(0, first, classes)}, 1);
-    first += classes;
-    const auto place = torch::where(scene.eq(scenes[k]), places(scenes[k]).index_select(0, next), -1);
+  auto first = count;
+  for (const auto& each : classes.rows) {
+    const auto w = looked_up.narrow(0, first, each.numel());
+    classes.vectors.push_back(bias ? torch::cat({w, offset.narrow(0, first, each.numel())}, 1) : w);
+    first += each.numel();
+  }
+  return looked_up.sum() * 0 + cross_entropy(x, next, scene, classes);
+}
+
+Tensor SequenceModel::compared(const Tensor& x, const Tensor& items, const Tensor& offset) const {
+  const auto n = x.size(0), among = n > 0 ? items.size(0) / n : 2;
+  auto scores = nn::row_products(x, items, among);
+  if (offset.defined()) scores = scores + offset.view({n, among});
+  scores = final_scores(scores);
+  return weighted_mean(loss_of(scores.select(1, 0), scores.slice(1, 1)), {});
+}
+
+SequenceModel::Classes SequenceModel::classes_of(const Tensor& scene) const {
+  Classes out;
+  if (scene.numel() == 0) return out;
+  const auto there = torch::bincount(scene, {}, schema().num_scenes());
+  for (int64_t s = 0; s < schema().num_scenes(); ++s) {
+    if (there[s].item<int64_t>() == 0) continue;
+    out.scenes.push_back(s);
+    out.rows.push_back(scene_items(*this, s));
+  }
+  return out;
+}
+
+void SequenceModel::look_up(Classes& classes) const {
+  if (classes.rows.empty()) return;
+  const auto rows = torch::cat(classes.rows);
+  auto all = output_vectors(rows);
+  if (bias) all = torch::cat({all, nn::lookup_flat(bias->weight, rows.unsqueeze(1), fields_, {}, sparse_)}, 1);
+  int64_t first = 0;
+  for (const auto& each : classes.rows) {
+    classes.vectors.push_back(all.narrow(0, first, each.numel()));
+    first += each.numel();
+  }
+}
+
+Tensor SequenceModel::cross_entropy(const Tensor& states, const Tensor& next, const Tensor& scene,
+                                    const Classes& classes) const {
+  const auto x = bias ? torch::cat({states, torch::ones({states.size(0), 1}, states.options())}, 1) : states;
+  auto sum = x.sum() * 0;
+  int64_t trained = 0;
+  for (size_t k = 0; k < classes.scenes.size(); ++k) {
+    const auto s = classes.scenes[k];
+    const auto place = torch::where(scene.eq(s), places(s).index_select(0, next), -1);
     const auto mine = place.ge(0).nonzero().squeeze(1);
     if (mine.numel() == 0) continue;
-    sum = sum + nn::softmax_loss(x.index_select(0, mine), w, place.index_select(0, mine));
+    sum = sum + nn::softmax_loss(x.index_select(0, mine), classes.vectors[k], place.index_select(0, mine));
     trained += mine.numel();
   }
   return sum / static_cast<double>(std::max<int64_t>(trained, 1));
@@ -188,14 +227,16 @@ Tensor SequenceModel::learn(const data::Events& events, const Tensor& at, const 
 
 Tensor SequenceModel::loss(const data::Batch& batch) {
   check(batch);
-  TORCH_CHECK_VALUE(batch.next_item.defined(), name(),
-                    ": the batch has no history with what followed; table.batch(rows) of task 'sequence' carries it");
   const auto [events, target] = steps_of(batch);
   const auto at = target.ge(0).nonzero().squeeze(1);
   const auto place = target.index_select(0, at);
   const auto negative =
       batch.next_negative.defined() ? batch.next_negative.index_select(0, place) : batch.next_negative;
   return learn(events, at, batch.next_item.index_select(0, place), batch.next_scene.index_select(0, place), negative);
+}
+
+Tensor SequenceModel::states(const Tensor&, const data::Events&) {
+  TORCH_CHECK_NOT_IMPLEMENTED(false, name(), ": a model without states of its own must define states_before and loss");
 }
 
 Tensor SequenceModel::last_states(const data::Events& events) {
@@ -225,7 +266,7 @@ Tensor SequenceModel::states_before(const data::Events& events, int64_t scene) {
 }
 
 Tensor SequenceModel::scored(const Tensor& states, const Tensor& items) const {
-  const auto out = nn::dense(states, vectors(items));
+  const auto out = nn::dense(states, output_vectors(items));
   return bias ? out + nn::lookup_flat(bias->weight, items.unsqueeze(1), fields_, {}, sparse_).t() : out;
 }
 

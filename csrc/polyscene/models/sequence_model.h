@@ -90,8 +90,8 @@ class SequenceModel : public Model, public FollowsEvents {
   /// The state after one more event of item `row`, [1, D], not past the T-th; `memory` moves on, no gradients.
   /// Throws ValueError for a model that does not remember.
   torch::Tensor next_state(int64_t row, Memory& memory);
-  /// States of people with these events before a row of a scene, [P, D]; 0 without events.
-  torch::Tensor states_before(const data::Events& events, int64_t scene);
+  /// What scores in a scene are made of after these events, [P, D]; 0 without events.
+  virtual torch::Tensor states_before(const data::Events& events, int64_t scene);
   /// Scores of items (int64 [C]) by states, [n, C].
   torch::Tensor scored(const torch::Tensor& states, const torch::Tensor& items) const;
 
@@ -100,7 +100,8 @@ class SequenceModel : public Model, public FollowsEvents {
 
  protected:
   /// States after each event, [L, D], from the vectors of its items, [L, D]: of an event and those before it alone.
-  virtual torch::Tensor states(const torch::Tensor& items, const data::Events& events) = 0;
+  /// A model whose states depend on the scene that is asked for defines `states_before` and `loss` instead.
+  virtual torch::Tensor states(const torch::Tensor& items, const data::Events& events);
   /// The same for one more event of a list, [1, D] from [1, D].
   virtual torch::Tensor step(const torch::Tensor& item, Memory& memory);
   /// Those after the newest event of each list, [B, D]; 0 without events. Events are known, and not too many.
@@ -113,6 +114,8 @@ class SequenceModel : public Model, public FollowsEvents {
                       const torch::Tensor& scene, const torch::Tensor& negative);
   /// Rows of `item`, [n, D].
   torch::Tensor vectors(const torch::Tensor& rows) const;
+  /// What states are multiplied with for scores, [n, D], where that is something else; of no use to `learn`.
+  virtual torch::Tensor output_vectors(const torch::Tensor& rows) const { return vectors(rows); }
   /// Lists of the scope: as they are, or each list's events of each scene by themselves, [B S] lists.
   data::Events lists_of(const data::Events& events, torch::Tensor* beside = nullptr) const;
   /// Without unknown items, the newest T of each list; what lies beside each event (int64 [L]) goes with it.
@@ -124,15 +127,35 @@ class SequenceModel : public Model, public FollowsEvents {
   /// Of BPR-max.
   virtual double regularisation() const { return 0; }
 
-  torch::nn::Embedding bias = nullptr;  ///< [I, 1], what an item's score has besides; of models that register it
-
- private:
-  // What the states of events are learnt to say: places of what followed among the batch's `next_*`, -1 for nothing.
+  /// What the states of events are learnt to say: places of what followed among the batch's `next_*`, -1 for nothing.
   struct Steps {
     data::Events events;
     torch::Tensor target;
   };
+  /// Throws ValueError for a batch without what followed.
   Steps steps_of(const data::Batch& batch) const;
+
+  /// Scenes that something followed in, and the rows of their items: what softmaxes are over.
+  struct Classes {
+    std::vector<int64_t> scenes;
+    std::vector<torch::Tensor> rows;     // int64 [C] each
+    std::vector<torch::Tensor> vectors;  // [C, D] each, with the bias as a last column where there is one
+  };
+  Classes classes_of(const torch::Tensor& scene) const;
+  void look_up(Classes& classes) const;
+  /// Mean cross-entropy of states x [n, D] after which `next` followed; items that training did not know do not count.
+  torch::Tensor cross_entropy(const torch::Tensor& x, const torch::Tensor& next, const torch::Tensor& scene,
+                              const Classes& classes) const;
+  /// Mean loss of states x [n, D] whose products with the item that followed and N drawn ones, [n (1 + N), D], are
+  /// compared; `offset` [n (1 + N), 1] is what the items' scores have besides, or undefined.
+  torch::Tensor compared(const torch::Tensor& x, const torch::Tensor& items, const torch::Tensor& offset) const;
+  /// Throws ValueError where the loss compares and there is nothing to compare with.
+  void check_negatives(const torch::Tensor& negative) const;
+  bool sparse() const { return sparse_; }
+
+  torch::nn::Embedding bias = nullptr;  ///< [I, 1], what an item's score has besides; of models that register it
+
+ private:
   torch::Tensor loss_of(const torch::Tensor& positive, const torch::Tensor& negative) const;  // [n]
   const torch::Tensor& places(int64_t scene) const;  // int64 [I], of items among the candidates; -1 for none
 

@@ -51,8 +51,12 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene/star.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/bert4rec.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/c2dsr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/gru4rec.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/sasrec.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/scene_encoders.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/tri_cdr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/view_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/serving.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/bst.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/dien.cpp

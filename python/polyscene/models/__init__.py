@@ -13,6 +13,7 @@ from polyscene.models.cross_closed import CrossEASE
 from polyscene.models.cross_factor import CLFM, CMF, DCDCSR, EMCDR, SSCDR
 from polyscene.models.cross_graph import BiTGCF, DisenCDR
 from polyscene.models.cross_neural import DTCDR, NATR, PTUPCDR, CoNet, DeepAPF
+from polyscene.models.cross_sequence import C2DSR, TriCDR
 from polyscene.models.cross_variational import CDRIB, UniCDR
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.events import BST, DIEN, DIN
@@ -27,6 +28,7 @@ from polyscene.models.single import BPRMF, EASE, MF, NMF, ItemKNN, LightGCN, Log
 __all__ = [
     "BPRMF",
     "BST",
+    "C2DSR",
     "CDRIB",
     "CLFM",
     "CMF",
@@ -83,6 +85,7 @@ __all__ = [
     "SharedBottom",
     "SideTuned",
     "Specialist",
+    "TriCDR",
     "UniCDR",
     "WideDeep",
     "XDeepFM",

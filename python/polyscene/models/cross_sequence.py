@@ -1,0 +1,101 @@
+"""Models of task sequence that follow each scene by itself beside all of them."""
+
+from __future__ import annotations
+
+from polyscene._model import Model
+
+
+class C2DSR(Model):
+    r"""C2DSR (Cao et al., CIKM 2022) over any number of scenes: what follows, from all scenes and from each by itself.
+
+    .. math:: r_i = (H_t + H^s_t) \cdot q_i + c_i, \qquad z = Q + \overline{X_l}, \qquad X_{l+1} = A X_l + b_l
+
+        L = (1 - c) (L_{CE}(H) + L_{CE}(H + H^s)) + c \sum_s \overline{-\log \sigma(g' M_s h_s + m_s)
+        - \log(1 - \sigma(\tilde g' M_s h_s + m_s))}
+
+    H follows the events of all scenes, :math:`H^s` those of the scene, each by an encoder of SASRec's form with tables
+    of its own, whose items first gather from what came after them in training (A, row by row the shares of what came
+    next). Neither sees what came later. :math:`h_s` is the mean of :math:`H^s` in a window, g that of H over the events
+    of other scenes, and :math:`\tilde g` the same after the items of s were replaced by drawn ones: the contrast asks
+    which is real. Windows of one scene are not contrasted, and somebody without events of a scene is served there from
+    those of others. With two scenes this is the paper's model. The authors' program differs: each softmax has a class
+    for padding, means count padding and no more than the newest ten steps, windows without both scenes are left out,
+    one item is lost, and attention sees padding and has an output layer (``dim=256`` and ``joined_at="own"`` come near
+    it). Here the means of the contrast run over all events of a window, and an item of several scenes has one q for all
+    of them. Tasks: sequence.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the items' vectors.
+        max_length: events that are followed, the newest; longer pasts are cut into windows.
+        scope: "overall".
+        dropout: of embedded events, attention weights, inner layers and the layers of the graph.
+        loss: "ce".
+        negatives: not used.
+        sampler: not used.
+        layers: blocks of each encoder.
+        heads: of each attention; must divide dim.
+        graph_layers: how often the graph of what followed what is walked; 0 for never.
+        contrast: share of the contrast in the loss (c), in [0, 1); 0 for none.
+        joined_at: which state of all scenes joins that of the scene in training: after the "newest" event, as in
+            serving, or after the scene's "own" newest one, as in the authors' program.
+        positions: where they are counted from, the "newest" event (sequences padded on the left) or the "oldest".
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("sequence")
+        >>> model = C2DSR(data.schema, dim=8)
+        >>> model(ps.testing.batch(data, 4)).shape[0], model.loss(ps.testing.batch(data, 4)).ndim
+        (4, 0)
+    """
+
+    _cpp_name = "c2dsr"
+
+
+class TriCDR(Model):
+    r"""Tri-CDR (Ma et al., TOIS 2024) over any number of scenes: three views of a past, asked by the newest own state.
+
+    .. math:: r_i = \tau \cos(f, q_i), \qquad f = W_2\, \text{lrelu}(W_1 [m; d; g] + b_1) + b_2
+
+        v = \sum_j \text{softmax}_j(\text{MLP}([k_j; u; k_j * u; u - k_j; \bar k]))\, k_j
+        \quad \text{for } v \in \{m, d, g\}
+
+    The views are the events of all scenes (m), those of the other scenes (d) and of the scene itself (g), up to what
+    followed and never later, as states of encoders of SASRec's form; u is the state after the scene's newest event, 0
+    before any. The loss adds a contrast between the views at the newest step of each window (NT-Xent over the windows
+    of a batch that have events of both kinds) and their order, which wants d nearer to m than to g by ``margin``. With
+    two scenes it is the paper's model in both directions at once. Where the paper starts from encoders that were
+    trained alone, ``warm_up`` epochs train them here. The authors' program takes the test rows to decide when to stop,
+    counts each row itself among its rivals before it takes that out again, and is told by the name of the data which
+    encoder is whose. A step takes memory for every pair of an event and one before it. Tasks: sequence.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the items' vectors.
+        max_length: events that are followed, the newest; longer pasts are cut into windows.
+        scope: "overall".
+        dropout: of embedded events, attention weights of the encoders and inner layers.
+        loss: "bce" (the paper), "bpr", or "ce" over the items of the scene.
+        negatives: items drawn beside each that followed, none of which the user met there.
+        sampler: "uniform", "popularity" or "in_batch".
+        layers: blocks of each encoder.
+        heads: of each attention of the encoders; must divide dim.
+        attention_hidden: hidden widths of the attention over views.
+        scale: what cosines are multiplied with (:math:`\tau`).
+        contrast: weight of the contrast between views; 0 for none.
+        contrast_shares: shares of its three pairs: m and d, m and g, d and g.
+        temperature: of the contrast.
+        triplet: weight of the order of the views; 0 for none.
+        margin: by how much d shall be nearer to m.
+        warm_up: epochs of the encoders alone, in a stage of their own.
+        positions: where they are counted from, the "newest" event (sequences padded on the left) or the "oldest".
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("sequence")
+        >>> model = TriCDR(data.schema, dim=8)
+        >>> model(ps.testing.batch(data, 4)).shape[0], model.loss(ps.testing.batch(data, 4)).ndim
+        (4, 0)
+    """
+
+    _cpp_name = "tri_cdr"
