@@ -61,6 +61,7 @@
 #include "polyscene/models/single/popularity.h"
 #include "polyscene/models/single/wide_deep.h"
 #include "polyscene/models/single/xdeepfm.h"
+#include "polyscene/models/text/text_classifier.h"
 
 namespace polyscene::models {
 namespace {
@@ -123,9 +124,10 @@ std::deque<Entry>& table() {
       entry<SASRecImpl, SASRecOptions>("sasrec", "SASRec", {"sequence"}),
       entry<GRU4RecImpl, GRU4RecOptions>("gru4rec", "GRU4Rec", {"sequence"}),
       entry<BERT4RecImpl, BERT4RecOptions>("bert4rec", "BERT4Rec", {"sequence"}),
-      entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr"}),
-      entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating"}),
-      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
+      entry<TextClassifierImpl, TextClassifierOptions>("text_classifier", "TextClassifier", {"text"}),
+      entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr", "text"}),
+      entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating", "text"}),
+      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating", "text"}),
   };
   return entries;
 }
