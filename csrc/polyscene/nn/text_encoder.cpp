@@ -9,6 +9,7 @@
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/layer_norm_activation.h"
+#include "polyscene/nn/lookup.h"
 #include "polyscene/nn/masks.h"
 #include "polyscene/nn/ragged_attention.h"
 #include "polyscene/nn/scene_linear.h"
@@ -126,8 +127,9 @@ torch::Tensor TextEncoderImpl::transformed(const torch::Tensor& x, const torch::
   TORCH_CHECK_VALUE(longest <= options.max_length(), kText, ": texts may have ", options.max_length(), " words, got ",
                     longest, "; raise max_length or keep fewer words");
   const auto place = torch::arange(x.size(0), offsets.options()) - offsets.index_select(0, owners(offsets));
+  const auto p_t = lookup(positions, place.unsqueeze(1), FieldRows{{"position"}, {0, options.max_length()}}).squeeze(1);
   const auto dropped = [&](const torch::Tensor& each) { return drop(each, options.dropout(), is_training()); };
-  auto h = dropped(dense(x, input_projection->weight, input_projection->bias) + positions.index_select(0, place));
+  auto h = dropped(dense(x, input_projection->weight, input_projection->bias) + p_t);
   const auto p = is_training() ? options.dropout() : 0.0;
   for (size_t layer = 0; layer < queries->size(); ++layer) {
     const auto a = normed(attention_norms->at<torch::nn::LayerNormImpl>(layer), h);  // [L, H]
@@ -169,7 +171,7 @@ Attended TextEncoderImpl::attend(const torch::Tensor& x, const torch::Tensor& gi
     const auto lengths = offsets.diff().index_select(0, owners(offsets));
     weights = lengths.to(x.options()).reciprocal();
   } else {
-    const auto scores = dense(h, word->weight, word->bias).tanh().mv(context);
+    const auto scores = dense(dense(h, word->weight, word->bias).tanh(), context.unsqueeze(0)).squeeze(1);  // [L]
     const auto side = pad_ragged(scores, offsets);
     weights = unpad_ragged(masked_softmax(side.values, side.valid), side.valid).values;
   }
