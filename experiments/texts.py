@@ -12,7 +12,7 @@ target are scored: F1 is the mean over both classes.
 - pseudo_labels: source_only continued on the target's rows with its confident answers to those texts
 - tfidf_sources, tfidf_target, tfidf_together: logistic regression on tf-idf of words and pairs of words (scikit-learn)
 
-    python experiments/texts.py --root DIR [--seeds 3] [--share 0.05] [--encoder mean] [--out FILE]
+    python experiments/texts.py --root DIR [--seeds 3] [--share 0.05] [--encoder mean] [--epochs 12] [--out FILE]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def run(root: str, target: str, seed: int, share: float, encoder: str) -> dict[s
         "pseudo_labels": (lambda model: PseudoLabelled(model, texts, rows=64, seed=seed), "target"),
     }
     for kind in ("dann", "mmd", "coral"):
-        continued[kind] = (lambda model, kind=kind: Aligned(model, shown, kind=kind, rows=128, seed=seed), "all")
+        continued[kind] = (partial(Aligned, table=shown, kind=kind, rows=128, seed=seed), "all")
     for name, (around, rows) in continued.items():
         batch = CONTINUED if rows == "target" else {"lr": CONTINUED["lr"]}
         out[name] = trained(around(copy.deepcopy(joint)), rows, "target", **batch)
@@ -117,8 +118,10 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=2022)
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--encoder", default="mean", choices=["mean", "bilstm", "cnn", "transformer"])
+    parser.add_argument("--epochs", type=int, default=TRAIN["epochs"])
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    TRAIN["epochs"] = given.epochs
     start = time.time()
     results = {
         target: [
