@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/bindings.h"
+#include "polyscene/data/classes.h"
 #include "polyscene/data/table.h"
 
 namespace polyscene::bindings {
@@ -159,6 +160,7 @@ void bind_schema(py::module_& m) {
       .def_readonly("label_high", &Schema::label_high)
       .def_readonly("reader", &Schema::reader,
                     "JSON text: which column of a file is what, as the training data were read.")
+      .def_property_readonly("classes", &class_names, "Names of the classes of task text; [] for other tasks.")
       .def_property_readonly("interests", [](const Schema& self) { return self.interests.list(); })
       .def_property_readonly("user",
                              [](const Schema& self) -> std::optional<std::string> {

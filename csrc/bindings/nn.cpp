@@ -14,6 +14,7 @@
 #include "polyscene/nn/ragged_attention.h"
 #include "polyscene/nn/softmax_loss.h"
 #include "polyscene/nn/temporal_attention.h"
+#include "polyscene/nn/text_encoder.h"
 
 namespace polyscene::bindings {
 
@@ -135,6 +136,10 @@ void bind_encoders(py::module_& m) {
       m, "SequenceEncoder", "A behaviour sequence to one hidden state per event.", arg("input_size"));
   bind_forward(encoder, arg("x"), arg("valid"), arg("scene") = none);
   encoder.def_property_readonly("output_size", &nn::SequenceEncoderImpl::output_size);
+  auto text =
+      bind_block<nn::TextEncoderImpl>(m, "TextEncoder", "Words of texts to one vector a text.", arg("input_size"));
+  bind_attention(text, arg("x"), arg("offsets"));
+  text.def_property_readonly("output_size", &nn::TextEncoderImpl::output_size);
 }
 
 void bind_layers(py::module_& m) {

@@ -43,16 +43,20 @@ def table_for(model: Model, source: Any, every_row: bool = False) -> Any:
 
 
 def scores(model: Model, table: Any) -> np.ndarray:
-    """Probabilities (ctr) or ratings of all rows in table order, float [n]."""
+    """Probabilities (ctr) or ratings of all rows in table order, float [n]; of text those of the classes, [n, C]."""
     with model._running() as native:
         logits = _C.eval.predict_logits(native, table)
     if model.schema.task == "rating":
         return logits.numpy()
+    if model.schema.task == "text":
+        return logits.double().softmax(1).numpy()
     return logits.double().sigmoid().numpy()
 
 
 def predict(model: Model, source: Any) -> np.ndarray:
     """Probabilities (ctr) or ratings of the rows of a table, path or frame, in its order, float [n].
+
+    Of task text they are the probabilities of the classes, float [n, C], in the order of ``schema.classes``.
 
     Raises:
         ValueError: the source does not fit the model's schema.
@@ -81,7 +85,7 @@ def evaluate(
         candidates: what a wanted item is ranked among: "all" items of its scene, or a number of sampled ones that the
             user never met, each wanted item for itself. Sampled rankings flatter and can turn the order of models
             around (Krichene and Rendle, KDD 2020): they are for comparison with papers.
-        threshold: probability from which a row counts as positive, in (0, 1).
+        threshold: probability from which a row counts as positive, in (0, 1); of text the likeliest class counts.
         seed: of sampled candidates.
         exclude_seen: of sequences, where each row is ranked by itself after what its user did before: leave out the
             items of that history, and the rows that want one of them again (``extra["repeated"]`` counts them). False
@@ -127,7 +131,8 @@ def evaluate(
         threshold=threshold,
         name=model.name,
     )
-    out.predictions = partial(predict_arrays, model.schema, table, logits)  # when somebody asks
+    if model.schema.task != "text":
+        out.predictions = partial(predict_arrays, model.schema, table, logits)  # when somebody asks
     return out
 
 

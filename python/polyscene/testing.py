@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,9 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
     """Makes a small data set of 40 users and 30 items in 3 scenes, whose labels a model can learn.
 
     Args:
-        task: "ctr" (labels 0/1), "rating" (labels 1 to 5), "ranking" (users and items alone: what somebody liked; 12 of
-            30 items are in two scenes, the others in one) or "sequence" (what users did in order, over three scenes of
-            10 items; the last event of each tests, the one before it validates).
+        task: "ctr" (labels 0/1), "rating" (labels 1 to 5), "text" (texts of three classes), "ranking" (users and items
+            alone: what somebody liked; 12 of 30 items are in two scenes, the others in one) or "sequence" (what users
+            did in order, over three scenes of 10 items; the last event of each tests, the one before it validates).
         seed: what is drawn; the same seed gives the same data.
         rows: rows in all; 70 % train, 15 % valid, 15 % test.
         bare: users, items and scenes alone: no numeric column, other fields, lists, interests, time or behaviour.
@@ -42,13 +43,15 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
         >>> len(data.train), data.schema.scenes
         (420, ['phone', 'tablet', 'television'])
     """
-    if task not in ("ctr", "rating", "ranking", "sequence"):
-        raise ValueError(f"tiny_data: task must be 'ctr', 'rating', 'ranking' or 'sequence', got {task!r}")
+    if task not in ("ctr", "rating", "ranking", "sequence", "text"):
+        raise ValueError(f"tiny_data: task must be 'ctr', 'rating', 'ranking', 'sequence' or 'text', got {task!r}")
     draw = np.random.default_rng(seed)
     if task == "ranking":
         return _tiny_ranking(draw, rows)
     if task == "sequence":
         return _tiny_sequences(draw, rows)
+    if task == "text":
+        return _tiny_texts(draw, rows)
     user, item = draw.integers(0, _USERS, rows), draw.integers(0, _ITEMS, rows)
     scene = draw.choice(len(_SCENES), rows, p=[0.6, 0.3, 0.1])
     age, minutes = draw.uniform(15, 70, _USERS), draw.exponential(20, rows)
@@ -164,6 +167,42 @@ def _tiny_sequences(draw: np.random.Generator, rows: int) -> TinyData:
     history, sequences = _C.data.History.fit(tables["train"]), _C.data.Sequences(columns, "user_id", chosen)
     for table in tables.values():
         table.history, table.sequences = history, sequences
+    return TinyData(columns, schema, tables)
+
+
+def _tiny_texts(draw: np.random.Generator, rows: int) -> TinyData:
+    """Texts of up to 12 of 40 words; each class has words that it likes in every scene. A few texts are empty."""
+    classes, words = ("bad", "fair", "good"), 40
+    label, scene = draw.integers(0, len(classes), rows), draw.choice(len(_SCENES), rows, p=[0.5, 0.3, 0.2])
+    lengths = draw.integers(0, 13, rows)
+    liked = np.arange(words) % (len(classes) + 1) == np.arange(len(classes))[:, None]  # a quarter of the words each
+    chances = np.where(liked, 3.0, 1.0)
+    chances /= chances.sum(1, keepdims=True)
+    tokens = np.concatenate([draw.choice(words, n, p=chances[y]) for y, n in zip(label, lengths, strict=True)])
+    columns = _C.data.Columns(
+        categorical=[],
+        codes=torch.zeros(rows, 0, dtype=torch.int32),
+        ids=[],
+        numeric=[],
+        numbers=torch.zeros(rows, 0),
+        lists=["text"],
+        list_codes=[_C.data.Ragged(_int32(tokens), torch.from_numpy(np.concatenate([[0], lengths.cumsum()])))],
+        list_ids=[_C.data.Strings([f"w{k}" for k in range(words)])],
+        scene=torch.from_numpy(scene.astype(np.int32)),
+        scene_names=list(_SCENES),
+        label=torch.from_numpy(label.astype(np.float32)),
+    )
+    order = torch.from_numpy(draw.permutation(rows))
+    first, second = int(0.7 * rows), int(0.85 * rows)
+    parts = {"train": order[:first], "valid": order[first:second], "test": order[second:]}
+    schema = _C.data.fit_schema(
+        columns,
+        parts["train"].sort().values,
+        task="text",
+        lists=[{"name": "text", "kind": "text", "max_length": 12}],
+        reader=json.dumps({"classes": classes}),
+    )
+    tables = {role: _C.data.Table(columns, schema, part.sort().values, role) for role, part in parts.items()}
     return TinyData(columns, schema, tables)
 
 

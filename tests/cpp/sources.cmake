@@ -15,6 +15,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   data/sequences_test.cpp
   data/simulator_test.cpp
   data/window_shuffle_test.cpp
+  eval/class_metrics_test.cpp
   eval/metrics_test.cpp
   eval/ranking_test.cpp
   eval/recommend_test.cpp
@@ -71,6 +72,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/single/popularity_test.cpp
   models/single/wide_deep_test.cpp
   models/single/xdeepfm_test.cpp
+  models/text/text_classifier_test.cpp
   nn/attention_test.cpp
   nn/conv_encoder_test.cpp
   nn/dense_attention_head_test.cpp
@@ -104,6 +106,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/softmax_test.cpp
   nn/sparse_matrix_test.cpp
   nn/temporal_attention_test.cpp
+  nn/text_encoder_test.cpp
   nn/tower_links_test.cpp
   nn/transformer_encoder_test.cpp
   nn/unit_rows_test.cpp

@@ -44,7 +44,7 @@ CONFIGS = {
     "a threshold of 1": ({"evaluate": {"threshold": 1}}, "{path}: evaluate.threshold must be in (0, 1), got 1"),
     "unknown model": ({"model": {"name": "logistc"}}, f"{{path}}: model.name: unknown model 'logistc'; known models: {MODELS}*; did you mean 'logistic'?"),
     "a model without text": ({"model": {"name": 3}}, "{path}: model.name must be str, got int"),
-    "unknown split": ({"dataset": {"split": {"by": "users"}}}, "{path}: dataset.split.by must be one of random, torch_random, user, scene, time, leave_one_out, cold_user, cold_scene, files, got 'users'; did you mean 'user'?"),
+    "unknown split": ({"dataset": {"split": {"by": "users"}}}, "{path}: dataset.split.by must be one of random, torch_random, user, scene, time, leave_one_out, cold_user, cold_scene, group, files, got 'users'; did you mean 'user'?"),
     "ratios of text": ({"dataset": {"split": {"ratios": ["a"]}}}, "{path}: dataset.split.ratios must be list of float, got ['a'] (list of str)"),
     "split within what": ({"dataset": {"split": {"within": "users"}}}, "{path}: dataset.split.within must be one of *user, scene, got 'users'; did you mean 'user'?"),
     "a label without a column": ({"dataset": {"name": "ml-100k", "label": {"at_least": 4}}}, '{path}: dataset.label must name its column: {"column": "rating", "at_least": 4}'),

@@ -229,6 +229,8 @@ void fit_labels(Schema& schema, const Columns& columns, Rows rows) {
                       y);
     TORCH_CHECK_VALUE(schema.task != "ctr" || y == 0 || y == 1, "label column '", schema.label, "', row ", row + 1,
                       ": task ctr wants 0 or 1, got ", y, "; map it with label={\"column\": ..., \"at_least\": ...}");
+    TORCH_CHECK_VALUE(schema.task != "text" || (y >= 0 && y == std::floor(y)), "label column '", schema.label,
+                      "', row ", row + 1, ": task text wants the number of a class, got ", y);
     sums[s] += y;
     total += y;
     schema.label_low = std::min(schema.label_low, y);
@@ -332,8 +334,8 @@ std::shared_ptr<const Schema> fit_schema(const Columns& columns, const torch::Te
     for (const auto& wanted : options.lists) {
       if (wanted.name == field.name) field = wanted;
     }
-    TORCH_CHECK_VALUE(field.kind == "multi_hot" || field.kind == "sequence", "list column '", field.name,
-                      "': kind must be multi_hot or sequence, got '", field.kind, "'");
+    TORCH_CHECK_VALUE(field.kind == "multi_hot" || field.kind == "sequence" || field.kind == "text", "list column '",
+                      field.name, "': kind must be multi_hot, sequence or text, got '", field.kind, "'");
     TORCH_CHECK_VALUE(field.max_length > 0, "list column '", field.name, "': max_length must be positive, got ",
                       field.max_length);
     if (field.shares.empty()) {

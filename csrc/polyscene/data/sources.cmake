@@ -3,6 +3,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/batch.cpp
   ${CMAKE_CURRENT_LIST_DIR}/batches.cpp
   ${CMAKE_CURRENT_LIST_DIR}/catalogue.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/classes.cpp
   ${CMAKE_CURRENT_LIST_DIR}/columns.cpp
   ${CMAKE_CURRENT_LIST_DIR}/columns_file.cpp
   ${CMAKE_CURRENT_LIST_DIR}/fit_schema.cpp

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "polyscene/eval/class_metrics.h"
 #include "polyscene/eval/codes.h"
 #include "polyscene/eval/predict.h"
 
@@ -44,7 +45,9 @@ std::pair<Evaluation, torch::Tensor> evaluate(models::Model& model, const data::
   options.threshold = threshold;
   options.task = model.schema().task;
   const auto logits = predict_logits(model, table);
-  return {evaluate_scores(logits, label, position.index_select(0, code), names, options), logits};
+  const auto scene = position.index_select(0, code);
+  const auto measure = options.task == "text" ? &evaluate_classes : &evaluate_scores;
+  return {measure(logits, label, scene, names, options), logits};
 }
 
 }  // namespace polyscene::eval

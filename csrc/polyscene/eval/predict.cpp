@@ -4,6 +4,7 @@
 
 #include "polyscene/core/memory.h"
 #include "polyscene/data/batches.h"
+#include "polyscene/data/classes.h"
 #include "polyscene/eval/scores_after.h"
 
 namespace polyscene::eval {
@@ -45,10 +46,15 @@ torch::Tensor predict_logits(models::Model& model, const data::Table& table, int
                         follows ? events_wanted(model) : model.history_length());
   while (const auto batch = batches.next()) {
     const auto logits = follows ? own_scores(model, *batch) : model.forward(*batch);
-    if (!out.defined()) out = torch::empty({table.size()}, logits.options());
+    if (!out.defined()) {
+      auto shape = logits.sizes().vec();
+      shape[0] = table.size();
+      out = torch::empty(shape, logits.options());
+    }
     out.index_copy_(0, batch->row, logits);
     if (++scored == kWarm) use_large_pages_on_heap(/*now=*/false);
   }
+  if (!out.defined() && model.schema().task == "text") return torch::empty({0, data::num_classes(model.schema())});
   if (!out.defined()) return torch::empty({0});
   const auto bad = out.isnan().nonzero();
   TORCH_CHECK_VALUE(bad.size(0) == 0, model.name(), ": the score of row ",

@@ -97,8 +97,10 @@ void check_labels(const Rows& rows) {
 }  // namespace
 
 std::vector<std::string> known_metrics(const std::string& task) {
-  TORCH_CHECK_VALUE(task == "ctr" || task == "rating", "evaluate_scores: task must be ctr or rating, got '", task, "'");
+  TORCH_CHECK_VALUE(task == "ctr" || task == "rating" || task == "text",
+                    "evaluate_scores: task must be ctr, rating or text, got '", task, "'");
   if (task == "rating") return {"rmse", "mae"};
+  if (task == "text") return {"f1", "accuracy", "precision", "recall", "log_loss"};
   return {"auc", "gauc", "log_loss", "accuracy", "precision", "recall", "f1", "coverage"};
 }
 
@@ -121,6 +123,7 @@ Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tens
                            const std::vector<std::string>& scene_names, const ScoreOptions& options) {
   torch::NoGradGuard no_grad;
   check_metrics(options.task, options.metrics);
+  TORCH_CHECK_VALUE(options.task != "text", "evaluate_scores: classes are measured by evaluate_classes");
   const Rows rows(logits, label, options.weight);
   if (options.task == "ctr") check_labels(rows);
   TORCH_CHECK_VALUE(scene.defined() && scene.dim() == 1 && scene.numel() == rows.count,

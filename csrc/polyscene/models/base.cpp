@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "polyscene/data/classes.h"
 #include "polyscene/nn/feature_embedding.h"
 #include "polyscene/nn/hidden.h"
 #include "polyscene/nn/scene_groups.h"
@@ -33,6 +34,14 @@ torch::Tensor Model::task_loss(const torch::Tensor& out, const data::Batch& batc
   const auto label = batch.label.to(out.scalar_type());  // [B]
   const auto& task = schema().task;
   if (task == "rating") return weighted_mean((out - label).square(), batch.weight);
+  if (task == "text") {
+    const auto classes = data::num_classes(schema());
+    TORCH_CHECK_VALUE(out.dim() == 2 && out.size(0) == label.size(0) && out.size(1) == classes, name(),
+                      ": forward must return one logit for each class, [", label.size(0), ", ", classes, "], got ",
+                      out.sizes());
+    const auto lost = torch::nll_loss(out.log_softmax(1), label.to(torch::kInt64), {}, at::Reduction::None);  // [B]
+    return weighted_mean(lost, batch.weight);
+  }
   TORCH_CHECK_VALUE(task == "ctr" || task == "ranking", name(), ": there is no default loss for task '", task,
                     "'; the model must define its own");
   return weighted_mean(torch::binary_cross_entropy_with_logits(out, label, {}, {}, at::Reduction::None), batch.weight);

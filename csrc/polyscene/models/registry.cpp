@@ -63,6 +63,7 @@
 #include "polyscene/models/single/popularity.h"
 #include "polyscene/models/single/wide_deep.h"
 #include "polyscene/models/single/xdeepfm.h"
+#include "polyscene/models/text/text_classifier.h"
 
 namespace polyscene::models {
 namespace {
@@ -127,9 +128,10 @@ std::deque<Entry>& table() {
       entry<BERT4RecImpl, BERT4RecOptions>("bert4rec", "BERT4Rec", {"sequence"}),
       entry<C2DSRImpl, C2DSROptions>("c2dsr", "C2DSR", {"sequence"}),
       entry<TriCDRImpl, TriCDROptions>("tri_cdr", "TriCDR", {"sequence"}),
-      entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr"}),
-      entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating"}),
-      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating"}),
+      entry<TextClassifierImpl, TextClassifierOptions>("text_classifier", "TextClassifier", {"text"}),
+      entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr", "text"}),
+      entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating", "text"}),
+      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating", "text"}),
   };
   return entries;
 }

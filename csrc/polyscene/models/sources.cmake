@@ -82,5 +82,6 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/single/popularity.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/wide_deep.cpp
   ${CMAKE_CURRENT_LIST_DIR}/single/xdeepfm.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/text/text_classifier.cpp
   ${CMAKE_CURRENT_LIST_DIR}/wrapped.cpp
 )

@@ -44,6 +44,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/softmax_loss.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sparse_matrix.cpp
   ${CMAKE_CURRENT_LIST_DIR}/temporal_attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/text_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/tower_links.cpp
   ${CMAKE_CURRENT_LIST_DIR}/transformer_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/unit_rows.cpp

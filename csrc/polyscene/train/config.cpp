@@ -64,9 +64,10 @@ void check_choice(const Json& value, const Place& place, const std::vector<std::
 
 const std::vector<std::string>& roles() {
   static const std::vector<std::string> kRoles = {
-      "data", "train", "valid",     "test",         "context",  "task",        "delimiter",     "clean",     "scene",
-      "user", "item",  "time",      "weight",       "interest", "categorical", "numeric",       "multi_hot", "sequence",
-      "text", "image", "min_count", "unseen_scene", "core",     "columns",     "separate_items"};
+      "data",         "train",   "valid",     "test",           "context",  "task",   "delimiter",
+      "clean",        "scene",   "user",      "item",           "time",     "weight", "interest",
+      "categorical",  "numeric", "multi_hot", "sequence",       "text",     "image",  "min_count",
+      "unseen_scene", "core",    "columns",   "separate_items", "tokenizer"};
   return kRoles;
 }
 
@@ -107,11 +108,13 @@ Json resolve_split(Json given, const Place& place) {
   if (given.is_null()) given = Json::object();
   if (given.is_string()) given = Json{{"by", given}};
   auto out = resolve_fields(section_fields("split"), given, place);
-  check_choice(
-      out["by"], place.at("by"),
-      {"random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "cold_scene", "files"});
+  check_choice(out["by"], place.at("by"),
+               {"random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "cold_scene", "group",
+                "files"});
   check_choice(out["within"], place.at("within"), {"", "user", "scene"});
-  if (out["within"] == "") out.erase("within");
+  for (const auto* key : {"within", "column"}) {
+    if (out[key] == "") out.erase(key);
+  }
   return out;
 }
 
@@ -224,7 +227,7 @@ void check_metrics(const Json& config, const std::string& source) {
     }
     return;
   }
-  if (task != "ctr" && task != "rating") return;
+  if (task != "ctr" && task != "rating" && task != "text") return;
   const auto check = [&](const std::string& path, const std::vector<std::string>& names) {
     try {
       eval::check_metrics(task, names);

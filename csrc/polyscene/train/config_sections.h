@@ -13,15 +13,18 @@ struct SplitOptions {
   TORCH_ARG(std::vector<double>, ratios) = {8, 1, 1};
   TORCH_ARG(int64_t, seed) = 2022;
   TORCH_ARG(std::string, within) = "";
+  TORCH_ARG(std::string, column) = "";
 
  public:
   template <typename Self, typename Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("by", self.by(), "random, torch_random, user, scene, time, leave_one_out, cold_user, cold_scene or files");
+    visit("by", self.by(),
+          "random, torch_random, user, scene, time, leave_one_out, cold_user, cold_scene, group or files");
     visit("ratios", self.ratios(), "shares of training, validation and test rows");
     visit("seed", self.seed(), "seed of the split");
     visit("within", self.within(),
-          "'user' or 'scene': random, time and leave_one_out apply to each; empty: to all rows");
+          "'user' or 'scene': random, time and leave_one_out apply to each, group to each scene; empty: to all rows");
+    visit("column", self.column(), "group: rows with the same id in this column stay together");
   }
 };
 

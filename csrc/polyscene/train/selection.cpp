@@ -36,7 +36,10 @@ torch::Tensor balance(const data::Table& table, bool classes, bool scenes) {
     const auto factor = sums.sum() / (present * sums.clamp_min(1e-12));
     weight = weight * factor.index_select(0, group).to(torch::kFloat32);
   };
-  if (classes) divide(table.labels().gt(0.5).to(torch::kInt64));
+  if (classes) {
+    const auto label = table.labels();
+    divide((table.schema().task == "text" ? label : label.gt(0.5)).to(torch::kInt64));
+  }
   if (scenes) divide(table.scenes());
   return weight;
 }

@@ -255,7 +255,7 @@ Optimizer Trainer::make_optimizer(const models::Model& model, const models::Phas
 
 std::string Trainer::monitor(const std::string& task) const {
   if (!options_.monitor().empty()) return options_.monitor();
-  return task == "rating" ? "rmse" : ranks(task) ? "ndcg@10" : "auc";
+  return task == "rating" ? "rmse" : task == "text" ? "f1" : ranks(task) ? "ndcg@10" : "auc";
 }
 
 void Trainer::check_monitor(const models::Model& model) const {

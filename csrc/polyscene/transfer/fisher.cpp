@@ -27,6 +27,15 @@ class Evaluating {
 
 torch::Tensor draw_labels(const torch::Tensor& out, const std::string& task, const RandomStream& stream) {
   auto labels = torch::empty({out.size(0)}, torch::kFloat32);
+  if (task == "text") {  // the first class whose cumulative probability passes a uniform number
+    const auto sums = out.detach().to(torch::kFloat64).softmax(1).cumsum(1).contiguous();  // [B, C]
+    for (int64_t i = 0; i < out.size(0); ++i) {
+      const auto* row = sums.const_data_ptr<double>() + i * sums.size(1);
+      const auto at = std::upper_bound(row, row + sums.size(1), stream.uniform(i)) - row;
+      labels.data_ptr<float>()[i] = static_cast<float>(std::min<int64_t>(at, sums.size(1) - 1));
+    }
+    return labels;
+  }
   const auto values = out.detach().to(torch::kFloat64).contiguous();
   for (int64_t i = 0; i < out.size(0); ++i) {
     const auto value = values.const_data_ptr<double>()[i];
@@ -49,7 +58,7 @@ State fisher(models::Model& model, const data::Table& table, const FisherOptions
                     options.batch_size());
   TORCH_CHECK_VALUE(table.size() > 0, "fisher: the table has no rows");
   const auto& task = model.schema().task;
-  TORCH_CHECK_VALUE(task == "ctr" || task == "ranking" || task == "rating",
+  TORCH_CHECK_VALUE(task == "ctr" || task == "ranking" || task == "rating" || task == "text",
                     "fisher: there are no probabilities for task '", task, "'");
   const Evaluating mode(model);
   State out;

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "polyscene/core/named_tensors.h"
+#include "polyscene/data/classes.h"
 #include "polyscene/transfer/tables.h"
 
 namespace polyscene::transfer {
@@ -63,6 +64,7 @@ Matched carry(models::Model& target, const models::Model& source) {
   const bool same = mine.digest() == other.digest();
   const bool scenes = mine.scenes == other.scenes && mine.num_scenes() == other.num_scenes();
   const bool interests = mine.interests.list() == other.interests.list();
+  const bool classes = data::class_names(mine) == data::class_names(other);
   const auto to_tables = layouts(target), from_tables = layouts(source);
   const auto tables = target.table_parameters();
 
@@ -96,6 +98,8 @@ Matched carry(models::Model& target, const models::Model& source) {
       out.unmatched.push_back(item.name + ": the scenes differ");
     } else if (!same && !interests && item.name.find("interest") != std::string::npos) {
       out.unmatched.push_back(item.name + ": the interests differ");
+    } else if (!same && !classes && item.name.find("output") != std::string::npos) {
+      out.unmatched.push_back(item.name + ": the classes differ");
     } else {
       to.copy_(from);
       out.copied.push_back(item.name);

@@ -22,6 +22,9 @@ bool named_after(const std::string& leaf, int64_t field, const data::Schema& sch
 
 std::vector<FieldRange> plain_field(const std::string& path, int64_t rows, const data::Schema& schema) {
   const auto leaf = path.substr(path.rfind('.') + 1);
+  for (const auto& list : schema.lists) {
+    if (list.kind == "text" && leaf == "words" && list.rows() == rows) return {{list.name, 0, rows, true}};
+  }
   std::vector<int64_t> fitting, named;
   for (int64_t f = 0; f < schema.num_fields(); ++f) {
     if (schema.categorical[f].rows() != rows) continue;

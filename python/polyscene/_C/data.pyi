@@ -213,6 +213,11 @@ class Schema:
     def categorical(self) -> list[CategoricalField]:
         ...
     @property
+    def classes(self) -> list[str]:
+        """
+        Names of the classes of task text; [] for other tasks.
+        """
+    @property
     def digest(self) -> str:
         ...
     @property

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from polyscene._extension import _C
-from polyscene.data._cells import Lists, take_lists
+from polyscene.data._cells import Codes, Lists, take_lists
 from polyscene.data.labels import label_values, weight_values
 from polyscene.data.reading import Frame
 from polyscene.data.roles import RANKED, LabelRole, Roles, TimeRole
@@ -37,6 +37,9 @@ class Arrays:
     time: np.ndarray | None = None  # int64 [N]
     interest: Lists | None = None
     part: np.ndarray | None = None  # int8 [N], 0 train, 1 valid, 2 test, 3 context
+    group: np.ndarray | None = None  # int32 [N], which rows a split keeps together
+    origin: np.ndarray | None = None  # int64 [N], of task text: the row of the source
+    label_ids: list[str] = field(default_factory=list)  # of task text: what the values of label stand for
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -45,7 +48,7 @@ class Arrays:
 
     def take(self, rows: np.ndarray) -> None:
         """Keeps the rows ``rows``."""
-        for name in ("codes", "numbers", "scene", "label", "weight", "time", "part"):
+        for name in ("codes", "numbers", "scene", "label", "weight", "time", "part", "group", "origin"):
             value = getattr(self, name)
             if value is not None:
                 setattr(self, name, value[rows])
@@ -98,18 +101,22 @@ def strings(ids: pa.Array) -> _C.data.Strings:
     return _C.data.Strings(torch.from_numpy(raw.copy()), torch.from_numpy(at - at[0]))
 
 
-def arrays(frame: Frame, roles: Roles, clean: dict[str, str]) -> Arrays:
+def arrays(frame: Frame, roles: Roles, clean: dict[str, str], group: str | None = None) -> Arrays:
     """Reads the columns of all roles and drops the rows that ``clean`` says.
 
     Args:
         frame: the source, unread.
         roles: what its columns are.
         clean: what becomes of "incomplete" and "wrong" rows: "drop" or "error"; and of "duplicates": "drop" or "keep".
+        group: a column of ids that a split keeps together.
+
+    Returns:
+        The arrays; a text column holds whole texts as ids, which :func:`polyscene.data._texts.settle` makes tokens of.
 
     Raises:
         ValueError: a cell is not what is wanted; the message names file, row, line and column.
     """
-    frame.load(roles.columns())
+    frame.load(roles.columns() + ([] if group is None else [frame.require(group, "split: column")]))
     roles = with_unit(frame, roles)
     wrong: dict[str, list[int]] = {}
 
@@ -128,7 +135,10 @@ def arrays(frame: Frame, roles: Roles, clean: dict[str, str]) -> Arrays:
         coded = frame.ids(column)
         codes[:, i] = coded.codes
         ids.append(coded.ids)
-    lists = [frame.lists(each.name, each.separator) for each in roles.lists]
+    lists = [
+        _texts(frame.ids(each.name)) if each.kind == "text" else frame.lists(each.name, each.separator)
+        for each in roles.lists
+    ]
     interest = None if roles.interest is None else frame.lists(roles.interest.name, roles.interest.separator)
     part = None
     if any(piece.part for piece in frame.pieces):
@@ -137,8 +147,20 @@ def arrays(frame: Frame, roles: Roles, clean: dict[str, str]) -> Arrays:
     out = Arrays(
         roles, codes, ids, numbers, lists, scene, names, label, weight, times[0] if times else None, interest, part
     )
+    if group is not None:
+        out.group = frame.ids(group).codes
+    if roles.task == "text":
+        out.origin = np.arange(frame.rows)
+        out.label_ids = [] if roles.label is None else frame.ids(roles.label.column).ids.to_pylist()
     _clean(frame, out, times[1] if times else None, wrong, clean)
     return out
+
+
+def _texts(texts: Codes) -> Lists:
+    """Whole texts as lists of one id each; an empty cell is an empty list."""
+    known = texts.codes >= 0
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(known)))
+    return Lists(texts.codes[known], offsets, texts.ids)
 
 
 def with_unit(frame: Frame, roles: Roles) -> Roles:

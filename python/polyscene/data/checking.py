@@ -130,14 +130,14 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: Findings) -> Over
         "needs_label": True,
         **DEFAULTS,
     }
-    wanted |= dict.fromkeys(("time", "weight", "interest"))
+    wanted |= dict.fromkeys(("time", "weight", "interest", "tokenizer"))
     wanted |= dict.fromkeys(("categorical", "numeric", "multi_hot", "sequence", "text", "image"), ())
     for key in given:
         if key not in wanted or key == "needs_label":
             raise TypeError(
                 f"check: unknown role {key!r}; known roles: {', '.join(k for k in wanted if k != 'needs_label')}"
             )
-    featureless = not any(given.get(key) for key in ("categorical", "numeric", "multi_hot", "sequence"))
+    featureless = not any(given.get(key) for key in ("categorical", "numeric", "multi_hot", "sequence", "text"))
     if featureless and not {"user_id", "item_id"} & set(frame.names) and not (given.get("user") or given.get("item")):
         taken = _taken_columns(given)
         wanted["categorical"] = [column for column in frame.names if column not in taken]

@@ -160,6 +160,7 @@ class Dataset:
             mine[kept] = False
             rows[part] = rows[part][~mine]
         roles = replace(self.roles, fitted={})
+        _no_taught_tokenizer(roles, "Dataset.thin")
         out = assemble(self.name, self._raw, roles, self.split, rows, self.report, owner="Dataset.thin")
         out.simulation = self.simulation
         return out
@@ -184,6 +185,7 @@ class Dataset:
             raise ValueError(f"Dataset.without: no scene but {scene!r} has training rows")
         policy = "nearest" if self.roles.unseen_scene == "error" else self.roles.unseen_scene
         roles = replace(self.roles, fitted={}, unseen_scene=policy)
+        _no_taught_tokenizer(roles, "Dataset.without")
         return assemble(self.name, self._raw, roles, self.split, rows, self.report, owner="Dataset.without")
 
     def _scene(self, owner: str, name: str) -> int:
@@ -274,9 +276,27 @@ def open_data(
     spec = split_spec(split, owner)
     if spec.by == "files":
         raise ValueError(f"{owner}: split by 'files' is the one that was saved; leave split out")
+    _no_taught_tokenizer(roles, owner)
     user, time = _who(columns, roles), _array(columns.time)
-    part = assign(spec, columns.scene.numpy(), user, time, owner)
+    group = None
+    if spec.column is not None:
+        if spec.column not in roles.categorical:
+            raise ValueError(
+                f"{owner}: split: column must be categorical in the compiled data, got {spec.column!r}; "
+                f"categorical columns: {', '.join(roles.categorical) or 'none'}"
+            )
+        group = columns.codes[:, roles.categorical.index(spec.column)].numpy()
+    part = assign(spec, columns.scene.numpy(), user, time, owner, group)
     return assemble(facts["name"], columns, roles, spec, part, facts["report"], history=history, owner=owner)
+
+
+def _no_taught_tokenizer(roles: Roles, owner: str) -> None:
+    """A tokeniser that training rows taught does not fit others, and the columns hold its tokens."""
+    if roles.tokenizer is not None and roles.tokenizer.model:
+        raise ValueError(
+            f"{owner}: the {roles.tokenizer.kind} tokeniser was taught by the training rows as they are; read the "
+            "source again with the rows that are wanted, or with words"
+        )
 
 
 def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
@@ -333,6 +353,8 @@ def assemble(
         if changed is not numbers:
             columns = with_numbers(columns, changed)
     if schema is None:
+        if roles.classes:
+            _every_class(columns, roles, rows["train"], owner)
         schema = fit(columns, roles, rows["train"])
     tables = {each: _C.data.Table(columns, schema, rows=chosen, role=each) for each, chosen in rows.items()}
     if "train" in tables and schema.user is not None and schema.item is not None:
@@ -349,6 +371,13 @@ def assemble(
     out = Dataset(name, columns, schema, tables, roles, split, report)
     out._raw, out._rows = raw, given
     return out
+
+
+def _every_class(columns: _C.data.Columns, roles: Roles, train_rows: torch.Tensor, owner: str) -> None:
+    counts = torch.bincount(columns.label[train_rows].long(), minlength=len(roles.classes))
+    for name, count in zip(roles.classes, counts.tolist(), strict=True):
+        if count == 0:
+            raise ValueError(f"{owner}: no training row of class {name!r} is left")
 
 
 def _parts(rows: dict[str, torch.Tensor], n: int) -> np.ndarray:

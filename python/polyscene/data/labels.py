@@ -15,12 +15,15 @@ def label_values(frame: Frame, role: LabelRole, task: str, bad_rows: list[int] |
     Args:
         frame: the source.
         role: the column and what makes a label of it.
-        task: "ctr" wants 0 and 1.
+        task: "ctr" wants 0 and 1; of "text" the values are positions in the ids of the column.
         bad_rows: takes the rows of bad cells, which become NaN, in the place of an error.
 
     Raises:
         ValueError: a cell is no label; the message names file, row and column.
     """
+    if task == "text":
+        codes = frame.ids(role.column).codes
+        return np.where(codes < 0, np.nan, codes).astype(np.float32)
     if role.values is not None:
         return _mapped(frame, role.column, role.values, bad_rows)
     if frame.is_bool(role.column):

@@ -12,11 +12,14 @@ from polyscene.data._errors import choice, mapping, name, unknown_key
 from polyscene.data.reading import Frame
 from polyscene.data.scenes import SceneRole, scene_role
 
-TASKS = ("ctr", "ranking", "rating", "sequence")
+TASKS = ("ctr", "ranking", "rating", "sequence", "text")
 RANKED = ("ranking", "sequence")  # tasks of items that users wanted, without a label
 SCALINGS = ("z_score", "min_max", "zero_mean", "median", "none")
 MISSING = ("mean", "median", "knn", "category")
 OUTLIERS = ("keep", "clip", "drop", "interpolate")
+TOKENIZERS = ("words", "bpe", "wordpiece")
+MAX_TOKENS = 200  # of a text, unless its role says otherwise
+PIECES = 8000  # of a bpe or wordpiece tokeniser, unless its role says otherwise
 DEFAULTS = {"label": "label", "scene": "scene", "user": "user_id", "item": "item_id"}
 
 
@@ -49,13 +52,22 @@ class NumericRole:
 
 @dataclass(frozen=True)
 class ListRole:
-    """A multi-hot or sequence feature, or the interests of a row."""
+    """A multi-hot or sequence feature, the interests of a row, or a text (``max_length`` tokens, the first)."""
 
     name: str
     kind: str = "multi_hot"
     shares: str = ""
     max_length: int = 50
     separator: str = " "
+
+
+@dataclass(frozen=True)
+class TokenizerRole:
+    """How texts become tokens; ``model`` is what training rows taught a bpe or wordpiece tokeniser, as JSON text."""
+
+    kind: str = "words"
+    size: int = 0
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,8 @@ class Roles:
     unseen_scene: str = "error"
     min_count: int = 2
     fitted: dict[str, Any] = field(default_factory=dict, compare=False)  # fences and donors, from training rows
+    tokenizer: TokenizerRole | None = None
+    classes: tuple[str, ...] = ()  # of task text: the distinct labels of training rows
 
     def columns(self) -> list[str]:
         """Names of the columns that are read."""
@@ -87,7 +101,11 @@ class Roles:
 
     def json(self) -> str:
         """The roles as JSON text, as a schema and a compiled data set keep them."""
-        return json.dumps(asdict(self), sort_keys=True)
+        values = asdict(self)
+        for key in ("tokenizer", "classes"):  # what data without texts do not have stays out of their digests
+            if not values[key]:
+                del values[key]
+        return json.dumps(values, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> Roles:
@@ -110,6 +128,8 @@ class Roles:
                 "categorical": tuple(given["categorical"]),
                 "numeric": tuple(NumericRole(**each) for each in given["numeric"]),
                 "lists": tuple(ListRole(**each) for each in given["lists"]),
+                "tokenizer": made(TokenizerRole, given.get("tokenizer")),
+                "classes": tuple(given.get("classes", ())),
             }
         )
 
@@ -128,24 +148,25 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
     """
     frame.require_common()
     task = given["task"]
-    if given["text"] or given["image"]:
-        raise ValueError(f"{owner}: columns of text and images are not supported in this version")
+    if given["image"]:
+        raise ValueError(f"{owner}: columns of images are not supported in this version")
     choice(f"{owner}: task", task, TASKS)
     given = dict(given)
     for role, default in DEFAULTS.items():
         if given[role] == default and default not in frame.names:
             given[role] = None
     label = _label(frame, given["label"], owner)
-    if label is None and task in ("ctr", "rating") and given["needs_label"]:
+    if label is None and task in ("ctr", "rating", "text") and given["needs_label"]:
         frame.require("label", f"label (task {task!r} needs one)")
     user, item = (_column(frame, given[role], role) for role in ("user", "item"))
     categorical = _names(frame, given["categorical"], "categorical", owner)
     categorical = tuple(dict.fromkeys([*(id_ for id_ in (user, item) if id_ and id_ not in categorical), *categorical]))
     lists = tuple(
         _list(frame, each, kind, owner)
-        for kind in ("multi_hot", "sequence")
+        for kind in ("multi_hot", "sequence", "text")
         for each in _each(given[kind], kind, owner)
     )
+    tokenizer = _tokenizer(given.get("tokenizer"), lists, label, task, owner)
     time = _time(frame, given["time"], owner)
     roles = Roles(
         task=task,
@@ -161,6 +182,7 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
         lists=lists,
         unseen_scene=choice(f"{owner}: unseen_scene", given["unseen_scene"], ("error", "shared", "nearest")),
         min_count=_positive(f"{owner}: min_count", _least(task) if given["min_count"] is None else given["min_count"]),
+        tokenizer=tokenizer,
     )
     _exclusive(frame, roles, owner)
     if task == "sequence" and (user is None or item is None):
@@ -177,6 +199,7 @@ def _exclusive(frame: Frame, roles: Roles, owner: str) -> None:
         "numeric": [each.name for each in roles.numeric],
         "multi_hot": [each.name for each in roles.lists if each.kind == "multi_hot"],
         "sequence": [each.name for each in roles.lists if each.kind == "sequence"],
+        "text": [each.name for each in roles.lists if each.kind == "text"],
         "weight": [roles.weight] if roles.weight else [],
         "label": [roles.label.column] if roles.label else [],
     }
@@ -186,7 +209,7 @@ def _exclusive(frame: Frame, roles: Roles, owner: str) -> None:
                 why = "the model would see the answer; " if role == "label" else ""
                 raise ValueError(f"{owner}: the column {column!r} is both {used[column]} and {role}; {why}name it once")
             used[column] = role
-    features = [*roles.categorical, *groups["numeric"], *groups["multi_hot"], *groups["sequence"]]
+    features = [*roles.categorical, *groups["numeric"], *(each.name for each in roles.lists)]
     if not features:
         raise ValueError(
             f"{owner}: no features: name columns in categorical, numeric, multi_hot or sequence, or give user, item; "
@@ -278,11 +301,40 @@ def _list(frame: Frame, given: Any, kind: str, owner: str) -> ListRole:
     if isinstance(given, str):
         given = {"name": given}
     given = mapping(f"{owner}: {kind}", given)
-    known = ("name", "separator") if kind == "interest" else ("name", "shares", "max_length", "separator")
-    unknown_key(f"{owner}: {kind}", given, known)
-    role = ListRole(**{"name": "", **given, "kind": kind})
+    known = {"interest": ("name", "separator"), "text": ("name", "max_length")}
+    unknown_key(f"{owner}: {kind}", given, known.get(kind, ("name", "shares", "max_length", "separator")))
+    defaults = {"name": ""} | ({"max_length": MAX_TOKENS} if kind == "text" else {})
+    role = ListRole(**{**defaults, **given, "kind": kind})
     frame.require(name(f"{owner}: {kind}: name", role.name), kind)
     _positive(f"{owner}: {kind} {role.name!r}: max_length", role.max_length)
     if not isinstance(role.separator, str) or not role.separator:
         raise ValueError(f"{owner}: {kind} {role.name!r}: separator must be a text, got {role.separator!r}")
     return role
+
+
+def _tokenizer(
+    given: Any, lists: Sequence[ListRole], label: LabelRole | None, task: str, owner: str
+) -> TokenizerRole | None:
+    """The tokeniser of task text, whose texts and labels are checked; None for other tasks."""
+    texts = [each.name for each in lists if each.kind == "text"]
+    if task != "text":
+        if texts or given is not None:
+            what = f"text names {texts[0]!r}" if texts else "tokenizer is given"
+            raise ValueError(f"{owner}: {what}, but texts are for task 'text', got task {task!r}")
+        return None
+    if len(texts) != 1:
+        raise ValueError(f"{owner}: text must name one column (task 'text'), got {len(texts)}; join several into one")
+    if label is not None and (label.at_least is not None or label.values is not None):
+        raise ValueError(
+            f"{owner}: label: task 'text' takes the classes as they stand in a column; give its name alone"
+        )
+    if isinstance(given, str):
+        given = {"kind": given}
+    given = mapping(f"{owner}: tokenizer", given or {})
+    unknown_key(f"{owner}: tokenizer", given, ("kind", "size"))
+    kind = choice(f"{owner}: tokenizer: kind", given.get("kind", "words"), TOKENIZERS)
+    if kind == "words":
+        if "size" in given:
+            raise ValueError(f"{owner}: tokenizer: size is for bpe and wordpiece; words are limited by min_count")
+        return TokenizerRole()
+    return TokenizerRole(kind, _positive(f"{owner}: tokenizer: size", given.get("size", PIECES)))

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from polyscene._extension import _C
-from polyscene.data._errors import choice, mapping, unknown_key
+from polyscene.data._errors import choice, mapping, name, unknown_key
 
 PARTS = ("train", "valid", "test")
 ALL_PARTS = (*PARTS, "context")
-BY = ("random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "cold_scene", "files")
+BY = ("random", "torch_random", "user", "scene", "time", "leave_one_out", "cold_user", "cold_scene", "group", "files")
 WITHIN = ("user", "scene")
 
 
@@ -28,18 +28,24 @@ class Split:
     from shares of the users with rows in several scenes all their rows of one of these, in turn the first, second, ...
     of each: known elsewhere, new there, in every direction. "torch_random" are
     the rows that ``torch.utils.data.random_split`` gives after ``torch.manual_seed(seed)``, to compare with what others
-    measured on them.
-    ``within`` applies "random", "time" or "leave_one_out" to each user or scene by itself.
+    measured on them. "group" keeps rows with the same id in ``column`` (documents, sessions) together: shares of the
+    groups, an empty cell being a group of its own.
+    ``within`` applies "random", "time" or "leave_one_out" to each user or scene by itself, "group" to each scene (that
+    of a group's first row).
     """
 
     by: str = "random"
     ratios: tuple[float, float, float] = (8, 1, 1)
     seed: int = 2022
     within: str | None = None
+    column: str | None = None
 
     def json(self) -> dict[str, Any]:
         """The split as a configuration holds it."""
-        return asdict(self) | {"ratios": list(self.ratios)}
+        out = asdict(self) | {"ratios": list(self.ratios)}
+        if self.column is None:
+            del out["column"]
+        return out
 
 
 def split_spec(given: Any, owner: str) -> Split:
@@ -55,13 +61,20 @@ def split_spec(given: Any, owner: str) -> Split:
     if isinstance(given, str):
         given = {"by": given}
     given = mapping(owner, given)
-    unknown_key(owner, given, ("by", "ratios", "seed", "within"))
+    unknown_key(owner, given, ("by", "ratios", "seed", "within", "column"))
     spec = Split(**given)
     choice(f"{owner}: by", spec.by, BY)
     if spec.within is not None:
         choice(f"{owner}: within", spec.within, WITHIN)
-        if spec.by not in ("random", "time", "leave_one_out"):
-            raise ValueError(f"{owner}: within goes with random, time or leave_one_out, got by={spec.by!r}")
+        if spec.by not in ("random", "time", "leave_one_out", "group"):
+            raise ValueError(f"{owner}: within goes with random, time, leave_one_out or group, got by={spec.by!r}")
+        if spec.by == "group" and spec.within != "scene":
+            raise ValueError(f"{owner}: groups are drawn within 'scene' or over all rows, got within={spec.within!r}")
+    if (spec.by == "group") != (spec.column is not None):
+        fix = "give column, whose ids stay together" if spec.column is None else "column goes with group"
+        raise ValueError(f"{owner}: {fix}, got by={spec.by!r}")
+    if spec.column is not None:
+        name(f"{owner}: column", spec.column)
     ratios = spec.ratios
     fine = isinstance(ratios, (list, tuple)) and len(ratios) == 3
     fine = fine and all(isinstance(r, (int, float)) and not isinstance(r, bool) and 0 <= r < 1e9 for r in ratios)
@@ -71,10 +84,17 @@ def split_spec(given: Any, owner: str) -> Split:
         )
     if isinstance(spec.seed, bool) or not isinstance(spec.seed, int) or not 0 <= spec.seed < 2**63:
         raise ValueError(f"{owner}: seed must be a whole number of 0 or more, got {spec.seed!r}")
-    return Split(spec.by, (ratios[0], ratios[1], ratios[2]), spec.seed, spec.within)
+    return Split(spec.by, (ratios[0], ratios[1], ratios[2]), spec.seed, spec.within, spec.column)
 
 
-def assign(spec: Split, scene: np.ndarray, user: np.ndarray | None, time: np.ndarray | None, owner: str) -> np.ndarray:
+def assign(
+    spec: Split,
+    scene: np.ndarray,
+    user: np.ndarray | None,
+    time: np.ndarray | None,
+    owner: str,
+    group: np.ndarray | None = None,
+) -> np.ndarray:
     """The part of each row: int8 [n], 0 train, 1 valid, 2 test.
 
     Shares of valid and test are rounded down (in each group, if there are groups); the rest trains. Rows are ordered by
@@ -86,6 +106,7 @@ def assign(spec: Split, scene: np.ndarray, user: np.ndarray | None, time: np.nda
         user: int32 [n] codes, -1 for an empty cell, which is a user of its own; None without a user column.
         time: int64 [n] or None.
         owner: what messages call the caller.
+        group: int32 [n] codes of the column of split by "group", -1 for an empty cell.
 
     Raises:
         ValueError: the split needs a column that is not there, or a part stays empty.
@@ -104,18 +125,22 @@ def assign(spec: Split, scene: np.ndarray, user: np.ndarray | None, time: np.nda
         part = _groups(spec, user)
     elif by == "cold_scene" and user is not None:
         part = _cold_scenes(spec, user, scene, owner)
+    elif by == "group" and group is not None:
+        part = _whole_groups(spec, group, scene)
     else:
-        group = {None: None, "user": user, "scene": scene}[within]
+        if by == "group":
+            raise ValueError(f"{owner}: split by 'group' needs the column {spec.column!r}, which is not there")
+        each = {None: None, "user": user, "scene": scene}[within]
         if by == "leave_one_out" and spec.within == "scene":
-            group = _pairs(user, scene) if user is not None else scene
+            each = _pairs(user, scene) if user is not None else scene
         rank = (
             {"random": _permutation, "torch_random": _torch_permutation}[by](n, spec.seed) if "random" in by else time
         )
-        part = _ranked(spec, rank, group, by == "leave_one_out", n)
-    for code, name in enumerate(PARTS):
+        part = _ranked(spec, rank, each, by == "leave_one_out", n)
+    for code, each_part in enumerate(PARTS):
         if spec.ratios[code] > 0 and not (part == code).any():
             raise ValueError(
-                f"{owner}: split by {spec.by!r} leaves no {name} rows ({n} rows, ratios {list(spec.ratios)}); "
+                f"{owner}: split by {spec.by!r} leaves no {each_part} rows ({n} rows, ratios {list(spec.ratios)}); "
                 "give more rows or other ratios"
             )
     return part
@@ -171,6 +196,18 @@ def _groups(spec: Split, user: np.ndarray) -> np.ndarray:
     codes, position = np.unique(user, return_inverse=True)
     shuffled = Split("random", spec.ratios, spec.seed)
     return _ranked(shuffled, _permutation(len(codes), spec.seed), None, False, len(codes))[position]
+
+
+def _whole_groups(spec: Split, group: np.ndarray, scene: np.ndarray) -> np.ndarray:
+    alone = np.flatnonzero(group < 0)
+    own = group.astype(np.int64)
+    own[alone] = int(group.max(initial=0)) + 1 + np.arange(len(alone))
+    _, first, position = np.unique(own, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))  # groups in the order of the source, which no other code of ids changes
+    shuffled = Split("random", spec.ratios, spec.seed)
+    drawn = _permutation(len(first), spec.seed)[order]
+    within = scene[first] if spec.within == "scene" else None
+    return _ranked(shuffled, drawn, within, False, len(first))[position]
 
 
 def _cold_scenes(spec: Split, user: np.ndarray, scene: np.ndarray, owner: str) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from polyscene._extension import _C
 from polyscene.data._columns import Arrays, arrays
 from polyscene.data._errors import choice, listed, mapping, unknown_key
+from polyscene.data._texts import settle
 from polyscene.data.cores import core_rows, core_spec
 from polyscene.data.dataset import Dataset, assemble
 from polyscene.data.reading import Frame, Piece, pieces, separate
@@ -47,8 +48,9 @@ def read_table(
     numeric: Sequence[str | Mapping[str, Any]] = (),
     multi_hot: Sequence[str | Mapping[str, Any]] = (),
     sequence: Sequence[str | Mapping[str, Any]] = (),
-    text: Sequence[str] = (),
+    text: Sequence[str | Mapping[str, Any]] = (),
     image: Sequence[str] = (),
+    tokenizer: str | Mapping[str, Any] | None = None,
     delimiter: str | None = None,
     columns: Sequence[str] | None = None,
     separate_items: bool = False,
@@ -75,17 +77,20 @@ def read_table(
             are not in training, known before they are served. It is input for validation and test rows, never trained,
             and counted nowhere.
         split: ``{"by": "random", "ratios": [8, 1, 1], "seed": 2022}`` (the default); ``by`` is one of random, user,
-            scene, time, leave_one_out, cold_user, cold_scene; ``within`` ("user", "scene") applies random, time and
-            leave_one_out to each of them.
+            scene, time, leave_one_out, cold_user, cold_scene, group; ``within`` ("user", "scene") applies random, time
+            and leave_one_out to each of them. ``{"by": "group", "column": "document"}`` divides the groups of rows that
+            share an id of that column, none of which crosses parts; ``"within": "scene"`` does so scene by scene.
         schema: the schema of a model; the source is encoded for it, no row is dropped (save those of label 0 in
             rankings, unless ``label`` is None), and roles that are left at their defaults are those that the model was
             trained with. Rows of ``data`` come as ``test``.
-        task: "ctr", "rating", "ranking" or "sequence": what a user did in the order of ``time``, equal times (without
-            it, all rows) in the order of the source: context, train, valid, test, each as it stands in its file. A row
-            is predicted from everything that its user did strictly before it, in rows of its own and of earlier parts.
+        task: "ctr", "rating", "ranking", "text" (classes of texts) or "sequence": what a user did in the order of
+            ``time``, equal times (without it, all rows) in the order of the source: context, train, valid, test, each
+            as it stands in its file. A row is predicted from everything that its user did strictly before it, in rows
+            of its own and of earlier parts.
         label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no":
             0}}``. For rankings and sequences every row is something the user wanted: a row whose label is 0 is
-            dropped, all others count alike; None takes every row.
+            dropped, all others count alike; None takes every row. For text the cells are names of classes; the classes
+            are those of the training rows (``schema.classes``), in the order of whole numbers or of text.
         scene: a column; several columns; ``{"by": "age", "edges": [25, 35]}`` (left-closed); ``{"by": "time_of_day",
             "edges": [6, 12, 18], "tz": "UTC"}`` (hours); ``{"by": "day_of_week", "tz": "UTC"}``.
         user: the column of user ids.
@@ -99,8 +104,11 @@ def read_table(
             "keep"}``.
         multi_hot: list columns without order: lists in Parquet, text split by ``separator`` (a space) in CSV.
         sequence: list columns, oldest first, or ``{"name": "clicked", "shares": "item_id", "max_length": 50}``.
-        text: not supported in this version.
+        text: the column of texts (task text), ``("text",)``, or ``[{"name": "text", "max_length": 200}]``: the first
+            tokens are kept.
         image: not supported in this version.
+        tokenizer: how texts become tokens: ``{"kind": "words"}`` (the default: NFC, lower case, words and runs of
+            punctuation), or ``{"kind": "bpe", "size": 8000}`` or "wordpiece", which training rows teach.
         delimiter: what separates the cells of a text file.
         columns: names of the columns of text files that have no header line, such as the ``user item label`` files of
             DisenCDR and CDRIB: ``("user_id", "item_id", "label")``. Without ``delimiter`` the first row says what
@@ -158,14 +166,15 @@ def read_table(
     roles = resolve(frame, roles_given | {"needs_label": True}, owner)
     if roles.task in RANKED and roles.scene is None and scene is not None:
         _warn_of_one_scene(sources, owner)
-    source = arrays(frame, roles, cleaning)
+    source = arrays(frame, roles, cleaning, spec.column)
     _keep_core(source, core_spec(core, owner), owner)
     part = source.part
     if part is None:
         users = None if roles.user is None else source.codes[:, roles.categorical.index(roles.user)]
-        part = assign(spec, source.scene, users, source.time, owner)
+        part = assign(spec, source.scene, users, source.time, owner, source.group)
     elif not (part == 0).any():
         raise ValueError(f"{owner}: no training rows are left; dropped: {source.report['dropped']}")
+    settle(source, part, frame)
     return assemble(name, source.columns(), source.roles, spec, part, source.report, owner=owner)
 
 
@@ -256,11 +265,13 @@ def _encoded(frame: Frame, schema: _C.data.Schema, given: dict[str, Any], split:
         keep = {key: None for key in ("label", "scene", "time", "weight", "interest") if key not in changed}
         roles = resolve(frame, wanted | keep, owner)
         roles = replace(roles, **_kept(frame, trained, keep), numeric=trained.numeric, lists=trained.lists)
+        roles = replace(roles, tokenizer=trained.tokenizer, classes=trained.classes)
         roles = replace(roles, fitted=trained.fitted, min_count=trained.min_count, unseen_scene=trained.unseen_scene)
     else:
         roles = resolve(frame, wanted, owner)
     source = arrays(frame, roles, {"incomplete": "error", "wrong": "error", "duplicates": "keep"})
     part = source.part if source.part is not None else np.full(source.rows, 2, np.int8)
+    settle(source, None, frame)
     return assemble(
         name, source.columns(), source.roles, Split("files"), part, source.report, schema=schema, owner=owner
     )
@@ -268,7 +279,9 @@ def _encoded(frame: Frame, schema: _C.data.Schema, given: dict[str, Any], split:
 
 def _schema_roles(schema: _C.data.Schema, given: dict[str, Any]) -> dict[str, Any]:
     names = [field.name for field in schema.categorical]
-    lists = {kind: [each.name for each in schema.lists if each.kind == kind] for kind in ("multi_hot", "sequence")}
+    lists = {
+        kind: [each.name for each in schema.lists if each.kind == kind] for kind in ("multi_hot", "sequence", "text")
+    }
     return dict(given) | {
         "user": schema.user,
         "item": schema.item,

@@ -31,7 +31,7 @@ def list() -> builtins.list[str]:
     Example:
         >>> list()
         ['simulator', 'ml-100k', 'ml-1m', 'ml-20m', 'ml-25m', 'amazon-sport-phone', 'amazon-sport-cloth', \
-'douban-book-music', 'movie-book']
+'douban-book-music', 'movie-book', 'text-sentiment']
     """
     return builtins.list(RECIPES)
 
@@ -140,7 +140,8 @@ def load(
         label: as in `read_table`; None takes the set's own (rating of at least 4 for MovieLens).
         split: as in `read_table`; None is random rows, 8:1:1, seed 2022, or the publisher's own test rows where there
             are some, with one drawn training row of every user of a scene with at least 5 for validation
-            (``{"by": "files", "seed": 2022}``). The page of a set in ``datasets/`` says what its splits are.
+            (``{"by": "files", "seed": 2022}``), or whole documents for text-sentiment. The page of a set in
+            ``datasets/`` says what its splits are.
         options: for the simulator its options; for other sets further arguments of `read_table`, such as ``task``.
 
     Raises:
@@ -166,6 +167,7 @@ def load(
             )
         folder = found
     table = None if known.read is None else known.read(name, folder)
+    split = known.split or None if split is None else split
     roles = known.roles | options
     if scenes is not None:
         roles["scene"] = scenes
@@ -185,8 +187,9 @@ def _published(known: Recipe, table: Any, split: Any, roles: dict[str, Any]) -> 
     return read_table(**known.divide[by](table, seed), name=known.name, **roles)
 
 
-_FEATURES = ("categorical", "numeric", "multi_hot", "sequence")
-_FURTHER = ("task", *_FEATURES, "time", "weight", "interest", "clean", "min_count", "unseen_scene", "core")
+_FEATURES = ("categorical", "numeric", "multi_hot", "sequence", "text")
+_READING = ("task", *_FEATURES, "time", "weight", "interest", "clean", "min_count", "unseen_scene")
+_FURTHER = (*_READING, "core", "tokenizer")
 
 
 def _simulated(scenes: Any, label: Any, split: Any, options: dict[str, Any]) -> Dataset:
@@ -282,7 +285,6 @@ TABLE_KEYS: Sequence[str] = (
         "scene",
         "user",
         "item",
-        "text",
         "image",
         "delimiter",
     ),

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from polyscene.data._errors import listed, suggestion
-from polyscene.datasets import _cross, _movielens, _sequences
+from polyscene.datasets import _cross, _movielens, _sequences, _texts
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 MIRROR = "https://huggingface.co/datasets/Recommenders/MovieLens/resolve/main"
@@ -42,6 +42,7 @@ class Recipe:
         read: folder to table, or None when the files there are not this data set's.
         roles: arguments of `read_table`.
         divide: splits of its own by name: from the table and a seed to sources of `read_table`.
+        split: the split where none is asked for; empty: random rows.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Recipe:
     read: Callable[[str, Path], pa.Table | None] | None = None
     roles: dict[str, Any] = field(default_factory=dict)
     divide: dict[str, Callable[[pa.Table, int], dict[str, pa.Table]]] = field(default_factory=dict)
+    split: dict[str, Any] = field(default_factory=dict)
 
 
 def _movielens_recipe(
@@ -206,6 +208,19 @@ RECIPES["movie-book"] = Recipe(
     read=_sequences.read_movie_book,
     roles=_RANKED | {"task": "sequence"},
     divide={"files": _sequences.given, "leave_one_out": _sequences.last_held_out},
+)
+RECIPES["text-sentiment"] = Recipe(
+    "text-sentiment",
+    "sentences of film reviews, product reviews, newspaper editorials and tweets, with a human valence each",
+    "MIT, as the package vaderSentiment (github.com/cjhutto/vaderSentiment), whose source holds the files",
+    "C. J. Hutto and E. Gilbert. VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text. "
+    "ICWSM 2014. https://doi.org/10.1609/icwsm.v8i1.14550",
+    23_703,
+    folder="text-sentiment",
+    files=tuple(f"{scene}.tsv" for scene in _texts.SCENES),
+    read=_texts.read_sentiment,
+    roles={"task": "text", "label": "label", "scene": "scene", "text": ["text"]},
+    split={"by": "group", "column": "document", "within": "scene"},
 )
 
 

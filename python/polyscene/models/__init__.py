@@ -24,6 +24,7 @@ from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
 from polyscene.models.scene_adaptive import HAMUR, M2M, AdaptDHM, AdaSparse, EPNet, PPNet
 from polyscene.models.sequence import BERT4Rec, GRU4Rec, SASRec
 from polyscene.models.single import BPRMF, EASE, MF, NMF, ItemKNN, LightGCN, Logistic, NeuMF, Popularity
+from polyscene.models.text import TextClassifier
 
 __all__ = [
     "BPRMF",
@@ -85,6 +86,7 @@ __all__ = [
     "SharedBottom",
     "SideTuned",
     "Specialist",
+    "TextClassifier",
     "TriCDR",
     "UniCDR",
     "WideDeep",

@@ -17,7 +17,7 @@ class Specialist(Model):
 
     What a transfer leaves (:func:`polyscene.transfer.migrate`): the special model is the target's, and nothing that was
     done for the target can harm the other scenes. The parameters are those of the two under ``general.`` and
-    ``special.``. Tasks: ctr, rating.
+    ``special.``. Tasks: ctr, rating, text.
 
     Args:
         schema: fields, vocabularies and scenes of the data.
@@ -67,7 +67,7 @@ class Adapted(Model):
     so that it starts as the model inside. Hidden layers are those of its multi-layer perceptrons; experts have adapters
     of their own. The trainer moves adapters, and what ``norms`` and ``trained`` say; the model inside stays in
     evaluation mode. :func:`polyscene.transfer.adapted` puts a trained model inside. Its parameters stand under
-    ``base.``, those of adapters under ``adapter_``. Tasks: ctr.
+    ``base.``, those of adapters under ``adapter_``. Tasks: ctr, text.
 
     Args:
         schema: fields, vocabularies and scenes of the data.
@@ -106,7 +106,8 @@ class SideTuned(Model):
     .. math:: out(x) = g\, base(x) + (1 - g)\, side(x), \qquad g = \sigma(gate),\ gate = 0 \text{ at the start}
 
     Outputs are blended, so that it works for every model. :func:`polyscene.transfer.side_tuned` starts both from a
-    trained one. The parameters are those of the two under ``base.`` and ``side.``, and ``gate``. Tasks: ctr, rating.
+    trained one. The parameters are those of the two under ``base.`` and ``side.``, and ``gate``. Tasks: ctr, rating,
+    text.
 
     Args:
         schema: fields, vocabularies and scenes of the data.

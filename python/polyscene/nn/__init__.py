@@ -48,6 +48,7 @@ from polyscene.nn.functional import (
     unpad_ragged,
 )
 from polyscene.nn.layers import MLP, ConvEncoder, InterestPoints, SequenceEncoder, TransformerEncoder
+from polyscene.nn.text import TextEncoder
 
 __all__ = [
     "MLP",
@@ -65,6 +66,7 @@ __all__ = [
     "Points",
     "SequenceEncoder",
     "TemporalAttention",
+    "TextEncoder",
     "TransformerEncoder",
     "additive_scores",
     "attention_mask",

@@ -13,7 +13,7 @@ import torch
 from polyscene._model import Model
 from polyscene.training import Trainer
 from polyscene.transfer import _mechanisms
-from polyscene.transfer.choosing import usable
+from polyscene.transfer.choosing import metric_of
 from polyscene.transfer.estimating import negative_transfer, transferability
 from polyscene.transfer.flow import Candidate, Migration
 from polyscene.transfer.fusing import State, carry, fuse, state_of
@@ -53,7 +53,7 @@ class Carried(Migration):
         self.where = torch.arange(len(data.train))
         self.rows, self.valid = data.train, data.valid
         labels = np.concatenate([t.labels().numpy() for t in (self.rows, self.valid) if t is not None])
-        self.metric = "rmse" if data.schema.task == "rating" else "auc" if usable(labels, "auc") else "log_loss"
+        self.metric = metric_of(data.schema.task, labels)
         self.way: list[str] = []
         self.weights = dict.fromkeys(sources, 1.0)
         self.candidates: list[Candidate] = []

@@ -37,6 +37,13 @@ def usable(label: np.ndarray, metric: str) -> bool:
     return min(positive, len(label) - positive) >= 2
 
 
+def metric_of(task: str, label: np.ndarray) -> str:
+    """What models of a task are compared by: "rmse" (ratings), "log_loss" (text, labels of one class) or "auc"."""
+    if task == "rating":
+        return "rmse"
+    return "auc" if task != "text" and usable(label, "auc") else "log_loss"
+
+
 def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str = "auc") -> Comparison:
     """Compares two models, row by row.
 
@@ -45,7 +52,7 @@ def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: st
 
     Args:
         label: observed labels, [N].
-        first: probabilities or ratings of the first model, [N].
+        first: probabilities or ratings of the first model, [N]; of text those of the classes, [N, C].
         second: those of the second.
         metric: "auc", "log_loss" or "rmse".
     """
@@ -92,4 +99,6 @@ def _losses(label: np.ndarray, score: np.ndarray, metric: str) -> np.ndarray:
     if metric == "rmse":
         return (score - label) ** 2
     p = np.clip(score, 1e-12, 1 - 1e-12)
+    if p.ndim == 2:
+        return -np.log(p[np.arange(len(p)), label.astype(np.int64)])
     return -np.where(label > 0.5, np.log(p), np.log(1 - p))

@@ -17,7 +17,7 @@ from polyscene.evaluation import scores
 from polyscene.results import metric_title
 from polyscene.training import Trainer
 from polyscene.transfer import _mechanisms
-from polyscene.transfer.choosing import Comparison, compare, pool, usable
+from polyscene.transfer.choosing import Comparison, compare, metric_of, pool, usable
 from polyscene.transfer.fusing import State, fuse_sources, state_of
 from polyscene.transfer.stages import Stage, Stages, rows_of
 from polyscene.transfer.starting import recompute_statistics
@@ -68,7 +68,7 @@ class Migration:
         candidates: the models that may answer for the target, the target's own first; empty before :meth:`run`.
         rows: training rows of the target.
         valid: validation rows of the target, or None.
-        metric: what chooses: "auc" (labels), "rmse" (ratings), "log_loss" (labels of one class).
+        metric: what chooses: "auc" (labels), "rmse" (ratings), "log_loss" (text, labels of one class).
         way: the flow as it went.
     """
 
@@ -84,7 +84,7 @@ class Migration:
         self.trained: dict[str, tuple[State, Any]] = {}
         self.valid = rows_of(data.valid, [target])
         labels = np.concatenate([t.labels().numpy() for t in (self.rows, self.valid) if t is not None])
-        self.metric = "rmse" if data.schema.task == "rating" else "auc" if usable(labels, "auc") else "log_loss"
+        self.metric = metric_of(data.schema.task, labels)
         self.way: list[str] = []
         self.weights: dict[str, float] = {}
         self.candidates: list[Candidate] = []

@@ -19,10 +19,10 @@ class Distilled(Around):
     .. math:: L = (1 - a) L_{model} + a\, T^2\, BCE\bigl(s / T, \textstyle\sum_i w_i \sigma((t_i + \delta_i) / T)\bigr)
 
     s and :math:`t_i` are the logits of student and teachers. Rankings: the softmax over a row's item and its negatives
-    in the place of :math:`\sigma`, and KL; ratings: the squared distance to the teachers' mean. :math:`T^2`, which some
-    implementations leave out, keeps the size of the gradient. With ``features`` the mean squared distance of a linear
-    map of the hidden layer to that of the first teacher joins (Romero et al., ICLR 2015). It shares the parameters of
-    ``model``.
+    in the place of :math:`\sigma`, and KL; text: the same over the classes; ratings: the squared distance to the
+    teachers' mean. :math:`T^2`, which some implementations leave out, keeps the size of the gradient. With ``features``
+    the mean squared distance of a linear map of the hidden layer to that of the first teacher joins (Romero et al.,
+    ICLR 2015). It shares the parameters of ``model``.
 
     Args:
         model: the student.
@@ -98,10 +98,11 @@ class PseudoLabelled(Around):
 
     :math:`\hat y = 1` where the probability is at least ``positive_threshold``, 0 where that of a negative is at least
     ``threshold``, and m tells these rows; n counts all. Where few rows are positive, all are confident negatives: give
-    the positives a lower threshold. It shares the parameters of ``model``.
+    the positives a lower threshold. Of task text :math:`\hat y` is the likeliest class where its probability is at
+    least ``threshold``, with cross-entropy; ``positive_threshold`` is not read. It shares the parameters of ``model``.
 
     Args:
-        model: what trains, for task ctr.
+        model: what trains, for task ctr or text.
         table: rows whose labels are never read.
         threshold: of negatives, in (0.5, 1).
         positive_threshold: of positives, in (1 - threshold, 1).
@@ -149,10 +150,10 @@ class MeanTeacher(Around):
     .. math:: L = L_{model} + w(t)\, \mathrm{mean} (q_s - q_t)^2, \qquad
         \theta_t \leftarrow m \theta_t + (1 - m) \theta, \quad m = \min(1 - 1 / (t + 1), m_{max})
 
-    q are probabilities (or ratings) of rows without labels; student and teacher see different cells dropped. Buffers,
-    such as statistics of batch norm, are copied from the student; implementations that leave them alone evaluate a
-    teacher with the statistics of the start. In evaluation mode the teacher answers. It shares the parameters of
-    ``model``, the student; :meth:`averaged` gives the teacher as a model.
+    q are probabilities (of text those of all classes; or ratings) of rows without labels; student and teacher see
+    different cells dropped. Buffers, such as statistics of batch norm, are copied from the student; implementations
+    that leave them alone evaluate a teacher with the statistics of the start. In evaluation mode the teacher answers.
+    It shares the parameters of ``model``, the student; :meth:`averaged` gives the teacher as a model.
 
     Args:
         model: the student.
@@ -160,7 +161,8 @@ class MeanTeacher(Around):
         momentum: m_max.
         weight: w_max; w(t) as for :class:`PseudoLabelled`.
         ramp: T, in steps.
-        drop: share of the cells that count as missing, in [0, 1).
+        drop: share of the categorical cells that count as missing, in [0, 1); words of texts are left to the model's
+            dropout.
         rows: rows without labels of a step, the same number from every scene.
         seed: of the rows that are drawn.
 

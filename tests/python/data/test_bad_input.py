@@ -142,7 +142,7 @@ ROLES = [
          "data: row 1, column 'tags': wanted one id in a cell, got a list (list<item: int64>); name it in multi_hot or sequence",
          data=pa.table({"user_id": [1], "label": [0], "tags": [[1, 2]]}), categorical=["tags"]),
     Case("a task", GOOD, ValueError,
-         "read_table: task must be one of ctr, ranking, rating, sequence, got 'crt'; did you mean 'ctr'?", task="crt"),
+         "read_table: task must be one of ctr, ranking, rating, sequence, text, got 'crt'; did you mean 'ctr'?", task="crt"),
     Case("numbers of a column in a dict", None, TypeError,
          "read_table: wanted a path, a list of paths, or a frame with __arrow_c_stream__ (Arrow, pandas >= 2.2, polars), got int; "
          "a dict maps scenes to sources (here 'user_id'), columns belong into a pyarrow.table",
@@ -150,15 +150,15 @@ ROLES = [
     Case("ids of a column in a dict", None, FileNotFoundError,
          "read_table: no file nobody-1; a dict maps scenes to sources (here 'user_id'), columns belong into a pyarrow.table",
          data={"user_id": ["nobody-1", "nobody-2"], "label": [0, 1]}),
-    Case("texts", GOOD, ValueError, "read_table: columns of text and images are not supported in this version", text=["scene"]),
+    Case("texts", GOOD, ValueError, "read_table: text names 'scene', but texts are for task 'text', got task 'ctr'", scene=None, text=["scene"]),
 ]
 
 SPLITS = [
     Case("a split by nothing known", GOOD, ValueError,
-         "read_table: split: by must be one of random, torch_random, user, scene, time, leave_one_out, cold_user, cold_scene, files, got 'rand'; "
+         "read_table: split: by must be one of random, torch_random, user, scene, time, leave_one_out, cold_user, cold_scene, group, files, got 'rand'; "
          "did you mean 'random'?", split={"by": "rand"}),
     Case("a key that split does not know", GOOD, ValueError,
-         "read_table: split: unknown key 'ratio'; known keys: by, ratios, seed, within; did you mean 'ratios'?",
+         "read_table: split: unknown key 'ratio'; known keys: by, ratios, seed, within, column; did you mean 'ratios'?",
          split={"ratio": [8, 2]}),
     Case("two ratios", GOOD, ValueError,
          "read_table: split: ratios must be three numbers (train, valid, test) such as [8, 1, 1], got [8, 2]",
