@@ -14,7 +14,7 @@ namespace {
 constexpr int kTries = 64;                     // draws with rejection before an exact one
 constexpr int64_t kPlaces = int64_t{1} << 20;  // events of a history that have numbers of their own
 constexpr int64_t kRowsATask = 512;
-constexpr int64_t kAhead = 8;  // rows whose users are on their way while one is drawn for
+constexpr int64_t kDrawsAhead = 8;  // rows whose users are on their way while one is drawn for
 
 // One column of a batch as plain memory.
 torch::Tensor plain(const char* what, const torch::Tensor& column, int64_t rows) {
@@ -127,12 +127,12 @@ torch::Tensor Negatives::draw(const Batch& batch, const RandomStream& stream) co
   at::parallel_for(0, rows, kRowsATask, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       // What a user met is anywhere in memory: where it lies is fetched early, then itself.
-      if (b + 2 * kAhead < end) {
-        __builtin_prefetch(scenes_[scene[b + 2 * kAhead]].offsets + user[b + 2 * kAhead]);
+      if (b + 2 * kDrawsAhead < end) {
+        __builtin_prefetch(scenes_[scene[b + 2 * kDrawsAhead]].offsets + user[b + 2 * kDrawsAhead]);
       }
-      if (b + kAhead < end) {
-        const auto& next = scenes_[scene[b + kAhead]];
-        __builtin_prefetch(next.seen.data() + next.offsets[user[b + kAhead]]);
+      if (b + kDrawsAhead < end) {
+        const auto& next = scenes_[scene[b + kDrawsAhead]];
+        __builtin_prefetch(next.seen.data() + next.offsets[user[b + kDrawsAhead]]);
       }
       const auto& mine = known_->scene(scene[b]);
       for (int64_t j = 0; j < n; ++j) {

@@ -14,7 +14,7 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kTaskFloats = 32768;  // numbers a task
+constexpr int64_t kLinkFloats = 32768;  // numbers a task
 constexpr int64_t kColumnsAtOnce = 32;  // columns whose sums are held at once
 
 struct Shape {
@@ -135,7 +135,7 @@ POLYSCENE_LINK_KERNELS(double)
 template <typename Body>
 void for_users(int64_t users, const Shape& shape, Body&& body) {
   const auto floats = std::max<int64_t>(1, shape.each * shape.towers * shape.width);
-  at::parallel_for(0, users, kTaskFloats / floats + 1, body);
+  at::parallel_for(0, users, kLinkFloats / floats + 1, body);
 }
 
 class LinkedInput : public torch::autograd::Function<LinkedInput> {

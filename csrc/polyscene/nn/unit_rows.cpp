@@ -16,7 +16,7 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kTaskFloats = 32768;  // numbers a task
+constexpr int64_t kUnitFloats = 32768;  // numbers a task
 constexpr double kLeast = 1e-12;        // length below which a row is no direction
 
 // `scale` receives 1 / |x| of each row; negative where the row stays as it is.
@@ -61,7 +61,7 @@ class UnitRows : public torch::autograd::Function<UnitRows> {
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "unit_rows", [&] {
       const auto* from = x.const_data_ptr<scalar_t>();
       auto *to = out.data_ptr<scalar_t>(), *by = scale.data_ptr<scalar_t>();
-      at::parallel_for(0, rows, kTaskFloats / std::max<int64_t>(1, width) + 1, [&](int64_t begin, int64_t end) {
+      at::parallel_for(0, rows, kUnitFloats / std::max<int64_t>(1, width) + 1, [&](int64_t begin, int64_t end) {
         to_unit_of(from + begin * width, to + begin * width, by + begin, begin, end - begin, width, every);
       });
     });
@@ -81,7 +81,7 @@ class UnitRows : public torch::autograd::Function<UnitRows> {
       const auto *from = g.const_data_ptr<scalar_t>(), *y = out.const_data_ptr<scalar_t>(),
                  *by = scale.const_data_ptr<scalar_t>();
       auto* to = dx.data_ptr<scalar_t>();
-      at::parallel_for(0, rows, kTaskFloats / std::max<int64_t>(1, width) + 1, [&](int64_t begin, int64_t end) {
+      at::parallel_for(0, rows, kUnitFloats / std::max<int64_t>(1, width) + 1, [&](int64_t begin, int64_t end) {
         to_unit_back_of(from + begin * width, y + begin * width, by + begin, to + begin * width, end - begin, width);
       });
     });
