@@ -12,7 +12,7 @@ target are scored: F1 is the mean over both classes.
 - pseudo_labels: source_only continued on the target's rows with its confident answers to those texts
 - tfidf_sources, tfidf_target, tfidf_together: logistic regression on tf-idf of words and pairs of words (scikit-learn)
 
-    python experiments/texts.py --root DIR [--seeds 3] [--share 0.05] [--encoder mean] [--epochs 12] [--out FILE]
+    python experiments/texts.py --root DIR [--seeds 3] [--first 2022] [--share 0.05] [--encoder mean] [--epochs 12] [--out FILE]
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ SPLIT = {"by": "group", "column": "document", "within": "scene"}
 MODEL = {"dim": 64, "width": 64, "hidden": [64], "dropout": 0.3}
 TRAIN = {"optimizer": "lazy_adam", "lr": 2e-3, "batch_size": 128, "epochs": 12, "patience": 3, "threads": 1}
 CONTINUED = {"lr": 5e-4, "batch_size": 32}
+FEW = {"batch_size": 32, "epochs": 60, "patience": 10}  # enough steps for the target's few rows alone
 
 
 def words_of(data: Any, rows: Any) -> list[str]:
@@ -77,7 +78,7 @@ def run(root: str, target: str, seed: int, share: float, encoder: str) -> dict[s
 
     joint = copy.deepcopy(first)
     out = {"source_only": trained(joint, "sources", "sources")}
-    out["target_only"] = trained(copy.deepcopy(first), "target", "target", batch_size=CONTINUED["batch_size"])
+    out["target_only"] = trained(copy.deepcopy(first), "target", "target", **FEW)
     out["together"] = trained(copy.deepcopy(first), "all", "target")
     state = {name: tensor.clone() for name, tensor in joint.state_dict().items()}
     continued: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -132,7 +133,13 @@ def main() -> None:
     }
     print(table(results))
     if given.out is not None:
-        settings = {"model": MODEL | {"encoder": given.encoder}, "train": TRAIN, "continued": CONTINUED, "split": SPLIT}
+        settings = {
+            "model": MODEL | {"encoder": given.encoder},
+            "train": TRAIN,
+            "continued": CONTINUED,
+            "few": FEW,
+            "split": SPLIT,
+        }
         facts = {"share": given.share, "first": given.first, "seconds": round(time.time() - start)}
         given.out.write_text(json.dumps(facts | settings | {"f1": results}, indent=1) + "\n")
 

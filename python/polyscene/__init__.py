@@ -12,6 +12,7 @@ from polyscene.evaluation import Recommendations, evaluate
 from polyscene.quantizing import is_quantized, quantize
 from polyscene.results import Predictions, Result
 from polyscene.saving import load, save
+from polyscene.sessions import Session
 from polyscene.training import Trainer, seed_everything
 from polyscene.tuning import tune
 
@@ -24,6 +25,7 @@ __all__ = [
     "Recommendations",
     "Result",
     "Schema",
+    "Session",
     "Table",
     "Trainer",
     "TrainingProgress",

@@ -19,11 +19,18 @@ from polyscene._people import (
     scene_code,
     scene_names,
 )
-from polyscene.recommending import Recommendations
+from polyscene.recommending import Recommendations, recommend
+
+FIRST_ID = 2
+"""Vocabulary rows before it stand for unknown and missing ids."""
 
 
 class Session:
     """Follows one person event by event (task ``sequence``); scores are those that all events at once would give.
+
+    A session follows the newest ``max_length`` events whose items training knew, with ``scope="scene"`` those of the
+    scene. ``recommend`` and ``evaluate`` first take the newest ``max_length`` events of all kinds and scenes: beyond
+    that many the two differ with ``scope="scene"`` or after unknown items.
 
     ``gru4rec``, and ``sasrec`` with ``positions="oldest"``, keep what they computed, so that an event costs one step
     whatever the length of the past. Past the model's ``max_length`` events, and with other models, the newest events
@@ -76,7 +83,7 @@ class Session:
             time: as in the data, for models that read it.
 
         Raises:
-            ValueError: an unknown scene, or none where the item has no training rows.
+            ValueError: an unknown scene, none where the item has no training rows, or a model that was not trained.
         """
         schema = self._model.schema
         row = self._rows.of(schema.item, item)
@@ -100,7 +107,7 @@ class Session:
         return dict(zip(item_names(self._model.schema)[items.numpy()].tolist(), scores.tolist(), strict=True))
 
     def recommend(self, k: int = 10, scene: str | None = None, exclude_seen: bool = True) -> Recommendations:
-        """The best items now.
+        """The best items now; by popularity, with a warning, where there is no event that the model knows.
 
         Args:
             k: how many.
@@ -115,6 +122,8 @@ class Session:
         """
         check_k("session", k)
         schema = self._model.schema
+        if not bool((self._impl.items() >= FIRST_ID).any()):
+            return recommend(self._model, [self._user], k, scene, exclude_seen=exclude_seen)
         scenes = list(schema.scenes) if scene is None else [scene]
         found = [self._scores(each) for each in scenes]
         items = torch.cat([each for each, _ in found])
@@ -138,7 +147,7 @@ class Session:
             np.asarray([[*ids[items[best].numpy()], *[None] * short]], dtype=object),
             np.asarray([[*scores[best].tolist(), *[-np.inf] * short]], dtype=np.float32),
             np.asarray([[*names[where[best].numpy()], *[None] * short]], dtype=object),
-            known=np.asarray([self.events > 0]),
+            known=np.asarray([True]),
         )
 
     def _scores(self, scene: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,7 +6,7 @@ namespace {
 SequenceModel& sequence_model(Model* model) {
   auto* out = dynamic_cast<SequenceModel*>(model);
   TORCH_CHECK_VALUE(out, "Follower: ", model ? model->name() : "no model",
-                    " has no state after each event; sasrec, gru4rec and bert4rec of task sequence have one");
+                    " has no state after each event; models of task sequence on SequenceModel have one");
   return *out;
 }
 

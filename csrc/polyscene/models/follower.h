@@ -10,7 +10,8 @@ namespace polyscene::models {
 /// Follows one person: takes events one by one and knows the scores after each. Where the model remembers
 /// (`SequenceModel::remembers`) an event costs one step, however long the past is; past `max_length` events, and with
 /// other models, the newest are computed again when scores are asked for. Either way scores are those of
-/// `SequenceModel::score_events` on all events. Parameters must not change while it is used. Not for several threads.
+/// `SequenceModel::score_events` on all events, the newest `max_length` known ones of the scope. Parameters must not
+/// change while it is used. Not for several threads.
 class Follower {
  public:
   /// Throws ValueError for a model that is not of task sequence.
@@ -20,9 +21,9 @@ class Follower {
   void add(int64_t item, int64_t scene, int64_t time = 0, double label = 1);
   /// The events of one list, oldest first. Throws ValueError for several lists.
   void add(const data::Events& events);
-  /// The state before a row of this scene, [1, D]; 0 without events.
+  /// The state before a row of this scene, [1, D]; 0 without events. Throws IndexError for an unknown scene.
   torch::Tensor state(int64_t scene);
-  /// Scores of `scene_items` of a scene, [C].
+  /// Scores of `scene_items` of a scene, [C]. Throws IndexError for an unknown scene.
   torch::Tensor scores(int64_t scene);
   /// Rows of all items so far, int64 [n], in order.
   torch::Tensor items() const;

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,7 +169,13 @@ def load(
             )
         folder = found
     table = None if known.read is None else known.read(name, folder)
-    split = known.split or None if split is None else split
+    if split is None:
+        split = known.split or None
+    elif known.split and dict(split)["by"] == "random":
+        warnings.warn(
+            f"{name}: a split by random rows divides what belongs together; its own is {json.dumps(known.split)}",
+            stacklevel=2,
+        )
     roles = known.roles | options
     if scenes is not None:
         roles["scene"] = scenes

@@ -15,13 +15,14 @@ class C2DSR(Model):
 
     H follows the events of all scenes, :math:`H^s` those of the scene, each by an encoder of SASRec's form with tables
     of its own, whose items first gather from what came after them in training (A, row by row the shares of what came
-    next). Neither sees what came later. :math:`h_s` is the mean of :math:`H^s` in a window, g that of H over the events
+    next). Neither sees a later item; with ``positions="newest"`` a step of training knows how many more events of each
+    scene the window holds. :math:`h_s` is the mean of :math:`H^s` in a window, g that of H over the events
     of other scenes, and :math:`\tilde g` the same after the items of s were replaced by drawn ones: the contrast asks
     which is real. Windows of one scene are not contrasted, and somebody without events of a scene is served there from
     those of others. With two scenes this is the paper's model. The authors' program differs: each softmax has a class
     for padding, means count padding and no more than the newest ten steps, windows without both scenes are left out,
     one item is lost, and attention sees padding and has an output layer (``dim=256`` and ``joined_at="own"`` come near
-    it). Here the means of the contrast run over all events of a window, and an item of several scenes has one q for all
+    it, with ``positions="oldest"``, as it counts). Here the means of the contrast run over all events of a window, and an item of several scenes has one q for all
     of them. Tasks: sequence.
 
     Args:
@@ -61,13 +62,14 @@ class TriCDR(Model):
         \quad \text{for } v \in \{m, d, g\}
 
     The views are the events of all scenes (m), those of the other scenes (d) and of the scene itself (g), up to what
-    followed and never later, as states of encoders of SASRec's form; u is the state after the scene's newest event, 0
+    followed and no later item, as states of encoders of SASRec's form; u is the state after the scene's newest event, 0
     before any. The loss adds a contrast between the views at the newest step of each window (NT-Xent over the windows
     of a batch that have events of both kinds) and their order, which wants d nearer to m than to g by ``margin``. With
     two scenes it is the paper's model in both directions at once. Where the paper starts from encoders that were
     trained alone, ``warm_up`` epochs train them here. The authors' program takes the test rows to decide when to stop,
     counts each row itself among its rivals before it takes that out again, and is told by the name of the data which
-    encoder is whose. A step takes memory for every pair of an event and one before it. Tasks: sequence.
+    encoder is whose; its attention has an output layer. A training loop of one's own must call ``begin_phase`` for each of
+    ``phases()``, or the model stays in the warm-up. A step takes memory for every pair of an event and one before it. Tasks: sequence.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.

@@ -203,3 +203,26 @@ def test_groups_never_cross_parts_and_are_drawn_in_each_scene() -> None:
 def test_groups_that_are_not_there(split: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         ps.read_table(TRAIN, task="text", text=["text"], split=split)
+
+
+def sentiment_files(folder: Path) -> Path:
+    (folder / "text-sentiment").mkdir()
+    for scene in ("movie", "amazon", "nyt", "tweets"):
+        lines = [f"{n // 3}_{n % 3}\t{0.5 if n % 2 else -0.5}\tword{n % 7} good{n % 2}" for n in range(60)]
+        (folder / "text-sentiment" / f"{scene}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_sentences_of_a_document_stay_together(tmp_path: Path) -> None:
+    data = ps.datasets.load("text-sentiment", sentiment_files(tmp_path))
+    assert data.schema.classes == ["negative", "positive"]
+    parts = {}
+    for name, table in (("train", data.train), ("valid", data.valid), ("test", data.test)):
+        for row in table.rows.tolist():
+            parts.setdefault(row // 3, set()).add(name)  # three sentences a document, 60 a scene
+    assert len(parts) == 80 and all(len(each) == 1 for each in parts.values())
+
+
+def test_a_random_split_of_documents_is_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="a split by random rows divides what belongs together; its own is"):
+        ps.datasets.load("text-sentiment", sentiment_files(tmp_path), split={"by": "random", "seed": 1})

@@ -62,7 +62,8 @@ struct TriCDROptions {
 ///        + t mean [|d - m| - |d - g| + margin]_+              after projections of each, at the newest step of windows
 ///   NT(a, b) = mean -log exp(a_i b_i / T) / sum_{j != i} exp(a_i . j / T)   over both sides of all windows, unit rows
 ///
-/// A step sees the events before what followed, in the order of time, and nothing later. With two scenes it is the
+/// A step sees the events before what followed, in the order of time, and no later one; with positions from the newest
+/// it knows in training how many more of each view the window holds. With two scenes it is the
 /// paper's model in both directions at once; q of the own encoder are those of scores. Where the paper starts from
 /// encoders that were trained alone, `warm_up` epochs train them here: H and O predict what followed by cosines.
 /// Windows without events of other scenes, or of the own one, are not contrasted. Encoders are SASRec's. A step costs

@@ -82,12 +82,6 @@ def test_c2dsr_graph_is_made_of_training_rows(data: Any) -> None:
     assert np.abs(out - leaky.state(past, 0)).max() > 1e-3
 
 
-def test_c2dsr_shares_sum_to_one(data: Any) -> None:
-    for scene in (None, 0, 1, 2):
-        for mine in slow.follower_shares(rows_of(data.train), scene).values():
-            assert sum(mine.values()) == pytest.approx(1)
-
-
 def test_c2dsr_sees_a_scene_by_itself(data: Any) -> None:
     model = make("c2dsr", data)
     past = past_of(data)

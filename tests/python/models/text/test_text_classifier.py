@@ -131,8 +131,15 @@ def test_a_saved_model_reads_new_texts_alike(tmp_path: Path, scene: str) -> None
 
 
 def test_lazy_steps_move_only_the_words_of_the_batch(data: Any) -> None:
-    model = made(data)
+    model = made(data).train()
     assert model.table_parameters() == ["words.weight"]
+    rows = data.train.take(torch.arange(2))
+    seen = set(rows.batch(torch.arange(2)).sequence["text"].values.tolist())
+    words = dict(model.named_parameters())["words.weight"]
+    before = words.detach().clone()
+    ps.Trainer(optimizer="lazy_adam", lr=0.1, epochs=1, batch_size=2, threads=1).fit(model, rows)
+    moved = (words.detach() != before).any(1).nonzero().flatten().tolist()
+    assert moved and set(moved) <= seen and len(seen) < len(words)
 
 
 def test_options_and_data_that_do_not_fit(data: Any) -> None:
