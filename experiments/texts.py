@@ -12,7 +12,8 @@ target are scored: F1 is the mean over both classes.
 - pseudo_labels: source_only continued on the target's rows with its confident answers to those texts
 - tfidf_sources, tfidf_target, tfidf_together: logistic regression on tf-idf of words and pairs of words (scikit-learn)
 
-    python experiments/texts.py --root DIR [--seeds 3] [--first 2022] [--share 0.05] [--encoder mean] [--epochs 12] [--out FILE]
+    python experiments/texts.py --root DIR [--seeds 3] [--first 2022] [--share 0.05] [--encoder mean] [--epochs 12]
+        [--out FILE]
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ def load(
     table = None if known.read is None else known.read(name, folder)
     if split is None:
         split = known.split or None
-    elif known.split and dict(split)["by"] == "random":
+    elif known.split and (split if isinstance(split, str) else split.get("by", "random")) == "random":
         warnings.warn(
             f"{name}: a split by random rows divides what belongs together; its own is {json.dumps(known.split)}",
             stacklevel=2,

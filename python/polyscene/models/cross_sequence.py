@@ -16,14 +16,14 @@ class C2DSR(Model):
     H follows the events of all scenes, :math:`H^s` those of the scene, each by an encoder of SASRec's form with tables
     of its own, whose items first gather from what came after them in training (A, row by row the shares of what came
     next). Neither sees a later item; with ``positions="newest"`` a step of training knows how many more events of each
-    scene the window holds. :math:`h_s` is the mean of :math:`H^s` in a window, g that of H over the events
-    of other scenes, and :math:`\tilde g` the same after the items of s were replaced by drawn ones: the contrast asks
-    which is real. Windows of one scene are not contrasted, and somebody without events of a scene is served there from
-    those of others. With two scenes this is the paper's model. The authors' program differs: each softmax has a class
-    for padding, means count padding and no more than the newest ten steps, windows without both scenes are left out,
-    one item is lost, and attention sees padding and has an output layer (``dim=256`` and ``joined_at="own"`` come near
-    it, with ``positions="oldest"``, as it counts). Here the means of the contrast run over all events of a window, and an item of several scenes has one q for all
-    of them. Tasks: sequence.
+    scene the window holds. :math:`h_s` is the mean of :math:`H^s` in a window, g that of H over the events of other
+    scenes, and :math:`\tilde g` the same after the items of s were replaced by drawn ones: the contrast asks which is
+    real. Windows of one scene are not contrasted, and somebody without events of a scene is served there from those of
+    others. With two scenes this is the paper's model. The authors' program differs: each softmax has a class for
+    padding, means count padding and no more than the newest ten steps, windows without both scenes are left out, one
+    item is lost, and attention sees padding and has an output layer (``dim=256`` and ``joined_at="own"`` come near it,
+    with ``positions="oldest"``, as it counts). Here the means of the contrast run over all events of a window, and an
+    item of several scenes has one q for all of them. Tasks: sequence.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.
@@ -68,8 +68,9 @@ class TriCDR(Model):
     two scenes it is the paper's model in both directions at once. Where the paper starts from encoders that were
     trained alone, ``warm_up`` epochs train them here. The authors' program takes the test rows to decide when to stop,
     counts each row itself among its rivals before it takes that out again, and is told by the name of the data which
-    encoder is whose; its attention has an output layer. A training loop of one's own must call ``begin_phase`` for each of
-    ``phases()``, or the model stays in the warm-up. A step takes memory for every pair of an event and one before it. Tasks: sequence.
+    encoder is whose; its attention has an output layer. A training loop of one's own must call ``begin_phase`` for each
+    of ``phases()``, or the model stays in the warm-up. A step takes memory for every pair of an event and one before
+    it. Tasks: sequence.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.
