@@ -209,7 +209,7 @@ def sentiment_files(folder: Path) -> Path:
     (folder / "text-sentiment").mkdir()
     for scene in ("movie", "amazon", "nyt", "tweets"):
         lines = [f"{n // 3}_{n % 3}\t{0.5 if n % 2 else -0.5}\tword{n % 7} good{n % 2}" for n in range(60)]
-        (folder / "text-sentiment" / f"{scene}.tsv").write_text("\n".join(lines) + "\n")
+        (folder / "text-sentiment" / f"{scene}.tsv").write_text("\n".join(["id\tvalence\ttext", *lines]) + "\n")
     return folder
 
 

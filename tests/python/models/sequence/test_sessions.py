@@ -97,7 +97,12 @@ def test_a_known_user_starts_from_training(data: Any) -> None:
             np.testing.assert_array_equal(own.scenes, expected.scenes)
             np.testing.assert_allclose(own.scores, expected.scores, rtol=1e-5, atol=1e-6)
     assert model.session("u1").events > 0 and model.session("nobody").events == 0
-    assert not model.session("nobody").recommend(k=1, scene="phone").known[0]
+    with pytest.warns(UserWarning, match="served by popularity"):
+        served = model.session("nobody").recommend(k=3, scene="phone")
+    with pytest.warns(UserWarning, match="served by popularity"):
+        expected = model.recommend(["nobody"], k=3, scene="phone")
+    np.testing.assert_array_equal(served.items, expected.items)
+    assert not served.known[0]
 
 
 def test_what_was_met_is_left_out_and_short_rows_are_padded(data: Any) -> None:
