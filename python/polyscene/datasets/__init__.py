@@ -82,15 +82,17 @@ def get(
         ValueError: simulator: nothing to get; `load('simulator')` makes it
     """
     known = recipe(name)
+    folder = Path(root) if root is not None else _download.cache_root()
+    found = _folder(known, folder) if known.files else None
     if not known.urls:
+        if found is not None:
+            return found
         if known.files:
             raise ValueError(
                 f"{name}: there is no archive to download; put the publisher's files into a folder "
-                f"({', '.join(known.files)}) and name it with root"
+                f"({', '.join(known.files)}) and name it with root, or put that into {folder}"
             )
         raise ValueError(f"{name}: nothing to get; `load({name!r})` makes it")
-    folder = Path(root) if root is not None else _download.cache_root()
-    found = _folder(known, folder)
     if found is not None and from_file is None:
         return found
     if from_file is not None:
