@@ -18,6 +18,7 @@ def run(*command: str | Path, timeout: float = 1800) -> str:
     """Runs a command and returns what it printed; a failing one fails the test with all of it."""
     done = subprocess.run(
         [str(part) for part in command],
+        env=os.environ | {"OMP_WAIT_POLICY": "passive"},  # idle threads spin, which is dear where cores are shared
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
