@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 X, STATES = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)), torch.ones(2, 5, 6)
+WORDS, OFFSETS = X.flatten(0, 1), torch.tensor([0, 4, 4, 10])
 VALID = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
 BLOCKS: dict[type[pn.Block], tuple[tuple[int, ...], tuple[torch.Tensor, ...]]] = {
     pn.MLP: ((4,), (X,)),
@@ -28,6 +29,7 @@ BLOCKS: dict[type[pn.Block], tuple[tuple[int, ...], tuple[torch.Tensor, ...]]] =
     pn.PairAttention: ((4,), (X, VALID)),
     pn.SequenceEncoder: ((4,), (X, VALID)),
     pn.TemporalAttention: ((4, 6), (X, STATES, VALID)),
+    pn.TextEncoder: ((4,), (WORDS, OFFSETS)),
     pn.TransformerEncoder: ((4,), (X, VALID)),
 }
 every_block = pytest.mark.parametrize("cls", BLOCKS, ids=lambda cls: cls.__name__)
