@@ -1,4 +1,4 @@
-"""What ``import polyscene`` costs beyond ``import torch``."""
+"""What ``import polyscene`` loads beyond ``import torch``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 
 _CODE = """
-import json, sys, time
+import json, sys
 import torch
-before, start = set(sys.modules), time.process_time()
+before = set(sys.modules)
 import polyscene
-seconds = time.process_time() - start
 names = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(json.dumps({"seconds": seconds, "modules": sorted(names)}))
+print(json.dumps({"modules": sorted(names)}))
 """
 
 
@@ -28,11 +27,9 @@ def imported(cache: Path) -> dict:
 
 
 def test_import_is_light(tmp_path: Path) -> None:
-    """torch, numpy and pyarrow alone are loaded, in at most 0.3 s of processor time with byte code at hand."""
+    """torch, numpy and pyarrow alone are loaded."""
     found = imported(tmp_path)
     allowed = {"polyscene", "torch", "numpy", "pyarrow", *sys.stdlib_module_names}
     # What pyarrow runs on, and would use if it is installed; and what the standard library makes for itself.
     own = [name for name in found["modules"] if not re.match("_?cython_|cloudpickle$|_sysconfigdata_", name)]
     assert [name for name in own if name not in allowed] == []
-    seconds = min([found["seconds"], *(imported(tmp_path)["seconds"] for _ in range(2) if found["seconds"] > 0.3)])
-    assert seconds <= 0.3
