@@ -199,7 +199,7 @@ def reproduce(
     if table in ranked.TABLES:
         for name in dict.fromkeys(each["part"] for each in outcome.runs):
             outcome.tests += ranked.paired_tests([each for each in outcome.runs if each["part"] == name], folder)
-        notes += ranked.notes(outcome.runs)
+        notes += ranked.notes(outcome.runs, table)
     outcome.notes = notes + _differences(outcome) + _tested(outcome) + _searched(chosen)
     if table in _COLUMNS:
         thresholds = sorted({round(each["threshold"], 4) for each in outcome.runs})
@@ -318,7 +318,7 @@ def _figures(part: str, run: str, seed: int, done: runs.Run, folder: Path) -> di
             scenes[name]["confusion"] = counts
         _mean_over_scenes(scenes, result)
     target = done.model.phases()[-1].scenes
-    of_rankings = ranked.facts(result) if result.task == "ranking" else {}
+    of_rankings = ranked.facts(result) if result.task in ("ranking", "sequence") else {}
     for name, values in of_rankings.pop("scenes", {}).items():
         scenes[name] |= values
     return of_rankings | {
