@@ -147,7 +147,7 @@ def test_one_scene_needs_no_map() -> None:
         ({"orthogonality": -0.5}, "DASL: orthogonality must be 0 or more, got -0.5"),
         ({"states": 0}, "DASL: states must be positive, got 0"),
         ({"user_dim": 0}, "DASL: user_dim must be positive, got 0"),
-        ({"activation": "dise"}, "did you mean 'dice'"),
+        ({"activation": "dise"}, "DASL: activation must be one of"),
     ],
 )
 def test_options_out_of_range(data: Any, options: dict[str, Any], message: str) -> None:
