@@ -36,7 +36,8 @@ class Study:
         targets: scenes that are the target, one after another; the others are its sources.
         metric: what is measured on the target's test rows.
         shares: shares of the target's training and validation rows that keep their labels.
-        each: in the place of shares, rows of each label that keep theirs.
+        each: in the place of shares, how many training and validation rows of each label keep theirs.
+        source_share: share of the training rows of each source that is used.
         unlabelled: whether the target's other training rows are shown without labels, to mechanisms that want such.
         fusions: whether each source model is continued by itself too, and what comes of it is fused.
         ways: what is compared; empty for all.
@@ -46,7 +47,8 @@ class Study:
     targets: tuple[str, ...]
     metric: str
     shares: tuple[float, ...] = ()
-    each: tuple[int, ...] = ()
+    each: tuple[tuple[int, int], ...] = ()
+    source_share: float = 1
     unlabelled: bool = False
     fusions: bool = False
     ways: tuple[str, ...] = ()
@@ -56,24 +58,25 @@ class Study:
         """The same for one target and one amount of labels."""
         return replace(self, targets=self.targets[-1:], shares=(0.05,) if self.shares else (), each=self.each[:1])
 
-    def amounts(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Name and arguments of `Dataset.thin` of each amount of labels; none of them for all labels."""
+    def amounts(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Name of each amount of labels, and arguments of the calls of `Dataset.thin`; none of them for all labels."""
         for share in self.shares:
-            yield f"{share:.0%} of the labels", {"share": share} if share < 1 else {}
-        for each in self.each:
-            yield f"{each} labels a class", {"each": each}
+            yield f"{share:.0%} of the labels", [{"share": share}] if share < 1 else []
+        for train, valid in self.each:
+            thin = [{"each": train, "parts": ("train",)}, {"each": valid, "parts": ("valid",)}]
+            yield f"{train + valid} labels a class", thin
 
 
 _AGES = Study(("age>=35",), "auc", shares=(0.01, 0.05, 0.2), fusions=True)
 _TEXTS = Study(("movie", "amazon", "nyt", "tweets"), "f1", shares=(0.05,), unlabelled=True)
-_DIGITS = Study(("uci",), "f1", each=(10,), unlabelled=True)
+_DIGITS = Study(("uci",), "f1", each=((7, 3),), source_share=0.4, unlabelled=True)
 _FEW_TO_ALL = (0.01, 0.05, 0.2, 1.0)
 # A study for each config of a table.
 TABLES: dict[str, dict[str, Study]] = {
     "mechanisms": {
         "ml-100k": Study(("age>=35",), "auc", shares=_FEW_TO_ALL),
         "text-sentiment": Study(("tweets",), "f1", shares=_FEW_TO_ALL, unlabelled=True),
-        "digits": Study(("uci",), "f1", shares=_FEW_TO_ALL, unlabelled=True),
+        "digits": Study(("uci",), "f1", shares=_FEW_TO_ALL, source_share=0.4, unlabelled=True),
     },
     "transfer-digits": {"digits": _DIGITS},
     "transfer-ml100k": {"ml-100k": _AGES},
@@ -120,7 +123,9 @@ def figures(
     return out
 
 
-def _one(study: Study, config: Mapping[str, Any], target: str, thin: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _one(
+    study: Study, config: Mapping[str, Any], target: str, thin: Sequence[Mapping[str, Any]], seed: int
+) -> dict[str, Any]:
     """The score of every way on the target's test rows, one seed."""
     from polyscene.data import Table
     from polyscene.transfer import plan, rows_of
@@ -129,15 +134,20 @@ def _one(study: Study, config: Mapping[str, Any], target: str, thin: Mapping[str
     here = copy.deepcopy(dict(config))
     here["dataset"]["split"] = (here["dataset"]["split"] or {}) | {"seed": seed}
     whole = runs.load_data(here)
-    data = whole.thin(target, **thin, seed=seed) if thin else whole
+    data = whole
+    for given in thin:
+        data = data.thin(target, **given, seed=seed)
+    for source in (name for name in whole.schema.scenes if name != target and study.source_share < 1):
+        data = data.thin(source, study.source_share, seed=seed, parts=("train",))
     shown = None
     if study.unlabelled and thin:
         shown = Table(data.columns, data.schema, rows=rows_of(whole.train, [target]).rows, role="train")
     seed_everything(seed)
-    options = {key: value for key, value in here["model"].items() if key != "name"}
-    model = models.create(here["model"]["name"], data.schema, **options)
+    of_model = {key: value for key, value in here["model"].items() if key != "name"}
+    model = models.create(here["model"]["name"], data.schema, **of_model)
     train = {key: value for key, value in here["train"].items() if value is not None} | {"seed": seed}
-    flow = plan(model, data, target=target, trainer=train, unlabelled=shown)
+    options = {name: here["transfer"][name] for name in ("strength", "lr_scale", "frozen", "source_epochs")}
+    flow = plan(model, data, target=target, trainer=train, unlabelled=shown, **options)
     test = rows_of(data.test, [target])
 
     def measured(state: Any, of: Any = None) -> float:
