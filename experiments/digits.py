@@ -1,15 +1,15 @@
 """What 5,000 digits of MNIST teach about the digits of UCI, of which ten a class have labels.
 
-Half of each scene trains, four tenths test. Of UCI's training images ten a class have labels: seven of them train, three
-choose the epoch (30 rows). The others may be seen without labels. All test rows of UCI are scored: accuracy, and F1 as
-the mean over the ten classes. Every way trains the same model with the same augmentation.
+Half of each scene trains, four tenths test. Of UCI's training images ten a class have labels: seven of them train,
+three choose the epoch (30 rows). The others may be seen without labels. All test rows of UCI are scored: accuracy, and
+F1 as the mean over the ten classes. Every way trains the same model with the same augmentation.
 
 - source_only: MNIST alone, whose epoch MNIST's own validation rows choose; target_only: UCI's labelled rows, from the
   same initialisation
 - together: both as one
 - fine_tune, migrate: source_only continued on UCI's labelled rows, freely or tied to where it starts
-- dann, mmd, coral: source_only continued on the labelled rows of both, with hidden layers aligned over the scenes, where
-  UCI shows all its training images, without labels
+- dann, mmd, coral: source_only continued on the labelled rows of both, with hidden layers aligned over the scenes,
+  where UCI shows all its training images, without labels
 - pseudo_labels, mean_teacher: fine_tune with confident answers to UCI's other training images, or with the agreement
   of student and averaged teacher on them
 
@@ -56,7 +56,8 @@ def run(root: str, seed: int, rows: int, labels: int, encoder: str) -> dict[str,
     shown = rows_of(data.train, [TARGET])
     few, few_valid = few_of(shown, labels, seed)
     source = rows_of(data.train, [SOURCE])
-    source = source.take(torch.arange(min(rows, len(source))))
+    drawn = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))[:rows]
+    source = source.take(drawn.sort().values)  # the file holds class after class
 
     def joined(*tables: Any) -> Any:
         return ps.data.Table(data.columns, data.schema, rows=torch.cat([each.rows for each in tables]), role="train")

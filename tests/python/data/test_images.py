@@ -62,6 +62,7 @@ GREY = {
     "one list of one length": (flat(pa.list_(pa.uint8(), 20)), SIZE),
     "a large list": (flat(pa.large_list(pa.int16())), SIZE),
     "bytes": ([encoded(each) for each in PIXELS], ("image",)),
+    "a view of bytes": (pa.array([encoded(each) for each in PIXELS], pa.binary_view()), ("image",)),
     "a struct of bytes and path": ([{"bytes": encoded(each), "path": None} for each in PIXELS], ("image",)),
 }
 
@@ -122,7 +123,9 @@ def test_jpeg_is_read_as_pillow_decodes_and_turns_it() -> None:
 def test_paths_go_out_from_the_folder_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = table(files(tmp_path))
     pq.write_table(rows, tmp_path / "rows.parquet")
-    lines = [",".join(map(str, row)) for row in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True)]
+    lines = [
+        ",".join(map(str, row)) for row in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True)
+    ]
     (tmp_path / "rows.csv").write_text("\n".join([",".join(rows.column_names), *lines]) + "\n")
     for name in ("rows.parquet", "rows.csv"):
         data = ps.read_table(train=tmp_path / name, task="image", image=["image"])
@@ -219,7 +222,11 @@ BAD = {
         SIZE,
         r"row 2, column 'image': wanted 20 numbers \(4 x 5 x 1\), got 3",
     ),
-    "no size": ([[1, 2, 3, 4]], ("image",), "row 1, column 'image': one list of numbers does not tell height and width"),
+    "no size": (
+        [[1, 2, 3, 4]],
+        ("image",),
+        "row 1, column 'image': one list of numbers does not tell height and width",
+    ),
     "too large": ([[[1, 2]], [[3, 256]]], ("image",), "row 2, .*: wanted whole numbers from 0 to 255, got 256"),
     "negative": ([[[1, 2]], None, [[-1, 2]]], ("image",), "row 3, .*: wanted whole numbers from 0 to 255, got -1"),
     "shares": ([[[0.0, 1.0]], [[0.0, 0.5]]], ("image",), "row 2, .* 0 to 255, got 0.5; multiply by 255"),
@@ -237,7 +244,11 @@ BAD = {
         SIZE,
         "row 2, .*: wanted an image, got bytes, of which Pillow makes none",
     ),
-    "no file": (["pictures/nothing.png"], ("image",), "row 1, .*: wanted an image, but there is no file pictures/nothing"),
+    "no file": (
+        ["pictures/nothing.png"],
+        ("image",),
+        "row 1, .*: wanted an image, but there is no file pictures/nothing",
+    ),
     "16 bits": (
         [encoded(PIXELS[0].astype(np.uint16))],
         ("image",),
@@ -257,7 +268,9 @@ def test_bad_cells_are_told_with_row_and_column(name: str) -> None:
 def test_a_missing_file_is_told_with_its_line_and_the_nearest_name(tmp_path: Path) -> None:
     files(tmp_path)
     (tmp_path / "rows.csv").write_text("image,label\npictures/0.png,x\npictures/10.png,y\n")
-    known = r"rows\.csv: row 2 \(line 3\), column 'image': wanted an image, but there is no file .*10\.png; did you mean"
+    known = (
+        r"rows\.csv: row 2 \(line 3\), column 'image': wanted an image, but there is no file .*10\.png; did you mean"
+    )
     with pytest.raises(ValueError, match=known):
         ps.read_table(train=tmp_path / "rows.csv", task="image", image=["image"])
 
@@ -285,7 +298,9 @@ def test_roles_that_do_not_fit(roles: dict[str, Any], text: str) -> None:
 def test_batches_without_the_column_and_other_sizes_are_refused() -> None:
     data, other = read(PIXELS.tolist()), read(PIXELS.tolist(), [{"name": "image", "size": [2, 2]}])
     batch = data.train.batch(torch.arange(2))
-    with pytest.raises(ValueError, match=r"images: an image of column 'image' must have 4 pixels \(1 x 2 x 2\), got 20"):
+    with pytest.raises(
+        ValueError, match=r"images: an image of column 'image' must have 4 pixels \(1 x 2 x 2\), got 20"
+    ):
         ps.data.images(batch, other.schema)
     with pytest.raises(ValueError, match="images: the data have no image column; name it when the table is read"):
         ps.data.images(batch, ps.testing.tiny_data().schema)
@@ -298,3 +313,31 @@ def test_without_pillow_numbers_are_still_read(monkeypatch: pytest.MonkeyPatch) 
     assert np.array_equal(stored(read(PIXELS.tolist()))[:, 0], PIXELS)
     with pytest.raises(ImportError, match=r'images need the package pillow: pip install "polyscene\[image\]"'):
         read([b"1"])
+
+
+def test_digits_are_of_two_scenes_in_one_size(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    (tmp_path / "digits").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "digits" / "mnist_10k.npz", images=images, labels=np.arange(40, dtype=np.uint8) % 10)
+    data = ps.datasets.load("digits", tmp_path, split={"by": "random", "ratios": [8, 1, 1]})
+    assert data.schema.classes == [str(digit) for digit in range(10)] and data.schema.scenes == ["mnist", "uci"]
+    assert data.schema.images == [("image", 1, 28, 28)] and data.columns.rows == 40 + 1797
+    rows, found = data.train.rows, stored(data)[:, 0]
+    uci, mnist = rows[rows >= 40], rows[rows < 40]
+    assert np.array_equal(found[rows < 40], images[mnist]) and len(mnist) > 20
+    first = Image.fromarray(np.round(load_digits().images[int(uci[0]) - 40] * 255 / 16).astype(np.uint8))
+    assert np.array_equal(found[len(mnist)], np.asarray(first.resize((28, 28), Image.Resampling.BILINEAR)))
+    assert data.train.labels()[rows >= 40].tolist() == load_digits().target[uci - 40].tolist()
+
+
+def test_check_looks_at_images_as_such() -> None:
+    def errors(cells: Any) -> list[str]:
+        report = ps.data.check(table(cells), task="image", image=["image"])
+        assert ("image", "images") in report.columns
+        return [each.what for each in report.findings if each.severity == "error"]
+
+    assert errors(PIXELS.tolist()) == errors([encoded(each) for each in PIXELS]) == []
+    found = errors([encoded(PIXELS[0]), b"nothing"])
+    assert len(found) == 1 and "row 2, column 'image': wanted an image, got bytes" in found[0]
