@@ -14,4 +14,5 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/../nn/image_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../models/class_head.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../models/image/image_classifier.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../models/sequence/dasl.cpp
 )
