@@ -8,6 +8,7 @@
 #include "polyscene/core/errors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/core/sha256.h"
+#include "polyscene/data/images.h"
 #include "polyscene/data/positions.h"
 
 namespace polyscene::data {
@@ -79,6 +80,10 @@ std::shared_ptr<const Encoding> encode(const Columns& columns, const Schema& sch
   for (const auto& field : schema.numeric) out->number.push_back(position_of(columns.numeric, field.name, "numeric"));
   for (const auto& list : schema.lists) {
     out->list.push_back(position_of(columns.lists, list.name, "list"));
+    if (list.kind == "image") {
+      out->lists.emplace_back();
+      continue;
+    }
     const auto& vocabulary = list.shares.empty() ? list.ids : schema.categorical[schema.field(list.shares)].ids;
     out->lists.push_back(map_codes(columns.list_ids[out->list.back()], vocabulary));
   }
@@ -225,7 +230,12 @@ void Table::gather_categorical(const std::vector<int64_t>& rows, Batch& out) con
 void Table::gather_lists(const std::vector<int64_t>& rows, Batch& out) const {
   for (size_t l = 0; l < schema_->lists.size(); ++l) {
     const auto& field = schema_->lists[l];
-    out.sequence[field.name] = gather_list(columns_->list_codes[encoding_->list[l]], encoding_->lists[l], rows, 0,
+    const auto& source = columns_->list_codes[encoding_->list[l]];
+    if (field.kind == "image") {
+      out.sequence[field.name] = pixels_of(source, rows);
+      continue;
+    }
+    out.sequence[field.name] = gather_list(source, encoding_->lists[l], rows, 0,
                                            field.kind == "sequence" ? field.max_length : columns_->rows + INT32_MAX);
   }
   if (!encoding_->interest.empty()) {

@@ -47,6 +47,7 @@ from polyscene.nn.functional import (
     top1,
     unpad_ragged,
 )
+from polyscene.nn.image import ImageAugment, ImageEncoder
 from polyscene.nn.layers import MLP, ConvEncoder, InterestPoints, SequenceEncoder, TransformerEncoder
 from polyscene.nn.text import TextEncoder
 
@@ -60,6 +61,8 @@ __all__ = [
     "DenseAttentionHead",
     "FeatureEmbedding",
     "Gating",
+    "ImageAugment",
+    "ImageEncoder",
     "InterestPoints",
     "MultiHeadAttention",
     "PairAttention",
