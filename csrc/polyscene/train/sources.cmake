@@ -9,4 +9,8 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/selection.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table_update.cpp
   ${CMAKE_CURRENT_LIST_DIR}/trainer.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../nn/fusion.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../nn/unet.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../nn/segmentation_loss.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../nn/center_head.cpp
 )
