@@ -46,16 +46,26 @@ def past_of(data: Any, row: int) -> list[tuple[int, int]]:
     return list(zip(events.item.tolist(), events.scene.tolist(), strict=True))
 
 
-def similarity(data: Any, scope: str, scene: int) -> dict[tuple[int, int], float]:
+def similarity(data: Any, scope: str, scene: int, nearness: float = 1, shrink: float = 0) -> dict[Any, float]:
     batch = data.train.batch(torch.arange(len(data.train)))
-    met: dict[int, set[int]] = {}
+    walks: dict[int, list[int]] = {}  # the rows of a user stand in their order
     for user, item, where in zip(batch.user.tolist(), batch.item.tolist(), batch.scene.tolist(), strict=True):
         if scope == "overall" or where == scene:
-            met.setdefault(item, set()).add(user)
-    return {(i, j): len(met[i] & met[j]) / math.sqrt(len(met[i]) * len(met[j])) for i in met for j in met if i != j}
+            walks.setdefault(user, []).append(item)
+    together: dict[tuple[int, int], float] = {}
+    users: dict[int, int] = {}
+    for own in walks.values():
+        for i in set(own):
+            users[i] = users.get(i, 0) + 1
+            for j in set(own) - {i}:
+                gap = min(abs(a - b) for a, x in enumerate(own) for b, y in enumerate(own) if (x, y) == (i, j))
+                together[i, j] = together.get((i, j), 0) + nearness ** (gap - 1)
+    return {(i, j): n / (math.sqrt(users[i] * users[j]) + shrink) for (i, j), n in together.items()}
 
 
-def slow_values(data: Any, scope: str, recency: float, exclude_seen: bool, k: int) -> dict[int, float]:
+def slow_values(
+    data: Any, scope: str, recency: float, exclude_seen: bool, k: int, elsewhere: float = 1, **similar: float
+) -> dict[int, float]:
     """NDCG@k of each row that is ranked."""
     out = {}
     for row in range(len(data.test)):
@@ -65,11 +75,16 @@ def slow_values(data: Any, scope: str, recency: float, exclude_seen: bool, k: in
         here = {i for i, where in past if where == scene}
         if exclude_seen and item in here and item >= 2:
             continue
-        alike = similarity(data, scope, scene)
+        alike = similarity(data, scope, scene, **similar)
         candidates = data.train.history.interactions().scene(scene).candidates.tolist()
-        mine = [i for i, where in past if i >= 2 and (scope == "overall" or where == scene)]
+        mine = [
+            (i, 1 if where == scene else elsewhere)
+            for i, where in past
+            if i >= 2 and (scope == "overall" or where == scene)
+        ]
         scores = {
-            c: sum(recency**back * alike.get((j, c), 0.0) for back, j in enumerate(reversed(mine))) for c in candidates
+            c: sum(w * recency**back * alike.get((j, c), 0.0) for back, (j, w) in enumerate(reversed(mine)))
+            for c in candidates
         }
         shown = {c: v for c, v in scores.items() if not exclude_seen or c not in here}
         if item not in shown:
@@ -105,6 +120,41 @@ def test_item_knn_with_recency_matches_a_slow_evaluation(scope: str, exclude_see
     ids = data.test.columns.ids[0].list()
     codes = data.test.columns.codes[data.test.rows, 0].tolist()
     assert [ids[codes[row]] for row in users.facts["row"]] == list(users.user)
+
+
+@pytest.mark.parametrize("scope", ["scene", "overall"])
+def test_item_knn_with_nearness_matches_a_slow_evaluation(scope: str, data: Any) -> None:
+    options = {"shrink": 1.5, "nearness": 0.7} | ({"elsewhere": 0.3} if scope == "overall" else {})
+    model = ps.models.ItemKNN(data.schema, scope=scope, recency=0.8, **options)
+    ps.Trainer().fit(model, data)
+    users = ps.evaluate(model, data.test, k=[5]).per_user
+    given = dict(zip(users.facts["row"].tolist(), users.values["ndcg@5"].tolist(), strict=True))
+    assert given == pytest.approx(slow_values(data, scope, 0.8, True, 5, **options))
+    assert given != pytest.approx(slow_values(data, scope, 0.8, True, 5, shrink=1.5))
+
+
+def test_nearness_of_almost_one_is_that_of_pairs(data: Any) -> None:
+    batch = data.test.batch(torch.arange(6), history=1000)
+    out = []
+    for nearness in (1.0, 1 - 1e-9):  # from sets of pairs, from events in their order
+        model = ps.models.ItemKNN(data.schema, scope="overall", nearness=nearness)
+        ps.Trainer().fit(model, data)
+        out.append(model(batch))
+    torch.testing.assert_close(out[0], out[1])
+
+
+def test_events_elsewhere_that_count_nothing(data: Any) -> None:
+    batch = data.test.batch(torch.arange(len(data.test)), history=1000)
+    model = ps.models.ItemKNN(data.schema, scope="overall", elsewhere=0.0)
+    ps.Trainer().fit(model, data)
+    first = model(batch)
+    everywhere = ps.models.ItemKNN(data.schema, scope="overall")
+    ps.Trainer().fit(everywhere, data)
+    assert not torch.equal(first, everywhere(batch))
+    alone = [data.test.batch(torch.tensor([row]), history=1000) for row in range(len(data.test))]
+    here = [row for row, each in enumerate(alone) if bool((each.history.scene == each.scene).all())]
+    assert here  # without events elsewhere both are the same
+    torch.testing.assert_close(first[here], everywhere(batch)[here])
 
 
 def test_forward_is_what_is_ranked(data: Any) -> None:
@@ -198,6 +248,14 @@ def test_options_that_do_not_fit_are_told(data: Any) -> None:
         ps.models.ItemKNN(data.schema, recency=0.0)
     with pytest.raises(ValueError, match="recency weighs events in their order, which task 'sequence' alone knows"):
         ps.models.ItemKNN(ps.testing.tiny_data("ranking").schema, recency=0.5)
+    with pytest.raises(ValueError, match=r"ItemKNN: nearness must lie in \(0, 1\], got 1.5"):
+        ps.models.ItemKNN(data.schema, nearness=1.5)
+    with pytest.raises(ValueError, match=r"ItemKNN: elsewhere must lie in \[0, 1\], got -1"):
+        ps.models.ItemKNN(data.schema, scope="overall", elsewhere=-1.0)
+    with pytest.raises(
+        ValueError, match="elsewhere weighs what scope 'overall' alone sees, got 0.5 with scope 'scene'"
+    ):
+        ps.models.ItemKNN(data.schema, elsewhere=0.5)
     model = ps.models.SASRec(data.schema, dim=4)
     with pytest.raises(ValueError, match="class_weight and scene_weight weigh rows"):
         ps.Trainer(scene_weight="balanced", epochs=1).fit(model, data)

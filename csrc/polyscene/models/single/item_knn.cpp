@@ -10,6 +10,28 @@
 #include "polyscene/models/scene_scores.h"
 
 namespace polyscene::models {
+namespace {
+
+void check_of_sequences(const std::string& task, const char* name, double value) {
+  TORCH_CHECK_VALUE(value == 1 || task == "sequence", "ItemKNN: ", name,
+                    " weighs events in their order, which task 'sequence' alone knows, got ", value, " with task '",
+                    task, "'");
+}
+
+void check_share(const char* name, double value) {
+  TORCH_CHECK_VALUE(value > 0 && value <= 1, "ItemKNN: ", name, " must lie in (0, 1], got ", value);
+}
+
+}  // namespace
+
+/// Events as two lists of positions: `items` by user, oldest first, and where each item stands among them.
+struct ItemKNNImpl::Walks {
+  std::vector<int64_t> user_at;  ///< [U + 1]
+  std::vector<int32_t> items;    ///< [L]
+  std::vector<int32_t> users;    ///< [L], whose event it is
+  std::vector<int64_t> item_at;  ///< [I + 1]
+  std::vector<int64_t> places;   ///< [L], positions in `items`, in their order
+};
 
 ItemKNNImpl::ItemKNNImpl(std::shared_ptr<const data::Schema> schema, ItemKNNOptions options_)
     : Model(std::move(schema)), options(std::move(options_)) {
@@ -19,11 +41,17 @@ ItemKNNImpl::ItemKNNImpl(std::shared_ptr<const data::Schema> schema, ItemKNNOpti
   TORCH_CHECK_VALUE(options.shrink() >= 0, "ItemKNN: shrink must be 0 or more, got ", options.shrink());
   TORCH_CHECK_VALUE(options.scope() == "scene" || options.scope() == "overall",
                     "ItemKNN: scope must be 'scene' or 'overall', got '", options.scope(), "'");
-  TORCH_CHECK_VALUE(options.recency() > 0 && options.recency() <= 1, "ItemKNN: recency must lie in (0, 1], got ",
-                    options.recency());
-  TORCH_CHECK_VALUE(options.recency() == 1 || this->schema().task == "sequence",
-                    "ItemKNN: recency weighs events in their order, which task 'sequence' alone knows, got ",
-                    options.recency(), " with task '", this->schema().task, "'");
+  const auto& task = this->schema().task;
+  check_share("recency", options.recency());
+  check_share("nearness", options.nearness());
+  check_of_sequences(task, "recency", options.recency());
+  check_of_sequences(task, "nearness", options.nearness());
+  check_of_sequences(task, "elsewhere", options.elsewhere());
+  TORCH_CHECK_VALUE(options.elsewhere() >= 0 && options.elsewhere() <= 1, "ItemKNN: elsewhere must lie in [0, 1], got ",
+                    options.elsewhere());
+  TORCH_CHECK_VALUE(options.elsewhere() == 1 || options.scope() == "overall",
+                    "ItemKNN: elsewhere weighs what scope 'overall' alone sees, got ", options.elsewhere(),
+                    " with scope '", options.scope(), "'");
 }
 
 bool ItemKNNImpl::fit_closed_form(const data::Table&) {
@@ -50,14 +78,43 @@ const ItemKNNImpl::Similar& ItemKNNImpl::similar(int64_t scene) {
   const auto *user_at = out.pairs.user_offsets.const_data_ptr<int64_t>(),
              *item_at = out.pairs.item_offsets.const_data_ptr<int64_t>();
   const auto *item = out.pairs.items.const_data_ptr<int32_t>(), *user = out.pairs.users.const_data_ptr<int32_t>();
+  const bool ordered = options.nearness() < 1;
+  const auto walked = ordered ? walks(key) : Walks{};
   std::vector<std::vector<std::pair<float, int32_t>>> rows(items);
   interleaved_for(items, 64, [&](int64_t begin, int64_t end) {
-    std::vector<int32_t> together(items), met;
+    std::vector<double> together(items), nearest(ordered ? items : 0);
+    std::vector<int32_t> met, found;
     for (int64_t i = begin; i < end; ++i) {
       met.clear();
-      for (auto a = item_at[i]; a < item_at[i + 1]; ++a) {
-        for (auto b = user_at[user[a]]; b < user_at[user[a] + 1]; ++b) {
-          if (item[b] != i && together[item[b]]++ == 0) met.push_back(item[b]);
+      const auto add = [&](int32_t j, double weight) {
+        if (together[j] == 0) met.push_back(j);
+        together[j] += weight;
+      };
+      if (!ordered) {
+        for (auto a = item_at[i]; a < item_at[i + 1]; ++a) {
+          for (auto b = user_at[user[a]]; b < user_at[user[a] + 1]; ++b) {
+            if (item[b] != i) add(item[b], 1);
+          }
+        }
+      }
+      for (int64_t a = ordered ? walked.item_at[i] : 0, end_a = ordered ? walked.item_at[i + 1] : 0; a < end_a;) {
+        const auto who = walked.users[walked.places[a]];
+        found.clear();
+        for (; a < end_a && walked.users[walked.places[a]] == who; ++a) {
+          for (const int step : {-1, 1}) {
+            double weight = 1;
+            const auto last = step < 0 ? walked.user_at[who] - 1 : walked.user_at[who + 1];
+            for (auto b = walked.places[a] + step; b != last; b += step, weight *= options.nearness()) {
+              const auto j = walked.items[b];
+              if (j == i) continue;
+              if (nearest[j] == 0) found.push_back(j);
+              nearest[j] = std::max(nearest[j], weight);
+            }
+          }
+        }
+        for (const auto j : found) {
+          add(j, nearest[j]);
+          nearest[j] = 0;
         }
       }
       std::sort(met.begin(), met.end());
@@ -90,6 +147,30 @@ const ItemKNNImpl::Similar& ItemKNNImpl::similar(int64_t scene) {
     }
   }
   return similar_[key] = std::move(out);
+}
+
+ItemKNNImpl::Walks ItemKNNImpl::walks(int64_t scene) const {
+  const auto known = history();
+  const auto people = known->offsets.numel() - 1, items = made_of_->items();
+  const auto *at = known->offsets.const_data_ptr<int64_t>(), *where = known->scene.const_data_ptr<int64_t>();
+  const auto* item = known->item.const_data_ptr<int32_t>();
+  Walks out;
+  out.user_at.assign(people + 1, 0);
+  out.item_at.assign(items + 1, 0);
+  for (int64_t u = data::kFirstId; u < people; ++u) {  // what unknown users did is no walk
+    for (auto e = at[u]; e < at[u + 1]; ++e) {
+      if (item[e] < data::kFirstId || (scene >= 0 && where[e] != scene)) continue;
+      out.items.push_back(item[e]);
+      out.users.push_back(static_cast<int32_t>(u));
+      ++out.item_at[item[e] + 1];
+    }
+    out.user_at[u + 1] = static_cast<int64_t>(out.items.size());
+  }
+  for (int64_t i = 0; i < items; ++i) out.item_at[i + 1] += out.item_at[i];
+  out.places.resize(out.items.size());
+  auto next = out.item_at;
+  for (size_t e = 0; e < out.items.size(); ++e) out.places[next[out.items[e]]++] = static_cast<int64_t>(e);
+  return out;
 }
 
 torch::Tensor ItemKNNImpl::scores(const torch::Tensor& users, int64_t scene) {
@@ -149,9 +230,8 @@ torch::Tensor ItemKNNImpl::score_events(const data::Events& events, int64_t scen
       double weight = 1;
       for (auto e = at[p + 1] - 1; e >= at[p]; --e) {
         if (item[e] < data::kFirstId || (!overall && where[e] != scene)) continue;
-        for (auto j = offset[item[e]]; j < offset[item[e] + 1]; ++j) {
-          sums[other[j]] += static_cast<float>(weight) * value[j];
-        }
+        const auto counts = static_cast<float>(where[e] == scene ? weight : options.elsewhere() * weight);
+        for (auto j = offset[item[e]]; j < offset[item[e] + 1]; ++j) sums[other[j]] += counts * value[j];
         weight *= options.recency();
       }
       auto* to = out.data_ptr<float>() + p * items.numel();

@@ -15,6 +15,10 @@ struct ItemKNNOptions {
   TORCH_ARG(std::string, scope) = "scene";
   /// Weight of an event for each one that came after it.
   TORCH_ARG(double, recency) = 1;
+  /// Weight of a pair of events for each one between them.
+  TORCH_ARG(double, nearness) = 1;
+  /// Weight of events of other scenes.
+  TORCH_ARG(double, elsewhere) = 1;
 
  public:
   template <typename Self, typename Visitor>
@@ -25,6 +29,10 @@ struct ItemKNNOptions {
           "'scene': items of the row's scene alone; 'overall': what users met in all scenes together");
     visit("recency", self.recency(),
           "of sequences: an event counts this much of the one after it, in (0, 1]; 1: all events alike");
+    visit("nearness", self.nearness(),
+          "of sequences: two events of a user count this much less together for each one between them, in (0, 1]");
+    visit("elsewhere", self.elsewhere(),
+          "of sequences with scope overall: an event of another scene counts this much, in [0, 1]");
   }
 };
 
@@ -33,7 +41,12 @@ struct ItemKNNOptions {
 ///   sim(i, j) = n_ij / (sqrt(n_i n_j) + shrink),   s(u, i) = sum_{j in N_u, j != i} sim(j, i)
 ///
 /// In task sequence N are the events before the row, in the order they came, and that b events back counts
-/// recency^b: s = sum_b recency^b sim(j_b, i).
+/// recency^b: s = sum_b c_b recency^b sim(j_b, i),
+///
+/// where c is 1 for an event of the row's scene and `elsewhere` for another, which scope "overall" alone sees. n_ij
+/// counts the users with both, each as nearness^g, g events between the two where they came nearest to one another:
+/// what follows closely says more (as the decays of Garg et al., SIGIR 2019). Only events of the scope are counted,
+/// back and between.
 ///
 /// n counts training users. Similarities are a function of the training pairs, which a saved model holds: they are made
 /// when they are first needed, and take memory for the pairs of items that share a user.
@@ -67,6 +80,8 @@ class ItemKNNImpl : public Model,
     torch::Tensor offsets, items, values;  // neighbours of each item, as rows of a sparse matrix
   };
   const Similar& similar(int64_t scene);
+  struct Walks;
+  Walks walks(int64_t scene) const;  // the training events of each user in their order; scene -1: of all
   torch::Tensor scores(const torch::Tensor& users, int64_t scene);  // [U', I]
 
   std::shared_ptr<const data::Interactions> made_of_;
