@@ -5,6 +5,7 @@
 
 #include "bindings/bindings.h"
 #include "polyscene/data/classes.h"
+#include "polyscene/data/images.h"
 #include "polyscene/data/table.h"
 
 namespace polyscene::bindings {
@@ -116,6 +117,18 @@ void bind_columns(py::module_& m) {
       .def("__len__", [](const Columns& self) { return self.rows; });
 }
 
+std::vector<std::tuple<std::string, int64_t, int64_t, int64_t>> image_sizes(const Schema& schema) {
+  std::vector<std::tuple<std::string, int64_t, int64_t, int64_t>> out;
+  for (const auto& each : image_columns(schema)) out.emplace_back(each.column, each.channels, each.height, each.width);
+  return out;
+}
+
+torch::Tensor first_images(const Batch& batch, const Schema& schema) {
+  const auto columns = image_columns(schema);
+  TORCH_CHECK_VALUE(!columns.empty(), "images: the data have no image column; name it when the table is read");
+  return images(batch, columns.front());
+}
+
 void bind_schema(py::module_& m) {
   py::class_<CategoricalField>(m, "CategoricalField",
                                "A categorical field: row 0 unknown, row 1 missing, row r >= 2 is ids[r - 2].")
@@ -160,7 +173,9 @@ void bind_schema(py::module_& m) {
       .def_readonly("label_high", &Schema::label_high)
       .def_readonly("reader", &Schema::reader,
                     "JSON text: which column of a file is what, as the training data were read.")
-      .def_property_readonly("classes", &class_names, "Names of the classes of task text; [] for other tasks.")
+      .def_property_readonly("classes", &class_names,
+                             "Names of the classes of tasks text and image; [] for other tasks.")
+      .def_property_readonly("images", &image_sizes, "(column, channels, height, width) of each image column.")
       .def_property_readonly("interests", [](const Schema& self) { return self.interests.list(); })
       .def_property_readonly("user",
                              [](const Schema& self) -> std::optional<std::string> {
@@ -211,6 +226,8 @@ void bind_schema(py::module_& m) {
       py::arg("columns"), py::arg("train_rows"), py::kw_only(), py::arg("task") = "ctr", py::arg("label") = "label",
       py::arg("user") = "", py::arg("item") = "", py::arg("min_count") = 2, py::arg("unseen_scene") = "error",
       py::arg("numeric") = std::vector<py::dict>(), py::arg("lists") = std::vector<py::dict>(), py::arg("reader") = "");
+  m.def("images", torch::wrap_pybind_function_no_gil(&first_images), py::arg("batch"), py::arg("schema"),
+        "The images of a batch, float32 [B, channels, height, width] in [0, 1].");
 }
 
 void bind_batch(py::module_& m) {

@@ -7,6 +7,8 @@
 #include "polyscene/nn/fusion.h"
 #include "polyscene/nn/gating.h"
 #include "polyscene/nn/gemm.h"
+#include "polyscene/nn/image_augment.h"
+#include "polyscene/nn/image_encoder.h"
 #include "polyscene/nn/interest_points.h"
 #include "polyscene/nn/losses.h"
 #include "polyscene/nn/masks.h"
@@ -96,7 +98,7 @@ void bind_alignment(py::module_& m) {
 }
 
 template <typename Impl, typename... Names>
-void bind_forward(py::class_<Impl, std::shared_ptr<Impl>>& cls, const Names&... names) {
+void bind_forward(py::class_<Impl, std::shared_ptr<Impl>> cls, const Names&... names) {
   cls.def("forward", wrap_pybind_function_no_gil(&Impl::forward), names...);
 }
 
@@ -188,6 +190,11 @@ void bind_encoders(py::module_& m) {
       bind_block<nn::TextEncoderImpl>(m, "TextEncoder", "Words of texts to one vector a text.", arg("input_size"));
   bind_attention(text, arg("x"), arg("offsets"));
   text.def_property_readonly("output_size", &nn::TextEncoderImpl::output_size);
+  auto image = bind_block<nn::ImageEncoderImpl>(m, "ImageEncoder", "Images to one vector an image.", arg("channels"));
+  bind_attention(image, arg("x"));
+  image.def("map", wrap_pybind_function_no_gil(&nn::ImageEncoderImpl::map), arg("x"), "The last map, [B, H, h', w'].");
+  image.def_property_readonly("output_size", &nn::ImageEncoderImpl::output_size);
+  bind_forward(bind_block<nn::ImageAugmentImpl>(m, "ImageAugment", "Images as they might have been."), arg("x"));
 }
 
 void bind_layers(py::module_& m) {

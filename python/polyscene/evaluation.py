@@ -11,7 +11,7 @@ import torch
 
 from polyscene._extension import _C
 from polyscene._model import Model
-from polyscene.data.roles import RANKED
+from polyscene.data.roles import CLASSED, RANKED
 from polyscene.recommending import Recommendations, recommend
 from polyscene.results import PerUser, Predictions, Result, nulls
 
@@ -43,12 +43,12 @@ def table_for(model: Model, source: Any, every_row: bool = False) -> Any:
 
 
 def scores(model: Model, table: Any) -> np.ndarray:
-    """Probabilities (ctr) or ratings of all rows in table order, float [n]; of text those of the classes, [n, C]."""
+    """Probabilities (ctr) or ratings of all rows in table order, float [n]; of classes those of each, [n, C]."""
     with model._running() as native:
         logits = _C.eval.predict_logits(native, table)
     if model.schema.task == "rating":
         return logits.numpy()
-    if model.schema.task == "text":
+    if model.schema.task in CLASSED:
         return logits.double().softmax(1).numpy()
     return logits.double().sigmoid().numpy()
 
@@ -56,7 +56,7 @@ def scores(model: Model, table: Any) -> np.ndarray:
 def predict(model: Model, source: Any) -> np.ndarray:
     """Probabilities (ctr) or ratings of the rows of a table, path or frame, in its order, float [n].
 
-    Of task text they are the probabilities of the classes, float [n, C], in the order of ``schema.classes``.
+    Of tasks text and image they are the probabilities of the classes, float [n, C], in the order of ``schema.classes``.
 
     Raises:
         ValueError: the source does not fit the model's schema.
@@ -85,7 +85,7 @@ def evaluate(
         candidates: what a wanted item is ranked among: "all" items of its scene, or a number of sampled ones that the
             user never met, each wanted item for itself. Sampled rankings flatter and can turn the order of models
             around (Krichene and Rendle, KDD 2020): they are for comparison with papers.
-        threshold: probability from which a row counts as positive, in (0, 1); of text the likeliest class counts.
+        threshold: probability from which a row counts as positive, in (0, 1); of classes the likeliest counts.
         seed: of sampled candidates.
         exclude_seen: of sequences, where each row is ranked by itself after what its user did before: leave out the
             items of that history, and the rows that want one of them again (``extra["repeated"]`` counts them). False
@@ -131,7 +131,7 @@ def evaluate(
         threshold=threshold,
         name=model.name,
     )
-    if model.schema.task != "text":
+    if model.schema.task not in CLASSED:
         out.predictions = partial(predict_arrays, model.schema, table, logits)  # when somebody asks
     return out
 

@@ -28,8 +28,8 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
     """Makes a small data set of 40 users and 30 items in 3 scenes, whose labels a model can learn.
 
     Args:
-        task: "ctr" (labels 0/1), "rating" (labels 1 to 5), "text" (texts of three classes), "ranking" (users and items
-            alone: what somebody liked; 12 of 30 items are in two scenes, the others in one) or "sequence" (what users
+        task: "ctr" (labels 0/1), "rating" (labels 1 to 5), "text" (texts of three classes), "image"
+            (images of three classes, 8 x 8, grey), "ranking" (users and items alone: what somebody liked; 12 of 30 items are in two scenes, the others in one) or "sequence" (what users
             did in order, over three scenes of 10 items; the last event of each tests, the one before it validates).
         seed: what is drawn; the same seed gives the same data.
         rows: rows in all; 70 % train, 15 % valid, 15 % test.
@@ -43,8 +43,10 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
         >>> len(data.train), data.schema.scenes
         (420, ['phone', 'tablet', 'television'])
     """
-    if task not in ("ctr", "rating", "ranking", "sequence", "text"):
-        raise ValueError(f"tiny_data: task must be 'ctr', 'rating', 'ranking', 'sequence' or 'text', got {task!r}")
+    if task not in ("ctr", "rating", "ranking", "sequence", "text", "image"):
+        raise ValueError(
+            f"tiny_data: task must be 'ctr', 'rating', 'ranking', 'sequence', 'text' or 'image', got {task!r}"
+        )
     draw = np.random.default_rng(seed)
     if task == "ranking":
         return _tiny_ranking(draw, rows)
@@ -52,6 +54,8 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
         return _tiny_sequences(draw, rows)
     if task == "text":
         return _tiny_texts(draw, rows)
+    if task == "image":
+        return _tiny_images(draw, rows)
     user, item = draw.integers(0, _USERS, rows), draw.integers(0, _ITEMS, rows)
     scene = draw.choice(len(_SCENES), rows, p=[0.6, 0.3, 0.1])
     age, minutes = draw.uniform(15, 70, _USERS), draw.exponential(20, rows)
@@ -192,16 +196,48 @@ def _tiny_texts(draw: np.random.Generator, rows: int) -> TinyData:
         scene_names=list(_SCENES),
         label=torch.from_numpy(label.astype(np.float32)),
     )
+    text = {"name": "text", "kind": "text", "max_length": 12}
+    return _classified(draw, columns, "text", text, {"classes": classes})
+
+
+def _tiny_images(draw: np.random.Generator, rows: int) -> TinyData:
+    """Figures of 8 x 8 pixels, moved by a pixel, under noise; scenes differ in contrast. A few images are missing."""
+    classes, side = ("bar", "cross", "ring"), 8
+    label, scene = draw.integers(0, len(classes), rows), draw.choice(len(_SCENES), rows, p=[0.5, 0.3, 0.2])
+    figures = np.zeros((len(classes), side, side))
+    figures[0, 1:7, 3:5] = figures[1, 1:7, 3:5] = figures[1, 3:5, 1:7] = figures[2, 1:7, 1:7] = 1
+    figures[2, 3:5, 3:5] = 0
+    moves = draw.integers(-1, 2, (rows, 2))
+    ink = np.stack([np.roll(figures[y], by, (0, 1)) for y, by in zip(label, moves, strict=True)])
+    strength = np.array([1.0, 0.7, 0.5])[scene][:, None, None]
+    pixels = np.clip(255 * (0.15 + 0.7 * strength * ink + draw.normal(0, 0.1, ink.shape)), 0, 255).astype(np.uint8)
+    known = draw.random(rows) >= 0.02
+    offsets = np.concatenate([[0], known.cumsum()]) * side * side
+    columns = _C.data.Columns(
+        categorical=[],
+        codes=torch.zeros(rows, 0, dtype=torch.int32),
+        ids=[],
+        numeric=[],
+        numbers=torch.zeros(rows, 0),
+        lists=["image"],
+        list_codes=[_C.data.Ragged(torch.from_numpy(pixels[known].reshape(-1)), torch.from_numpy(offsets))],
+        list_ids=[_C.data.Strings([])],
+        scene=torch.from_numpy(scene.astype(np.int32)),
+        scene_names=list(_SCENES),
+        label=torch.from_numpy(label.astype(np.float32)),
+    )
+    size = {"name": "image", "channels": 1, "height": side, "width": side}
+    image = {"name": "image", "kind": "image", "max_length": side * side}
+    return _classified(draw, columns, "image", image, {"classes": classes, "images": [size]})
+
+
+def _classified(draw: np.random.Generator, columns: Any, task: str, column: dict[str, Any], reader: Any) -> TinyData:
+    rows = columns.rows
     order = torch.from_numpy(draw.permutation(rows))
     first, second = int(0.7 * rows), int(0.85 * rows)
     parts = {"train": order[:first], "valid": order[first:second], "test": order[second:]}
-    schema = _C.data.fit_schema(
-        columns,
-        parts["train"].sort().values,
-        task="text",
-        lists=[{"name": "text", "kind": "text", "max_length": 12}],
-        reader=json.dumps({"classes": classes}),
-    )
+    train = parts["train"].sort().values
+    schema = _C.data.fit_schema(columns, train, task=task, lists=[column], reader=json.dumps(reader))
     tables = {role: _C.data.Table(columns, schema, part.sort().values, role) for role, part in parts.items()}
     return TinyData(columns, schema, tables)
 

@@ -10,6 +10,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   core/version_test.cpp
   data/augment_test.cpp
   data/columns_test.cpp
+  data/images_test.cpp
   data/interactions_test.cpp
   data/negatives_test.cpp
   data/sequences_test.cpp
@@ -37,6 +38,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/ease_weights_test.cpp
   models/follower_test.cpp
   models/graphs_test.cpp
+  models/image/image_classifier_test.cpp
   models/interest/attention_transfer_test.cpp
   models/interest/interest_migration_test.cpp
   models/interest/scene_branch_test.cpp
@@ -87,6 +89,8 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/gemm_test.cpp
   nn/graph_attention_test.cpp
   nn/int8_rows_test.cpp
+  nn/image_augment_test.cpp
+  nn/image_encoder_test.cpp
   nn/interest_points_test.cpp
   nn/layer_norm_activation_test.cpp
   nn/lookup_test.cpp

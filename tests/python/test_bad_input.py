@@ -108,7 +108,7 @@ CASES: dict[str, Case] = {
     "table rows out of range": (lambda g: ps.Table(g.data.columns, g.data.schema, torch.tensor([600])), IndexError, "table: rows must be in [0, 600), got 600"),
     "unknown field": (lambda g: g.data.schema.field("user"), ValueError, "Schema: unknown categorical field 'user'; known fields: user_id, item_id, age_group, genre; did you mean 'user_id'?"),
     "unknown scene": (lambda g: g.data.schema.scene("phones"), ValueError, f"Schema: unknown scene 'phones'; {SCENES}; did you mean 'phone'?"),
-    "a task of tiny data": (lambda g: ps.testing.tiny_data("image"), ValueError, "tiny_data: task must be 'ctr', 'rating', 'ranking', 'sequence' or 'text', got 'image'"),
+    "a task of tiny data": (lambda g: ps.testing.tiny_data("sound"), ValueError, "tiny_data: task must be 'ctr', 'rating', 'ranking', 'sequence', 'text' or 'image', got 'sound'"),
     # scores
     "evaluate no model": (lambda g: ps.evaluate("m", g.data.test), TypeError, "evaluate: wanted a polyscene.Model, got str"),
     "evaluate on a number": (lambda g: ps.evaluate(g.model, 3), TypeError, "read_table: wanted a path, a list of paths, or a frame with __arrow_c_stream__ (Arrow, pandas >= 2.2, polars), got int"),

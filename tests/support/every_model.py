@@ -11,7 +11,8 @@ from torch import nn
 
 SEQUENCE = set(ps.models.list("sequence")) - set(ps.models.list("ranking"))  # theirs are in models/sequence
 TEXT = set(ps.models.list("text")) - set(ps.models.list("ctr"))  # theirs are in models/text
-NAMES = [name for name in ps.models.list() if name not in SEQUENCE | TEXT]
+IMAGE = set(ps.models.list("image")) - set(ps.models.list("ctr"))  # theirs are in models/image
+NAMES = [name for name in ps.models.list() if name not in SEQUENCE | TEXT | IMAGE]
 WITHOUT_TENSORS = {"ease", "item_knn"}  # a function of the training pairs that a model keeps
 WITHOUT_PARAMETERS = {"popularity", "cross_ease", "nmf"} | WITHOUT_TENSORS  # closed form: nothing to optimise
 RESTING = {"adapted": "base", "side_tuned": "base"}  # a frozen part that stays in evaluation mode

@@ -8,7 +8,10 @@
 
 namespace polyscene::data {
 
-/// Classes of task text (C): the largest training label + 1. Throws ValueError for another task.
+/// Whether labels of a task are classes: of "text" and "image".
+bool has_classes(const std::string& task);
+
+/// Classes of such a task (C): the largest training label + 1. Throws ValueError for another task.
 int64_t num_classes(const Schema& schema);
 
 /// Their names, as the reader of the training data kept them; empty for other tasks and for data without a reader.

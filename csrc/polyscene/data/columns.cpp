@@ -57,12 +57,14 @@ void check_strings(const Strings& strings, const std::string& what) {
 void check_ragged(const Ragged& lists, int64_t rows, int64_t ids, const std::string& what) {
   check_tensor(lists.offsets, torch::kInt64, {rows + 1}, what + " offsets");
   TORCH_CHECK_VALUE(lists.values.defined(), "Columns: ", what, " codes is missing");
-  check_tensor(lists.values, torch::kInt32, {lists.values.numel()}, what + " codes");
+  const bool pixels = lists.values.scalar_type() == torch::kUInt8 && ids == 0;  // of images: no ids stand behind them
+  check_tensor(lists.values, pixels ? torch::kUInt8 : torch::kInt32, {lists.values.numel()}, what + " codes");
   const auto* offsets = lists.offsets.const_data_ptr<int64_t>();
   TORCH_CHECK_VALUE(offsets[0] == 0 && offsets[rows] == lists.values.numel(), "Columns: ", what,
                     ": offsets must run from 0 to ", lists.values.numel(), ", got ", offsets[0], " to ", offsets[rows]);
   const auto* fall = std::adjacent_find(offsets, offsets + rows + 1, std::greater<>());
   TORCH_CHECK_VALUE(fall == offsets + rows + 1, "Columns: ", what, ", row ", fall - offsets, ": offsets must not fall");
+  if (pixels) return;
   const auto* codes = lists.values.const_data_ptr<int32_t>();
   const auto odd = first_outside(codes, lists.values.numel(), 1, 0, ids);
   if (odd < 0) return;

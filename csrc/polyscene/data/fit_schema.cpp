@@ -4,6 +4,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/core/random.h"
+#include "polyscene/data/classes.h"
 #include "polyscene/data/schema.h"
 
 namespace polyscene::data {
@@ -197,6 +198,16 @@ void check_known(const std::vector<Wanted>& wanted, const std::vector<std::strin
   }
 }
 
+void check_kind(const ListField& field, const Ragged& codes) {
+  static const std::vector<std::string> kKinds = {"multi_hot", "sequence", "text", "image"};
+  TORCH_CHECK_VALUE(std::find(kKinds.begin(), kKinds.end(), field.kind) != kKinds.end(), "list column '", field.name,
+                    "': kind must be multi_hot, sequence, text or image, got '", field.kind, "'");
+  const bool pixels = codes.values.scalar_type() == torch::kUInt8;
+  TORCH_CHECK_VALUE(pixels == (field.kind == "image"), "list column '", field.name, "': kind ", field.kind, " wants ",
+                    field.kind == "image" ? "pixels (uint8)" : "codes of ids (int32)", ", got ",
+                    codes.values.scalar_type());
+}
+
 void check_unique(const Columns& columns) {
   std::set<std::string> seen;
   for (const auto* names : {&columns.categorical, &columns.numeric, &columns.lists}) {
@@ -229,8 +240,8 @@ void fit_labels(Schema& schema, const Columns& columns, Rows rows) {
                       y);
     TORCH_CHECK_VALUE(schema.task != "ctr" || y == 0 || y == 1, "label column '", schema.label, "', row ", row + 1,
                       ": task ctr wants 0 or 1, got ", y, "; map it with label={\"column\": ..., \"at_least\": ...}");
-    TORCH_CHECK_VALUE(schema.task != "text" || (y >= 0 && y == std::floor(y)), "label column '", schema.label,
-                      "', row ", row + 1, ": task text wants the number of a class, got ", y);
+    TORCH_CHECK_VALUE(!has_classes(schema.task) || (y >= 0 && y == std::floor(y)), "label column '", schema.label,
+                      "', row ", row + 1, ": task ", schema.task, " wants the number of a class, got ", y);
     sums[s] += y;
     total += y;
     schema.label_low = std::min(schema.label_low, y);
@@ -334,11 +345,12 @@ std::shared_ptr<const Schema> fit_schema(const Columns& columns, const torch::Te
     for (const auto& wanted : options.lists) {
       if (wanted.name == field.name) field = wanted;
     }
-    TORCH_CHECK_VALUE(field.kind == "multi_hot" || field.kind == "sequence" || field.kind == "text", "list column '",
-                      field.name, "': kind must be multi_hot, sequence or text, got '", field.kind, "'");
+    check_kind(field, columns.list_codes[l]);
     TORCH_CHECK_VALUE(field.max_length > 0, "list column '", field.name, "': max_length must be positive, got ",
                       field.max_length);
-    if (field.shares.empty()) {
+    if (field.kind == "image") {  // pixels are numbers: there is nothing to learn of them
+      TORCH_CHECK_VALUE(field.shares.empty(), "image column '", field.name, "': pixels share no ids");
+    } else if (field.shares.empty()) {
       const auto counts = count_list(columns.list_codes[l], columns.list_ids[l].size(), rows);
       field.ids = vocabulary(columns.list_ids[l], counts, options.min_count);
     } else {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "polyscene/data/classes.h"
 #include "polyscene/eval/rows.h"
 
 namespace polyscene::eval {
@@ -46,7 +47,8 @@ struct ClassCounts {
 Evaluation evaluate_classes(const torch::Tensor& logits, const torch::Tensor& label, const torch::Tensor& scene,
                             const std::vector<std::string>& scene_names, const ScoreOptions& options) {
   const torch::NoGradGuard no_grad;
-  check_metrics("text", options.metrics);
+  const std::string task = data::has_classes(options.task) ? options.task : "text";
+  check_metrics(task, options.metrics);
   TORCH_CHECK_VALUE(logits.dim() == 2 && logits.size(1) > 0, "evaluate_classes: logits must be [N, C], got ",
                     logits.sizes());
   const auto n = logits.size(0), classes = logits.size(1);
@@ -82,7 +84,7 @@ Evaluation evaluate_classes(const torch::Tensor& logits, const torch::Tensor& la
   }
 
   Evaluation out;
-  out.metrics = options.metrics.empty() ? default_metrics("text", false, false) : options.metrics;
+  out.metrics = options.metrics.empty() ? default_metrics(task, false, false) : options.metrics;
   out.scene_names = scene_names;
   const auto put = [&](std::map<std::string, double>& values, const std::string& path, const std::string& metric,
                        const Value& value) {

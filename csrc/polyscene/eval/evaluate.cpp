@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "polyscene/data/classes.h"
 #include "polyscene/eval/class_metrics.h"
 #include "polyscene/eval/codes.h"
 #include "polyscene/eval/predict.h"
@@ -46,7 +47,7 @@ std::pair<Evaluation, torch::Tensor> evaluate(models::Model& model, const data::
   options.task = model.schema().task;
   const auto logits = predict_logits(model, table);
   const auto scene = position.index_select(0, code);
-  const auto measure = options.task == "text" ? &evaluate_classes : &evaluate_scores;
+  const auto measure = data::has_classes(options.task) ? &evaluate_classes : &evaluate_scores;
   return {measure(logits, label, scene, names, options), logits};
 }
 

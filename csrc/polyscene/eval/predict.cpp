@@ -54,7 +54,8 @@ torch::Tensor predict_logits(models::Model& model, const data::Table& table, int
     out.index_copy_(0, batch->row, logits);
     if (++scored == kWarm) use_large_pages_on_heap(/*now=*/false);
   }
-  if (!out.defined() && model.schema().task == "text") return torch::empty({0, data::num_classes(model.schema())});
+  if (!out.defined() && data::has_classes(model.schema().task))
+    return torch::empty({0, data::num_classes(model.schema())});
   if (!out.defined()) return torch::empty({0});
   const auto bad = out.isnan().nonzero();
   TORCH_CHECK_VALUE(bad.size(0) == 0, model.name(), ": the score of row ",

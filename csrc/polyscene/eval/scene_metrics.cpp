@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/data/classes.h"
 #include "polyscene/data/schema.h"
 #include "polyscene/eval/metrics.h"
 #include "polyscene/eval/rows.h"
@@ -97,10 +98,10 @@ void check_labels(const Rows& rows) {
 }  // namespace
 
 std::vector<std::string> known_metrics(const std::string& task) {
-  TORCH_CHECK_VALUE(task == "ctr" || task == "rating" || task == "text",
-                    "evaluate_scores: task must be ctr, rating or text, got '", task, "'");
+  TORCH_CHECK_VALUE(task == "ctr" || task == "rating" || data::has_classes(task),
+                    "evaluate_scores: task must be ctr, rating, text or image, got '", task, "'");
   if (task == "rating") return {"rmse", "mae"};
-  if (task == "text") return {"f1", "accuracy", "precision", "recall", "log_loss"};
+  if (data::has_classes(task)) return {"f1", "accuracy", "precision", "recall", "log_loss"};
   return {"auc", "gauc", "log_loss", "accuracy", "precision", "recall", "f1", "coverage"};
 }
 
@@ -123,7 +124,7 @@ Evaluation evaluate_scores(const Tensor& logits, const Tensor& label, const Tens
                            const std::vector<std::string>& scene_names, const ScoreOptions& options) {
   torch::NoGradGuard no_grad;
   check_metrics(options.task, options.metrics);
-  TORCH_CHECK_VALUE(options.task != "text", "evaluate_scores: classes are measured by evaluate_classes");
+  TORCH_CHECK_VALUE(!data::has_classes(options.task), "evaluate_scores: classes are measured by evaluate_classes");
   const Rows rows(logits, label, options.weight);
   if (options.task == "ctr") check_labels(rows);
   TORCH_CHECK_VALUE(scene.defined() && scene.dim() == 1 && scene.numel() == rows.count,

@@ -34,7 +34,7 @@ torch::Tensor Model::task_loss(const torch::Tensor& out, const data::Batch& batc
   const auto label = batch.label.to(out.scalar_type());  // [B]
   const auto& task = schema().task;
   if (task == "rating") return weighted_mean((out - label).square(), batch.weight);
-  if (task == "text") {
+  if (data::has_classes(task)) {
     const auto classes = data::num_classes(schema());
     TORCH_CHECK_VALUE(out.dim() == 2 && out.size(0) == label.size(0) && out.size(1) == classes, name(),
                       ": forward must return one logit for each class, [", label.size(0), ", ", classes, "], got ",

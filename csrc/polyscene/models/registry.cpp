@@ -19,6 +19,7 @@
 #include "polyscene/models/cross/ptupcdr.h"
 #include "polyscene/models/cross/sscdr.h"
 #include "polyscene/models/cross/uni_cdr.h"
+#include "polyscene/models/image/image_classifier.h"
 #include "polyscene/models/interest/attention_transfer.h"
 #include "polyscene/models/interest/interest_migration.h"
 #include "polyscene/models/interest/scene_branch.h"
@@ -129,9 +130,10 @@ std::deque<Entry>& table() {
       entry<C2DSRImpl, C2DSROptions>("c2dsr", "C2DSR", {"sequence"}),
       entry<TriCDRImpl, TriCDROptions>("tri_cdr", "TriCDR", {"sequence"}),
       entry<TextClassifierImpl, TextClassifierOptions>("text_classifier", "TextClassifier", {"text"}),
-      entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr", "text"}),
-      entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating", "text"}),
-      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating", "text"}),
+      entry<ImageClassifierImpl, ImageClassifierOptions>("image_classifier", "ImageClassifier", {"image"}),
+      entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr", "text", "image"}),
+      entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating", "text", "image"}),
+      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating", "text", "image"}),
   };
   return entries;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "polyscene/core/json.h"
+#include "polyscene/data/classes.h"
 #include "polyscene/data/simulator.h"
 #include "polyscene/eval/ranking.h"
 #include "polyscene/eval/scene_metrics.h"
@@ -227,7 +228,7 @@ void check_metrics(const Json& config, const std::string& source) {
     }
     return;
   }
-  if (task != "ctr" && task != "rating" && task != "text") return;
+  if (task != "ctr" && task != "rating" && !data::has_classes(task)) return;
   const auto check = [&](const std::string& path, const std::vector<std::string>& names) {
     try {
       eval::check_metrics(task, names);

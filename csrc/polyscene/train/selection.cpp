@@ -1,5 +1,6 @@
 #include "polyscene/train/selection.h"
 
+#include "polyscene/data/classes.h"
 #include "polyscene/data/history.h"
 #include "polyscene/data/interactions.h"
 
@@ -38,7 +39,7 @@ torch::Tensor balance(const data::Table& table, bool classes, bool scenes) {
   };
   if (classes) {
     const auto label = table.labels();
-    divide((table.schema().task == "text" ? label : label.gt(0.5)).to(torch::kInt64));
+    divide((data::has_classes(table.schema().task) ? label : label.gt(0.5)).to(torch::kInt64));
   }
   if (scenes) divide(table.scenes());
   return weight;

@@ -15,6 +15,7 @@
 #include "polyscene/core/random.h"
 #include "polyscene/data/augment.h"
 #include "polyscene/data/batches.h"
+#include "polyscene/data/classes.h"
 #include "polyscene/data/negatives.h"
 #include "polyscene/data/table_pages.h"
 #include "polyscene/data/user_batches.h"
@@ -255,7 +256,7 @@ Optimizer Trainer::make_optimizer(const models::Model& model, const models::Phas
 
 std::string Trainer::monitor(const std::string& task) const {
   if (!options_.monitor().empty()) return options_.monitor();
-  return task == "rating" ? "rmse" : task == "text" ? "f1" : ranks(task) ? "ndcg@10" : "auc";
+  return task == "rating" ? "rmse" : data::has_classes(task) ? "f1" : ranks(task) ? "ndcg@10" : "auc";
 }
 
 void Trainer::check_monitor(const models::Model& model) const {

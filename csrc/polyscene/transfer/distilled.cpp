@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "polyscene/data/classes.h"
 #include "polyscene/nn/alignment.h"
 #include "polyscene/transfer/drawn.h"
 
@@ -93,7 +94,7 @@ torch::Tensor Distilled::soft_loss(const data::Batch& batch) {
     for (size_t i = 0; i < teachers_.size(); ++i) {
       auto given = shape(teachers_[i]->forward(rows));
       if (!options.shifts().empty()) given = given + options.shifts()[i];
-      if (task == "ranking" || task == "text") given = (given / options.temperature()).softmax(1);
+      if (task == "ranking" || data::has_classes(task)) given = (given / options.temperature()).softmax(1);
       if (task == "ctr") given = (given / options.temperature()).sigmoid();
       target = target.defined() ? target + weights_[i] * given : weights_[i] * given;
     }

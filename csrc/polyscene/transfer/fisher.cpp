@@ -4,6 +4,7 @@
 
 #include "polyscene/core/random.h"
 #include "polyscene/data/batches.h"
+#include "polyscene/data/classes.h"
 #include "polyscene/transfer/tables.h"
 
 namespace polyscene::transfer {
@@ -27,7 +28,7 @@ class Evaluating {
 
 torch::Tensor draw_labels(const torch::Tensor& out, const std::string& task, const RandomStream& stream) {
   auto labels = torch::empty({out.size(0)}, torch::kFloat32);
-  if (task == "text") {  // the first class whose cumulative probability passes a uniform number
+  if (data::has_classes(task)) {  // the first class whose cumulative probability passes a uniform number
     const auto sums = out.detach().to(torch::kFloat64).softmax(1).cumsum(1).contiguous();  // [B, C]
     for (int64_t i = 0; i < out.size(0); ++i) {
       const auto* row = sums.const_data_ptr<double>() + i * sums.size(1);
@@ -58,7 +59,7 @@ State fisher(models::Model& model, const data::Table& table, const FisherOptions
                     options.batch_size());
   TORCH_CHECK_VALUE(table.size() > 0, "fisher: the table has no rows");
   const auto& task = model.schema().task;
-  TORCH_CHECK_VALUE(task == "ctr" || task == "ranking" || task == "rating" || task == "text",
+  TORCH_CHECK_VALUE(task == "ctr" || task == "ranking" || task == "rating" || data::has_classes(task),
                     "fisher: there are no probabilities for task '", task, "'");
   const Evaluating mode(model);
   State out;

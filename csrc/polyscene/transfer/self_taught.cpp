@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "polyscene/core/named_tensors.h"
+#include "polyscene/data/classes.h"
 #include "polyscene/nn/losses.h"
 
 namespace polyscene::transfer {
@@ -28,8 +29,8 @@ PseudoLabelled::PseudoLabelled(std::shared_ptr<models::Model> inner, data::Table
     : Wrapped(std::move(inner)),
       options(std::move(options_)),
       drawn_("PseudoLabelled", *inner_, std::move(table), options.rows(), options.seed()) {
-  TORCH_CHECK_VALUE(schema().task == "ctr" || schema().task == "text",
-                    "PseudoLabelled: made for task ctr or text, the data's task is '", schema().task, "'");
+  TORCH_CHECK_VALUE(schema().task == "ctr" || data::has_classes(schema().task),
+                    "PseudoLabelled: made for task ctr, text or image, the data's task is '", schema().task, "'");
   TORCH_CHECK_VALUE(options.threshold() > 0.5 && options.threshold() < 1,
                     "PseudoLabelled: threshold must lie in (0.5, 1), got ", options.threshold());
   TORCH_CHECK_VALUE(options.positive_threshold() > 1 - options.threshold() && options.positive_threshold() < 1,
@@ -48,7 +49,7 @@ torch::Tensor PseudoLabelled::unlabelled_loss(data::Batch batch) {
     p = inner_->forward(batch);
   }
   const auto rows = static_cast<double>(std::max<int64_t>(batch.size(), 1));
-  if (schema().task == "text") {
+  if (data::has_classes(schema().task)) {
     const auto [best, guess] = p.softmax(1).max(1);  // [n] each
     const auto sure = best.ge(options.threshold()).to(p.scalar_type());
     const auto lost = torch::nll_loss(inner_->forward(batch).log_softmax(1), guess, {}, at::Reduction::None);
@@ -134,7 +135,7 @@ data::Batch MeanTeacher::dropped(const data::Batch& batch) const {
 
 torch::Tensor MeanTeacher::answer(models::Model& model, const data::Batch& batch) const {
   const auto out = model.forward(dropped(batch));
-  return schema().task == "rating" ? out : schema().task == "text" ? out.softmax(1) : out.sigmoid();
+  return schema().task == "rating" ? out : data::has_classes(schema().task) ? out.softmax(1) : out.sigmoid();
 }
 
 torch::Tensor MeanTeacher::loss(const data::Batch& batch) {

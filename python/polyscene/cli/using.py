@@ -70,15 +70,16 @@ def predict(
     rows: Rows,
     out: Annotated[Path | None, typer.Option("--out", help="CSV or Parquet file; standard output by default.")] = None,
 ) -> None:
-    """Writes the probability (or rating) of each row of a file; of texts the likeliest class and those of all."""
+    """Writes the probability (or rating) of each row of a file; of classes the likeliest and those of all."""
     import pyarrow as pa
 
     from polyscene import evaluation
+    from polyscene.data.roles import CLASSED
 
     model = _model(run)
     score = evaluation.predict(model, rows)
     columns: dict[str, Any] = {"row": pa.array(range(1, len(score) + 1))}
-    if model.schema.task == "text":
+    if model.schema.task in CLASSED:
         classes = model.schema.classes
         columns["label"] = pa.array([classes[best] for best in score.argmax(1)], pa.string())
         columns |= {f"score_{name}": score[:, i] for i, name in enumerate(classes)}

@@ -2,6 +2,7 @@
 
 from polyscene._extension import _C
 from polyscene.data._findings import Finding
+from polyscene.data._images import images
 from polyscene.data.checking import CheckReport, check
 from polyscene.data.dataset import Dataset, open_data
 from polyscene.data.reading import read
@@ -43,6 +44,7 @@ __all__ = [
     "Table",
     "check",
     "encode",
+    "images",
     "open_data",
     "read",
     "read_table",

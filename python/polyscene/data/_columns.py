@@ -12,13 +12,16 @@ import torch
 
 from polyscene._extension import _C
 from polyscene.data._cells import Codes, Lists, take_lists
+from polyscene.data._images import image_lists
 from polyscene.data.labels import label_values, weight_values
 from polyscene.data.reading import Frame
-from polyscene.data.roles import RANKED, LabelRole, Roles, TimeRole
+from polyscene.data.roles import CLASSED, RANKED, LabelRole, ListRole, Roles, TimeRole
 from polyscene.data.scenes import scene_codes
 from polyscene.data.splits import ALL_PARTS
 
 _log = logging.getLogger("polyscene")
+
+_HASHED = 1 << 22  # elements of lists
 
 
 @dataclass
@@ -38,8 +41,8 @@ class Arrays:
     interest: Lists | None = None
     part: np.ndarray | None = None  # int8 [N], 0 train, 1 valid, 2 test, 3 context
     group: np.ndarray | None = None  # int32 [N], which rows a split keeps together
-    origin: np.ndarray | None = None  # int64 [N], of task text: the row of the source
-    label_ids: list[str] = field(default_factory=list)  # of task text: what the values of label stand for
+    origin: np.ndarray | None = None  # int64 [N], of labels that are classes: the row of the source
+    label_ids: list[str] = field(default_factory=list)  # of such labels: what their values stand for
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -135,10 +138,8 @@ def arrays(frame: Frame, roles: Roles, clean: dict[str, str], group: str | None 
         coded = frame.ids(column)
         codes[:, i] = coded.codes
         ids.append(coded.ids)
-    lists = [
-        _texts(frame.ids(each.name)) if each.kind == "text" else frame.lists(each.name, each.separator)
-        for each in roles.lists
-    ]
+    roles, pictures = _with_images(frame, roles)
+    lists = [pictures[each.name] if each.name in pictures else _list(frame, each) for each in roles.lists]
     interest = None if roles.interest is None else frame.lists(roles.interest.name, roles.interest.separator)
     part = None
     if any(piece.part for piece in frame.pieces):
@@ -149,11 +150,28 @@ def arrays(frame: Frame, roles: Roles, clean: dict[str, str], group: str | None 
     )
     if group is not None:
         out.group = frame.ids(group).codes
-    if roles.task == "text":
+    if roles.task in CLASSED:
         out.origin = np.arange(frame.rows)
         out.label_ids = [] if roles.label is None else frame.ids(roles.label.column).ids.to_pylist()
     _clean(frame, out, times[1] if times else None, wrong, clean)
     return out
+
+
+def _with_images(frame: Frame, roles: Roles) -> tuple[Roles, dict[str, Lists]]:
+    """The images of each image column, and the roles with their sizes."""
+    read = {each.name: image_lists(frame, each) for each in roles.images}
+    if not read:
+        return roles, {}
+    images = tuple(role for _, role in read.values())
+    pixels = {role.name: role.pixels for role in images}
+    lists = tuple(replace(each, max_length=pixels.get(each.name, each.max_length)) for each in roles.lists)
+    return replace(roles, images=images, lists=lists), {name: lists for name, (lists, _) in read.items()}
+
+
+def _list(frame: Frame, role: ListRole) -> Lists:
+    if role.kind == "text":
+        return _texts(frame.ids(role.name))
+    return frame.lists(role.name, role.separator)
 
 
 def _texts(texts: Codes) -> Lists:
@@ -257,12 +275,24 @@ def first_of_duplicates(source: Arrays) -> np.ndarray:
     if source.time is not None:
         mix(source.time)
     for each in [*source.lists, *([source.interest] if source.interest is not None else [])]:
-        lengths = np.diff(each.offsets)
-        place = np.arange(len(each.codes)) - np.repeat(each.offsets[:-1], lengths)
-        words = _scramble(_scramble(each.codes.astype(np.uint64)) ^ place.astype(np.uint64))
-        total = np.concatenate((np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)))
-        mix(total[each.offsets[1:]] - total[each.offsets[:-1]])
+        mix(_list_hashes(each))
     return np.sort(np.unique(mixed, return_index=True)[1])
+
+
+def _list_hashes(lists: Lists) -> np.ndarray:
+    """A hash of each list, uint64 [n]; so many lists at a time that memory does not grow with them."""
+    out = np.empty(len(lists.offsets) - 1, np.uint64)
+    first = 0
+    while first < len(out):
+        last = max(int(np.searchsorted(lists.offsets, lists.offsets[first] + _HASHED, side="right")) - 1, first + 1)
+        ends = lists.offsets[first : last + 1] - lists.offsets[first]
+        codes = lists.codes[lists.offsets[first] : lists.offsets[last]]
+        place = np.arange(len(codes)) - np.repeat(ends[:-1], np.diff(ends))
+        words = _scramble(_scramble(codes.astype(np.uint64)) ^ place.astype(np.uint64))
+        total = np.concatenate((np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)))
+        out[first:last] = total[ends[1:]] - total[ends[:-1]]
+        first = last
+    return out
 
 
 def _scramble(x: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from polyscene.data._cells import Lists, take_lists
 from polyscene.data._columns import Arrays
 from polyscene.data._errors import listed, suggestion
 from polyscene.data.reading import Frame
-from polyscene.data.roles import TokenizerRole
+from polyscene.data.roles import CLASSED, TokenizerRole
 from polyscene.data.splits import PARTS
 
 _UNKNOWN = "[UNK]"  # a character that no training text has; no row of the vocabulary
@@ -23,7 +23,7 @@ _INSIDE = "##"  # in front of a piece that goes on a word
 
 
 def settle(source: Arrays, part: np.ndarray | None, frame: Frame) -> None:
-    """Makes the tokens and classes of task text; does nothing for other tasks.
+    """Makes classes of labels (tasks text and image) and tokens of texts; does nothing for other tasks.
 
     Args:
         source: as `arrays` gives it; its texts, labels and roles are replaced.
@@ -33,7 +33,7 @@ def settle(source: Arrays, part: np.ndarray | None, frame: Frame) -> None:
     Raises:
         ValueError: a label that is no class, or fewer than two classes.
     """
-    if source.roles.task != "text":
+    if source.roles.task not in CLASSED:
         return
     _classes(source, part, frame)
     for i, role in enumerate(source.roles.lists):
@@ -51,7 +51,7 @@ def _classes(source: Arrays, part: np.ndarray | None, frame: Frame) -> None:
         classes = class_order([source.label_ids[code] for code in np.unique(codes[part == 0])])
         if len(classes) < 2:
             raise ValueError(
-                f"{frame.owner}: label: task 'text' needs two classes or more in the training rows, got "
+                f"{frame.owner}: label: task {source.roles.task!r} needs two classes or more in the training rows, got "
                 f"{listed(classes) or 'none'} in column {column!r}"
             )
         source.roles = replace(source.roles, classes=tuple(classes))

@@ -137,7 +137,7 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: Findings) -> Over
             raise TypeError(
                 f"check: unknown role {key!r}; known roles: {', '.join(k for k in wanted if k != 'needs_label')}"
             )
-    featureless = not any(given.get(key) for key in ("categorical", "numeric", "multi_hot", "sequence", "text"))
+    featureless = not any(given.get(key) for key in ("categorical", "numeric", "multi_hot", "sequence", "text", "image"))
     if featureless and not {"user_id", "item_id"} & set(frame.names) and not (given.get("user") or given.get("item")):
         taken = _taken_columns(given)
         wanted["categorical"] = [column for column in frame.names if column not in taken]

@@ -6,7 +6,7 @@ import numpy as np
 
 from polyscene.data._errors import suggestion
 from polyscene.data.reading import Frame
-from polyscene.data.roles import LabelRole
+from polyscene.data.roles import CLASSED, LabelRole
 
 
 def label_values(frame: Frame, role: LabelRole, task: str, bad_rows: list[int] | None = None) -> np.ndarray:
@@ -15,13 +15,13 @@ def label_values(frame: Frame, role: LabelRole, task: str, bad_rows: list[int] |
     Args:
         frame: the source.
         role: the column and what makes a label of it.
-        task: "ctr" wants 0 and 1; of "text" the values are positions in the ids of the column.
+        task: "ctr" wants 0 and 1; of "text" and "image" the values are positions in the ids of the column.
         bad_rows: takes the rows of bad cells, which become NaN, in the place of an error.
 
     Raises:
         ValueError: a cell is no label; the message names file, row and column.
     """
-    if task == "text":
+    if task in CLASSED:
         codes = frame.ids(role.column).codes
         return np.where(codes < 0, np.nan, codes).astype(np.float32)
     if role.values is not None:

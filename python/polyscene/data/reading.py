@@ -26,7 +26,11 @@ ARROW = (".arrow", ".feather", ".ipc")
 
 @dataclass
 class Piece:
-    """One file or frame of a source; ``part`` is "train", "valid", "test" or "", ``scene`` the only scene it holds."""
+    """One file or frame of a source.
+
+    ``part`` is "train", "valid", "test" or "", ``scene`` the only scene it holds, ``folder`` where the file lies, from
+    which paths in its cells go out; None for a frame.
+    """
 
     name: str
     names: tuple[str, ...]
@@ -37,6 +41,7 @@ class Piece:
     line: Callable[[int], int] | None = None
     table: Any = None
     start: int = 0
+    folder: Path | None = None
 
     def where(self, row: int) -> str:
         """Names data row ``row`` (from 0) of this piece, counted from 1, with its line if the file has lines."""
@@ -90,7 +95,9 @@ def pieces(
                 out.append(piece)
         return out
     if isinstance(source, (str, PathLike)):
-        return [_open(Path(source), owner, delimiter, part, _column_names(owner, columns))]
+        piece = _open(Path(source), owner, delimiter, part, _column_names(owner, columns))
+        piece.folder = Path(source).parent
+        return [piece]
     if hasattr(source, "__arrow_c_stream__"):
         return [_frame(source, part or "data", part)]
     if isinstance(source, (list, tuple)):
@@ -349,10 +356,14 @@ class Frame:
         return ValueError(f"{self.where(row)}, column {column!r}: {text}")
 
     def _each(self, column: str, convert: Callable[[pa.ChunkedArray], Any]) -> list[Any]:
+        return self.each(column, lambda cells, _: convert(cells))
+
+    def each(self, column: str, convert: Callable[[pa.ChunkedArray, Piece], Any]) -> list[Any]:
+        """What ``convert`` makes of a column, piece by piece; a `BadCell` is told with its place."""
         out = []
         for piece in self.pieces:
             try:
-                out.append(convert(piece.table.column(column)))
+                out.append(convert(piece.table.column(column), piece))
             except BadCell as error:
                 raise ValueError(f"{piece.where(error.row)}, column {column!r}: {error}") from error
         return out

@@ -12,7 +12,8 @@ from polyscene.data._errors import choice, mapping, name, unknown_key
 from polyscene.data.reading import Frame
 from polyscene.data.scenes import SceneRole, scene_role
 
-TASKS = ("ctr", "ranking", "rating", "sequence", "text")
+TASKS = ("ctr", "ranking", "rating", "sequence", "text", "image")
+CLASSED = ("text", "image")  # tasks whose labels are names of classes
 RANKED = ("ranking", "sequence")  # tasks of items that users wanted, without a label
 SCALINGS = ("z_score", "min_max", "zero_mean", "median", "none")
 MISSING = ("mean", "median", "knn", "category")
@@ -71,6 +72,21 @@ class TokenizerRole:
 
 
 @dataclass(frozen=True)
+class ImageRole:
+    """How the images of a column are stored; without a size (0) they all have that of the first."""
+
+    name: str
+    channels: int = 1
+    height: int = 0
+    width: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """Numbers of one image."""
+        return self.channels * self.height * self.width
+
+
+@dataclass(frozen=True)
 class Roles:
     """The roles of all columns, as read from the arguments of `read_table`."""
 
@@ -89,7 +105,8 @@ class Roles:
     min_count: int = 2
     fitted: dict[str, Any] = field(default_factory=dict, compare=False)  # fences and donors, from training rows
     tokenizer: TokenizerRole | None = None
-    classes: tuple[str, ...] = ()  # of task text: the distinct labels of training rows
+    classes: tuple[str, ...] = ()  # of tasks text and image: the distinct labels of training rows
+    images: tuple[ImageRole, ...] = ()
 
     def columns(self) -> list[str]:
         """Names of the columns that are read."""
@@ -102,7 +119,7 @@ class Roles:
     def json(self) -> str:
         """The roles as JSON text, as a schema and a compiled data set keep them."""
         values = asdict(self)
-        for key in ("tokenizer", "classes"):  # what data without texts do not have stays out of their digests
+        for key in ("tokenizer", "classes", "images"):  # what others do not have stays out of their digests
             if not values[key]:
                 del values[key]
         return json.dumps(values, sort_keys=True)
@@ -130,6 +147,7 @@ class Roles:
                 "lists": tuple(ListRole(**each) for each in given["lists"]),
                 "tokenizer": made(TokenizerRole, given.get("tokenizer")),
                 "classes": tuple(given.get("classes", ())),
+                "images": tuple(ImageRole(**each) for each in given.get("images", ())),
             }
         )
 
@@ -148,25 +166,30 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
     """
     frame.require_common()
     task = given["task"]
-    if given["image"]:
-        raise ValueError(f"{owner}: columns of images are not supported in this version")
     choice(f"{owner}: task", task, TASKS)
     given = dict(given)
     for role, default in DEFAULTS.items():
         if given[role] == default and default not in frame.names:
             given[role] = None
     label = _label(frame, given["label"], owner)
-    if label is None and task in ("ctr", "rating", "text") and given["needs_label"]:
+    if label is None and task in ("ctr", "rating", *CLASSED) and given["needs_label"]:
         frame.require("label", f"label (task {task!r} needs one)")
     user, item = (_column(frame, given[role], role) for role in ("user", "item"))
     categorical = _names(frame, given["categorical"], "categorical", owner)
     categorical = tuple(dict.fromkeys([*(id_ for id_ in (user, item) if id_ and id_ not in categorical), *categorical]))
+    images = tuple(_image(frame, each, owner) for each in _each(given["image"], "image", owner))
     lists = tuple(
         _list(frame, each, kind, owner)
         for kind in ("multi_hot", "sequence", "text")
         for each in _each(given[kind], kind, owner)
     )
-    tokenizer = _tokenizer(given.get("tokenizer"), lists, label, task, owner)
+    lists += tuple(ListRole(each.name, "image", max_length=each.pixels or 1) for each in images)
+    _check_images(images, task, owner)
+    if task in CLASSED and label is not None and (label.at_least is not None or label.values is not None):
+        raise ValueError(
+            f"{owner}: label: task {task!r} takes the classes as they stand in a column; give its name alone"
+        )
+    tokenizer = _tokenizer(given.get("tokenizer"), lists, task, owner)
     time = _time(frame, given["time"], owner)
     roles = Roles(
         task=task,
@@ -183,6 +206,7 @@ def resolve(frame: Frame, given: Mapping[str, Any], owner: str) -> Roles:
         unseen_scene=choice(f"{owner}: unseen_scene", given["unseen_scene"], ("error", "shared", "nearest")),
         min_count=_positive(f"{owner}: min_count", _least(task) if given["min_count"] is None else given["min_count"]),
         tokenizer=tokenizer,
+        images=images,
     )
     _exclusive(frame, roles, owner)
     if task == "sequence" and (user is None or item is None):
@@ -200,6 +224,7 @@ def _exclusive(frame: Frame, roles: Roles, owner: str) -> None:
         "multi_hot": [each.name for each in roles.lists if each.kind == "multi_hot"],
         "sequence": [each.name for each in roles.lists if each.kind == "sequence"],
         "text": [each.name for each in roles.lists if each.kind == "text"],
+        "image": [each.name for each in roles.images],
         "weight": [roles.weight] if roles.weight else [],
         "label": [roles.label.column] if roles.label else [],
     }
@@ -312,10 +337,37 @@ def _list(frame: Frame, given: Any, kind: str, owner: str) -> ListRole:
     return role
 
 
-def _tokenizer(
-    given: Any, lists: Sequence[ListRole], label: LabelRole | None, task: str, owner: str
-) -> TokenizerRole | None:
-    """The tokeniser of task text, whose texts and labels are checked; None for other tasks."""
+def _image(frame: Frame, given: Any, owner: str) -> ImageRole:
+    if isinstance(given, str):
+        given = {"name": given}
+    given = mapping(f"{owner}: image", given)
+    unknown_key(f"{owner}: image", given, ("name", "size", "channels"))
+    column = frame.require(name(f"{owner}: image: name", given.get("name", "")), "image")
+    where = f"{owner}: image {column!r}"
+    channels = given.get("channels", 1)
+    if channels not in (1, 3) or isinstance(channels, bool):
+        raise ValueError(f"{where}: channels must be 1 (grey) or 3 (red, green, blue), got {channels!r}")
+    size = given.get("size")
+    if size is None:
+        return ImageRole(column, channels)
+    if isinstance(size, str) or not isinstance(size, Sequence) or len(size) != 2:
+        raise ValueError(f"{where}: size must be [height, width], got {size!r}")
+    height, width = (_positive(f"{where}: size", each) for each in size)
+    return ImageRole(column, channels, height, width)
+
+
+def _check_images(images: Sequence[ImageRole], task: str, owner: str) -> None:
+    if task != "image":
+        if images:
+            raise ValueError(
+                f"{owner}: image names {images[0].name!r}, but images are for task 'image', got task {task!r}"
+            )
+    elif len(images) != 1:
+        raise ValueError(f"{owner}: image must name one column (task 'image'), got {len(images)}")
+
+
+def _tokenizer(given: Any, lists: Sequence[ListRole], task: str, owner: str) -> TokenizerRole | None:
+    """The tokeniser of task text, whose texts are checked; None for other tasks."""
     texts = [each.name for each in lists if each.kind == "text"]
     if task != "text":
         if texts or given is not None:
@@ -324,10 +376,6 @@ def _tokenizer(
         return None
     if len(texts) != 1:
         raise ValueError(f"{owner}: text must name one column (task 'text'), got {len(texts)}; join several into one")
-    if label is not None and (label.at_least is not None or label.values is not None):
-        raise ValueError(
-            f"{owner}: label: task 'text' takes the classes as they stand in a column; give its name alone"
-        )
     if isinstance(given, str):
         given = {"kind": given}
     given = mapping(f"{owner}: tokenizer", given or {})

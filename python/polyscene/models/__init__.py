@@ -18,6 +18,7 @@ from polyscene.models.cross_variational import CDRIB, UniCDR
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.events import BST, DIEN, DIN
 from polyscene.models.graph import GAT, GCN, NGCF
+from polyscene.models.image import ImageClassifier
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Adapted, SideTuned, Specialist
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
@@ -67,6 +68,7 @@ __all__ = [
     "EPNet",
     "FactorizationMachine",
     "GRU4Rec",
+    "ImageClassifier",
     "InterestMigration",
     "ItemKNN",
     "LightGCN",

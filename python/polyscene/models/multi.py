@@ -17,7 +17,7 @@ class Specialist(Model):
 
     What a transfer leaves (:func:`polyscene.transfer.migrate`): the special model is the target's, and nothing that was
     done for the target can harm the other scenes. The parameters are those of the two under ``general.`` and
-    ``special.``. Tasks: ctr, rating, text.
+    ``special.``. Tasks: ctr, rating, text, image.
 
     Args:
         schema: fields, vocabularies and scenes of the data.
@@ -67,7 +67,7 @@ class Adapted(Model):
     so that it starts as the model inside. Hidden layers are those of its multi-layer perceptrons; experts have adapters
     of their own. The trainer moves adapters, and what ``norms`` and ``trained`` say; the model inside stays in
     evaluation mode. :func:`polyscene.transfer.adapted` puts a trained model inside. Its parameters stand under
-    ``base.``, those of adapters under ``adapter_``. Tasks: ctr, text.
+    ``base.``, those of adapters under ``adapter_``. Tasks: ctr, text, image.
 
     Args:
         schema: fields, vocabularies and scenes of the data.
@@ -107,7 +107,7 @@ class SideTuned(Model):
 
     Outputs are blended, so that it works for every model. :func:`polyscene.transfer.side_tuned` starts both from a
     trained one. The parameters are those of the two under ``base.`` and ``side.``, and ``gate``. Tasks: ctr, rating,
-    text.
+    text, image.
 
     Args:
         schema: fields, vocabularies and scenes of the data.

@@ -49,6 +49,7 @@ from polyscene.nn.functional import (
     unpad_ragged,
 )
 from polyscene.nn.fusion import Fusion
+from polyscene.nn.image import ImageAugment, ImageEncoder
 from polyscene.nn.layers import MLP, ConvEncoder, InterestPoints, SequenceEncoder, TransformerEncoder
 from polyscene.nn.maps import Boxes, CenterHead, CenterTargets, UNet, gaussian_radius
 from polyscene.nn.text import TextEncoder
@@ -67,6 +68,8 @@ __all__ = [
     "FeatureEmbedding",
     "Fusion",
     "Gating",
+    "ImageAugment",
+    "ImageEncoder",
     "InterestPoints",
     "MultiHeadAttention",
     "PairAttention",

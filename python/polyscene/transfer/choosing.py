@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from polyscene.data.roles import CLASSED
+
 LOWER_IS_BETTER = frozenset({"log_loss", "rmse"})
 
 
@@ -38,10 +40,10 @@ def usable(label: np.ndarray, metric: str) -> bool:
 
 
 def metric_of(task: str, label: np.ndarray) -> str:
-    """What models of a task are compared by: "rmse" (ratings), "log_loss" (text, labels of one class) or "auc"."""
+    """What models of a task are compared by: "rmse" (ratings), "log_loss" (classes, labels of one value) or "auc"."""
     if task == "rating":
         return "rmse"
-    return "auc" if task != "text" and usable(label, "auc") else "log_loss"
+    return "auc" if task not in CLASSED and usable(label, "auc") else "log_loss"
 
 
 def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str = "auc") -> Comparison:
@@ -52,7 +54,7 @@ def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: st
 
     Args:
         label: observed labels, [N].
-        first: probabilities or ratings of the first model, [N]; of text those of the classes, [N, C].
+        first: probabilities or ratings of the first model, [N]; of classes those of each, [N, C].
         second: those of the second.
         metric: "auc", "log_loss" or "rmse".
     """

@@ -68,7 +68,7 @@ class Migration:
         candidates: the models that may answer for the target, the target's own first; empty before :meth:`run`.
         rows: training rows of the target.
         valid: validation rows of the target, or None.
-        metric: what chooses: "auc" (labels), "rmse" (ratings), "log_loss" (text, labels of one class).
+        metric: what chooses: "auc" (labels), "rmse" (ratings), "log_loss" (classes, labels of one value).
         way: the flow as it went.
     """
 

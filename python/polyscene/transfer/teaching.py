@@ -98,11 +98,11 @@ class PseudoLabelled(Around):
 
     :math:`\hat y = 1` where the probability is at least ``positive_threshold``, 0 where that of a negative is at least
     ``threshold``, and m tells these rows; n counts all. Where few rows are positive, all are confident negatives: give
-    the positives a lower threshold. Of task text :math:`\hat y` is the likeliest class where its probability is at
+    the positives a lower threshold. Of tasks text and image :math:`\hat y` is the likeliest class where its probability is at
     least ``threshold``, with cross-entropy; ``positive_threshold`` is not read. It shares the parameters of ``model``.
 
     Args:
-        model: what trains, for task ctr or text.
+        model: what trains, for task ctr, text or image.
         table: rows whose labels are never read.
         threshold: of negatives, in (0.5, 1).
         positive_threshold: of positives, in (1 - threshold, 1).
@@ -161,8 +161,8 @@ class MeanTeacher(Around):
         momentum: m_max.
         weight: w_max; w(t) as for :class:`PseudoLabelled`.
         ramp: T, in steps.
-        drop: share of the categorical cells that count as missing, in [0, 1); words of texts are left to the model's
-            dropout.
+        drop: share of the categorical cells that count as missing, in [0, 1); words of texts and pixels are
+            left to the model's dropout and augmentation.
         rows: rows without labels of a step, the same number from every scene.
         seed: of the rows that are drawn.
 

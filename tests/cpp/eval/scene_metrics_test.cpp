@@ -92,7 +92,7 @@ TEST_CASE("evaluate_scores: bad input is refused") {
   CHECK_THROWS_WITH(run({}, f({0, 1}), n({0, 1})),
                     StartsWith("evaluate_scores: row 1 is of scene 1, but there are 1 scenes"));
   CHECK_THROWS_WITH(run({}, f({0, 1}), n({0})), StartsWith("evaluate_scores: scene must have one entry per logit (2)"));
-  CHECK_THROWS_WITH(run({.task = "image"}, f({0, 1}), n({0, 0})),
-                    StartsWith("evaluate_scores: task must be ctr, rating or text, got 'image'"));
+  CHECK_THROWS_WITH(run({.task = "sound"}, f({0, 1}), n({0, 0})),
+                    StartsWith("evaluate_scores: task must be ctr, rating, text or image, got 'sound'"));
   CHECK_THROWS_WITH(evaluate_scores(f({NAN}), f({1}), n({0}), {"a"}), StartsWith("metrics: the logit of row 0 is NaN"));
 }

@@ -1,4 +1,4 @@
-"""Metrics of task text against scikit-learn, and how its rows are predicted."""
+"""Metrics of tasks text and image against scikit-learn, and how their rows are predicted."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Given(ps.Model):
         return self.table[batch.row]
 
 
-@pytest.fixture(scope="module")
-def data() -> Any:
-    return ps.testing.tiny_data("text")
+@pytest.fixture(scope="module", params=["text", "image"])
+def data(request: pytest.FixtureRequest) -> Any:
+    return ps.testing.tiny_data(request.param)
 
 
 def model_of(data: Any, seed: int = 0, *, without: int | None = None) -> Given:
@@ -73,7 +73,8 @@ def test_a_class_that_is_neither_labelled_nor_given_is_left_out(data: Any) -> No
 
 
 def test_other_metrics_and_outputs_are_refused(data: Any) -> None:
-    with pytest.raises(ValueError, match="unknown metric 'auc' for task text; known metrics: f1, accuracy, precision"):
+    known = f"unknown metric 'auc' for task {data.schema.task}; known metrics: f1, accuracy, precision"
+    with pytest.raises(ValueError, match=known):
         ps.evaluate(model_of(data), data.test, metrics=["auc"])
 
     class Narrow(Given):

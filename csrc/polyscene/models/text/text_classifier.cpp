@@ -3,19 +3,14 @@
 #include <algorithm>
 #include <utility>
 
-#include "polyscene/core/errors.h"
-#include "polyscene/data/classes.h"
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
-#include "polyscene/nn/hidden.h"
 #include "polyscene/nn/masks.h"
-#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::models {
 namespace {
 
 constexpr const char* kTextClassifier = "TextClassifier";
-const std::vector<std::string> kSceneUses = {"none", "embedding", "heads"};
 
 }  // namespace
 
@@ -29,13 +24,8 @@ TextClassifierImpl::TextClassifierImpl(std::shared_ptr<const data::Schema> schem
                     ": the data must have a text column; name it when the table is read");
   nn::check_positive(kTextClassifier, "dim", options.dim());
   nn::check_dropout(kTextClassifier, options.dropout());
-  TORCH_CHECK_VALUE(std::find(kSceneUses.begin(), kSceneUses.end(), options.scene()) != kSceneUses.end(),
-                    kTextClassifier, ": scene must be one of ", join(kSceneUses), ", got '", options.scene(), "'",
-                    suggestion(options.scene(), kSceneUses));
-  TORCH_CHECK_VALUE(options.label_smoothing() >= 0 && options.label_smoothing() < 1, kTextClassifier,
-                    ": label_smoothing must be in [0, 1), got ", options.label_smoothing());
+  check_class_head(kTextClassifier, options.scene(), options.label_smoothing());
   TORCH_CHECK_VALUE(options.init_std() >= 0, kTextClassifier, ": init_std must be 0 or more, got ", options.init_std());
-  classes_ = data::num_classes(known);
   column_ = text->name;
   rows_.add(column_, known.list_rows(*text));
 
@@ -52,19 +42,7 @@ TextClassifierImpl::TextClassifierImpl(std::shared_ptr<const data::Schema> schem
                                                                           .heads(options.heads())
                                                                           .dropout(options.dropout())
                                                                           .max_length(text->max_length)));
-  if (options.scene() == "embedding") {
-    scene_vectors = register_parameter("scene_vectors", torch::zeros({known.num_scenes(), encoder->output_size()}));
-  }
-  auto width = encoder->output_size();
-  if (!options.hidden().empty()) {
-    hidden =
-        register_module("hidden", nn::MLP(width, nn::MLPOptions().hidden(options.hidden()).dropout(options.dropout())));
-    width = hidden->output_size();
-  }
-  const bool heads = options.scene() == "heads";
-  output =
-      register_module(heads ? "scene_output" : "output",  // what is of scenes is carried to none but the same scenes
-                      torch::nn::Linear(width, heads ? known.num_scenes() * classes_ : classes_));
+  head.build(*this, {encoder->output_size(), options.hidden(), options.scene(), options.dropout()});
 }
 
 const data::Ragged& TextClassifierImpl::text_of(const data::Batch& batch) const {
@@ -81,22 +59,11 @@ nn::Attended TextClassifierImpl::read(const data::Batch& batch) {
 }
 
 torch::Tensor TextClassifierImpl::forward(const data::Batch& batch) {
-  auto r = read(batch).output;  // [B, width]
-  if (scene_vectors.defined()) r = r + scene_vectors.index_select(0, batch.scene);
-  const auto h = hidden.is_empty() ? r : hidden->forward(r);  // [B, H]
-  nn::tell_output(*this, h);
-  const auto all = nn::dense(h, output->weight, output->bias);  // [B, C] or [B, S C]
-  if (options.scene() != "heads") return all;
-  const auto own = batch.scene.view({-1, 1, 1}).expand({-1, 1, classes_});
-  return all.view({all.size(0), schema().num_scenes(), classes_}).gather(1, own).squeeze(1);
+  return head.forward(*this, read(batch).output, batch.scene);
 }
 
 torch::Tensor TextClassifierImpl::loss(const data::Batch& batch) {
-  const auto logits = forward(batch);
-  const auto exact = task_loss(logits, batch);
-  if (options.label_smoothing() == 0) return exact;
-  const auto spread = weighted_mean(-logits.log_softmax(1).mean(1), batch.weight);
-  return (1 - options.label_smoothing()) * exact + options.label_smoothing() * spread;
+  return smoothed_loss(*this, forward(batch), batch, options.label_smoothing());
 }
 
 Explanation TextClassifierImpl::explain(const data::Batch& batch) {

@@ -1,8 +1,7 @@
 #pragma once
 
-#include "polyscene/models/base.h"
+#include "polyscene/models/class_head.h"
 #include "polyscene/nn/lookup.h"
-#include "polyscene/nn/mlp.h"
 #include "polyscene/nn/text_encoder.h"
 
 namespace polyscene::models {
@@ -63,15 +62,12 @@ class TextClassifierImpl : public Model {
   TextClassifierOptions options;
   torch::nn::Embedding words = nullptr;  ///< E, [rows of the vocabulary, D]
   nn::TextEncoder encoder = nullptr;
-  torch::Tensor scene_vectors;         ///< e, [S, width], starts at 0; undefined unless scene is "embedding"
-  nn::MLP hidden = nullptr;            ///< empty without hidden layers
-  torch::nn::Linear output = nullptr;  ///< W, b; with scene "heads" `scene_output`, of all S scenes one after another
+  ClassHead head;  ///< e, the hidden layers, W, b
 
  private:
   nn::Attended read(const data::Batch& batch);
   const data::Ragged& text_of(const data::Batch& batch) const;
 
-  int64_t classes_;
   std::string column_;
   nn::FieldRows rows_;
 };

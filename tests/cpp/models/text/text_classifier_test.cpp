@@ -53,8 +53,8 @@ TEST_CASE("TextClassifier: the mean of the words through an output layer, by han
   torch::NoGradGuard no_grad;
   // rows of the vocabulary: unknown, missing, bad, film (twice each, by name), good
   model->words->weight.copy_(torch::tensor({0.F, 0.F, 2.F, 4.F, 6.F}).unsqueeze(1));
-  model->output->weight.copy_(torch::tensor({1.F, 10.F, 100.F}).unsqueeze(1));
-  model->output->bias.zero_();
+  model->head.output->weight.copy_(torch::tensor({1.F, 10.F, 100.F}).unsqueeze(1));
+  model->head.output->bias.zero_();
   const auto mean = torch::tensor({5.F, 2.F, 0.F, 3.F}).unsqueeze(1);
   CHECK_THAT(model->forward(text_batch(schema)), IsNear(mean * torch::tensor({1.F, 10.F, 100.F})));
 }
@@ -66,7 +66,7 @@ TEST_CASE("TextClassifier: a scene with heads answers by its own") {
   const auto batch = text_batch(schema);
   torch::NoGradGuard no_grad;
   const auto before = model->forward(batch);
-  model->output->bias.slice(0, 3).add_(1);  // those of scene 1
+  model->head.output->bias.slice(0, 3).add_(1);  // those of scene 1
   const auto moved = model->forward(batch) - before;
   CHECK_THAT(moved, IsNear(torch::tensor({0.F, 0.F, 0.F, 1.F}).unsqueeze(1).expand({4, 3})));
 }

@@ -1,0 +1,47 @@
+#include "polyscene/data/images.h"
+
+#include "polyscene/core/json.h"
+
+namespace polyscene::data {
+
+std::vector<ImageSize> image_columns(const Schema& schema) {
+  std::vector<ImageSize> out;
+  Json reader;
+  for (const auto& list : schema.lists) {
+    if (list.kind != "image") continue;
+    if (out.empty()) reader = Json::parse(schema.reader, nullptr, /*allow_exceptions=*/false);
+    ImageSize size{list.name};
+    if (reader.is_object() && reader.contains("images")) {
+      for (const auto& each : reader["images"]) {
+        if (each.value("name", "") != list.name) continue;
+        size.channels = each.value("channels", int64_t{0});
+        size.height = each.value("height", int64_t{0});
+        size.width = each.value("width", int64_t{0});
+      }
+    }
+    TORCH_CHECK_VALUE(size.pixels() > 0, "image column '", list.name,
+                      "': the schema does not tell the size of its images");
+    out.push_back(size);
+  }
+  return out;
+}
+
+torch::Tensor images(const Batch& batch, const ImageSize& size) {
+  const auto found = batch.sequence.find(size.column);
+  TORCH_CHECK_VALUE(found != batch.sequence.end(), "images: the batch has no image column '", size.column, "'");
+  const auto& [values, offsets] = found->second;
+  const auto rows = offsets.numel() - 1, pixels = size.pixels();
+  const auto scaled = values.to(torch::kFloat32).div_(255);
+  const std::vector<int64_t> shape = {rows, size.channels, size.height, size.width};
+  const auto counts = offsets.diff();
+  const auto known = counts.gt(0);
+  const auto odd = counts.masked_select(known.logical_and(counts.ne(pixels)));
+  TORCH_CHECK_VALUE(odd.numel() == 0, "images: an image of column '", size.column, "' must have ", pixels, " pixels (",
+                    size.channels, " x ", size.height, " x ", size.width, "), got ", odd[0].item<int64_t>());
+  if (scaled.numel() == rows * pixels) return scaled.view(shape);
+  auto out = torch::zeros({rows, pixels}, scaled.options());
+  const auto where = known.nonzero().squeeze(1).to(out.device());
+  return out.index_copy_(0, where, scaled.view({-1, pixels})).view(shape);
+}
+
+}  // namespace polyscene::data

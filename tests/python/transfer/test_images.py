@@ -1,0 +1,143 @@
+"""Mechanisms of transfer on images: what works on logits [B, C] and on convolutions, and what says that it does not."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import polyscene as ps
+import pyarrow as pa
+import pytest
+import torch
+from polyscene import transfer
+from polyscene._extension import _C
+from torch.nn import functional
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    return ps.testing.tiny_data("image")
+
+
+def made(data: Any, seed: int = 0, **options: Any) -> Any:
+    torch.manual_seed(seed)
+    small = {"widths": [4, 8], "hidden": [8], "dropout": 0.0}
+    model = ps.models.ImageClassifier(data.schema, **small | options)
+    model.prepare(data.train)
+    return model
+
+
+def test_distillation_is_kl_of_the_softmax(data: Any) -> None:
+    student, teachers, batch = made(data), [made(data, 1), made(data, 2)], ps.testing.batch(data, 32)
+    taught = transfer.Distilled(student, teachers, temperature=3.0, weights=[0.25, 0.75])
+    p = 0.25 * (teachers[0](batch) / 3).softmax(1) + 0.75 * (teachers[1](batch) / 3).softmax(1)
+    expected = 9 * functional.kl_div((student(batch) / 3).log_softmax(1), p.detach(), reduction="batchmean")
+    torch.testing.assert_close(taught.soft_loss(batch), expected)
+
+
+def test_pseudo_labels_take_the_likeliest_class_where_it_is_sure(data: Any) -> None:
+    model, table = made(data), data.valid
+    with torch.no_grad():
+        model.state_dict()["output.weight"].mul_(4)
+    taught = transfer.PseudoLabelled(model, table, threshold=0.6, weight=1.0, ramp=1, rows=len(table), seed=0)
+    batch = table.batch(torch.arange(len(table)))
+    logits = model(batch)
+    best, guess = logits.softmax(1).max(1)
+    assert 0 < int((best >= 0.6).sum()) < len(table)
+    expected = (functional.cross_entropy(logits, guess, reduction="none") * (best >= 0.6)).mean()
+    torch.testing.assert_close(taught._impl.unlabelled_loss(batch), expected)
+
+
+def test_mean_teacher_and_aligned_losses_add_to_the_model_s(data: Any) -> None:
+    model, batch = made(data), ps.testing.batch(data, 32)
+    own = model.loss(batch)
+    for kind in ("dann", "mmd", "coral"):
+        assert transfer.Aligned(copy.deepcopy(model), data.train, kind=kind, strength=0.0).loss(batch) == own
+        found = transfer.Aligned(copy.deepcopy(model), data.train, kind=kind, strength=1.0, ramp=1).loss(batch)
+        assert found.isfinite() and found != own
+    taught = transfer.MeanTeacher(copy.deepcopy(model), data.valid, weight=1.0, ramp=1)
+    torch.testing.assert_close(taught.loss(batch), own)  # student and teacher are the same at the start
+    ps.Trainer(epochs=2, lr=0.05).fit(taught, data)
+    assert taught.averaged().predict(data.test).shape == (len(data.test), 3)
+
+
+def test_a_teacher_sees_images_as_they_are_and_the_student_changed_ones(data: Any) -> None:
+    model = made(data, shift=2, rotate=20.0)
+    taught = transfer.MeanTeacher(copy.deepcopy(model), data.valid, weight=1.0, ramp=1, seed=1).train()
+    torch.manual_seed(0)
+    own = model.train().loss(batch := ps.testing.batch(data, 32))
+    torch.manual_seed(0)
+    assert taught.loss(batch) > own  # of the same weights: images alone set them apart
+
+
+def test_fisher_information_is_that_of_drawn_classes(data: Any) -> None:
+    model = made(data)
+    found = transfer.fisher(model, data.train, batches=400, batch_size=1, seed=1)
+    p = model(data.train.batch(torch.arange(len(data.train)))).softmax(1)
+    expected = (p * (1 - p)).mean(0)  # of a softmax over its biases
+    torch.testing.assert_close(found["output.bias"], expected, rtol=0.1, atol=0.01)
+    assert found["encoder.convolutions.0.weight"].shape == (4, 1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        *("migrate", "fine_tune", "lora", "adapters", "side_tuning", "ewc", "distillation", "dann", "coral"),
+        *("pseudo_labels", "mean_teacher", "uncertainty", "pcgrad", "reptile"),
+    ],
+)
+def test_migrate_chooses_by_log_loss(data: Any, mechanism: str) -> None:
+    settings = {"threshold": 0.6} if mechanism == "pseudo_labels" else {}
+    model, _, verdict = transfer.migrate(
+        made(data), data, mechanism=mechanism, settings=settings, trainer={"epochs": 1, "lr": 0.02, "batch_size": 64}
+    )
+    assert verdict["metric"] == "log_loss"
+    p = model.predict(data.test)
+    assert p.shape == (len(data.test), 3) and (abs(p.sum(1) - 1) < 1e-9).all()
+
+
+def test_low_rank_moves_linear_layers_and_leaves_filters(data: Any) -> None:
+    model = made(data)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    around = transfer.LowRank(model, rank=2)
+    ps.Trainer(epochs=1, lr=0.05).fit(around, data)
+    merged = dict(model.state_dict())
+    assert torch.equal(merged["encoder.convolutions.1.weight"], before["encoder.convolutions.1.weight"])
+    assert any(".encoder.position" in f".{name}" or "hidden" in name for name, _ in around.named_parameters())
+
+
+def test_statistics_of_batch_norm_are_made_again(data: Any) -> None:
+    model = made(data, norm="batch")
+    ps.Trainer(epochs=1, lr=0.01).fit(model, data)
+    before = model.state_dict()["encoder.norms.0.running_mean"].clone()
+    assert transfer.recompute_statistics(model, transfer.rows_of(data.train, ["television"])) == 4
+    assert not torch.equal(model.state_dict()["encoder.norms.0.running_mean"], before)
+
+
+def test_filters_and_statistics_are_carried_and_outputs_by_their_classes(data: Any) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (18, 8, 8)).tolist()
+    rows = pa.table({"image": pixels, "label": ["cross", "other"] * 9, "scene": ["phone"] * 18})
+    here = ps.read_table(train=rows, test=rows, task="image", image=["image"])
+    source, target = made(data), ps.models.ImageClassifier(here.schema, widths=[4, 8], hidden=[8])
+    found = _C.transfer.carry(target._native(), source._native())
+    assert "output.weight" not in found.copied
+    mine, theirs = target.state_dict(), source.state_dict()
+    for name in ("encoder.convolutions.0.weight", "pixel_mean", "pixel_std", "hidden.linears.0.weight"):
+        assert name in found.copied and torch.equal(mine[name], theirs[name])
+    ps.Trainer(epochs=1, lr=0.0).fit(target, here)
+    assert torch.equal(target.state_dict()["pixel_mean"], theirs["pixel_mean"])
+
+
+def test_rows_of_a_scene_keep_their_images(data: Any) -> None:
+    mine = transfer.rows_of(data.train, ["tablet"])
+    batch = mine.batch(torch.arange(len(mine)))
+    assert (batch.scene == data.schema.scenes.index("tablet")).all()
+    whole = data.train.batch(torch.arange(len(data.train)))
+    own = whole.take((whole.scene == data.schema.scenes.index("tablet")).nonzero().flatten())
+    assert torch.equal(batch.sequence["image"].values, own.sequence["image"].values)
+
+
+def test_what_is_for_clicks_alone_says_so(data: Any) -> None:
+    with pytest.raises(ValueError, match="transferability: made for task ctr, the data's task is 'image'"):
+        transfer.transferability(made(data), data.train)
