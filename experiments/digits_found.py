@@ -1,6 +1,6 @@
 """Digits found in larger images of two scenes: their pixels by a U-Net, their boxes by a head of centres.
 
-Each image of 64 x 64 has 1 to 4 handwritten digits of MNIST, 14 to 28 pixels high or wide, whose boxes overlap by an
+Each image of 48 x 48 has 1 to 3 handwritten digits of MNIST, 14 to 22 pixels high or wide, whose boxes overlap by an
 intersection over union of 0.1 at most. In scene `plain` they are bright on black, in `textured` dark on a light texture
 of random waves; both have noise. The digits themselves are split (6 : 2 : 2) before any image is made, so that no
 handwriting of a test image was ever trained.
@@ -31,12 +31,12 @@ import polyscene as ps
 import torch
 from torch import nn
 
-SIZE, LOW, HIGH, OVERLAP, INK = 64, 14, 28, 0.1, 0.4
+SIZE, LOW, HIGH, MOST, OVERLAP, INK = 48, 14, 22, 3, 0.1, 0.4
 SCENES = ("plain", "textured")
 TRAINED = {"plain": ["plain"], "textured": ["textured"], "both": ["plain", "textured"]}
 UNET: dict[str, Any] = {"channels": 8, "depth": 3}
 HEAD: dict[str, Any] = {"hidden": 32, "stride": 4}
-LEARNING = {"lr": 3e-3, "batch_size": 16}
+LEARNING = {"lr": 6e-3, "batch_size": 8}
 
 
 class Images(NamedTuple):
@@ -93,7 +93,7 @@ def draw(
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, list[int]]]]:
     """One image: its pixels, their classes, and the digits with their boxes."""
     ink, classes, found = np.zeros((SIZE, SIZE)), np.zeros((SIZE, SIZE), np.int64), []
-    wanted = int(rng.integers(1, 5))
+    wanted = int(rng.integers(1, MOST + 1))
     for _ in range(20):  # attempts; a crowded image may keep fewer
         if len(found) == wanted:
             break

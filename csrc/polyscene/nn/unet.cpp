@@ -1,6 +1,7 @@
 #include "polyscene/nn/unet.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "polyscene/core/errors.h"
@@ -10,6 +11,7 @@ namespace polyscene::nn {
 namespace {
 
 constexpr const char* kUNet = "UNet";
+constexpr double kOpen = 2;  // score of a gate at first: sigma(2) = 0.88
 const std::vector<std::string> kUNetNorms = {"none", "batch", "group"};
 
 // The most groups, 8 at most, of equally many channels.
@@ -22,7 +24,9 @@ int64_t groups_of(int64_t channels) {
 torch::nn::ModuleList unet_block(int64_t from, int64_t to, const std::string& norm) {
   torch::nn::ModuleList block;
   for (const auto in : {from, to}) {
-    block->push_back(torch::nn::Conv2d(torch::nn::Conv2dOptions(in, to, 3).padding(1).bias(norm == "none")));
+    torch::nn::Conv2d convolution(torch::nn::Conv2dOptions(in, to, 3).padding(1).bias(norm == "none"));
+    torch::nn::init::kaiming_normal_(convolution->weight, 0, torch::kFanIn, torch::kReLU);
+    block->push_back(std::move(convolution));
     if (norm == "batch") block->push_back(torch::nn::BatchNorm2d(to));
     if (norm == "group") block->push_back(torch::nn::GroupNorm(groups_of(to), to));
   }
@@ -73,8 +77,12 @@ void UNetImpl::reset() {
     down->push_back(unet_block(level == 0 ? input_size : width(level - 1), width(level), options.norm()));
   }
   for (int64_t level = 0; level < options.depth(); ++level) {
-    grow->push_back(
-        torch::nn::ConvTranspose2d(torch::nn::ConvTranspose2dOptions(width(level + 1), width(level), 2).stride(2)));
+    torch::nn::ConvTranspose2d larger(
+        torch::nn::ConvTranspose2dOptions(width(level + 1), width(level), 2).stride(2));
+    // Each pixel hears one of the level below. torch's own start would leave it far weaker than what is beside it.
+    torch::nn::init::normal_(larger->weight, 0, std::sqrt(2.0 / static_cast<double>(width(level + 1))));
+    torch::nn::init::zeros_(larger->bias);
+    grow->push_back(std::move(larger));
     up->push_back(unet_block(2 * width(level), width(level), options.norm()));
   }
   if (options.attention()) {
@@ -84,6 +92,7 @@ void UNetImpl::reset() {
       skip_gates->push_back(torch::nn::Conv2d(torch::nn::Conv2dOptions(width(level), inner, 2).stride(2).bias(false)));
       up_gates->push_back(torch::nn::Conv2d(torch::nn::Conv2dOptions(width(level + 1), inner, 1)));
       gate_scores->push_back(torch::nn::Conv2d(torch::nn::Conv2dOptions(inner, 1, 1)));
+      torch::nn::init::constant_(gate_scores->at<torch::nn::Conv2dImpl>(level - 1).bias, kOpen);
     }
   }
   output = register_module("output", torch::nn::Conv2d(torch::nn::Conv2dOptions(options.channels(), classes, 1)));

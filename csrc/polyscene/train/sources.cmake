@@ -18,4 +18,5 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/../nn/unet.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../nn/segmentation_loss.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../nn/center_head.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../models/multi_modal/multi_modal.cpp
 )

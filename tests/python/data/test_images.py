@@ -122,7 +122,9 @@ def test_jpeg_is_read_as_pillow_decodes_and_turns_it() -> None:
 def test_paths_go_out_from_the_folder_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = table(files(tmp_path))
     pq.write_table(rows, tmp_path / "rows.parquet")
-    lines = [",".join(map(str, row)) for row in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True)]
+    lines = [
+        ",".join(map(str, row)) for row in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True)
+    ]
     (tmp_path / "rows.csv").write_text("\n".join([",".join(rows.column_names), *lines]) + "\n")
     for name in ("rows.parquet", "rows.csv"):
         data = ps.read_table(train=tmp_path / name, task="image", image=["image"])
@@ -219,7 +221,11 @@ BAD = {
         SIZE,
         r"row 2, column 'image': wanted 20 numbers \(4 x 5 x 1\), got 3",
     ),
-    "no size": ([[1, 2, 3, 4]], ("image",), "row 1, column 'image': one list of numbers does not tell height and width"),
+    "no size": (
+        [[1, 2, 3, 4]],
+        ("image",),
+        "row 1, column 'image': one list of numbers does not tell height and width",
+    ),
     "too large": ([[[1, 2]], [[3, 256]]], ("image",), "row 2, .*: wanted whole numbers from 0 to 255, got 256"),
     "negative": ([[[1, 2]], None, [[-1, 2]]], ("image",), "row 3, .*: wanted whole numbers from 0 to 255, got -1"),
     "shares": ([[[0.0, 1.0]], [[0.0, 0.5]]], ("image",), "row 2, .* 0 to 255, got 0.5; multiply by 255"),
@@ -237,7 +243,11 @@ BAD = {
         SIZE,
         "row 2, .*: wanted an image, got bytes, of which Pillow makes none",
     ),
-    "no file": (["pictures/nothing.png"], ("image",), "row 1, .*: wanted an image, but there is no file pictures/nothing"),
+    "no file": (
+        ["pictures/nothing.png"],
+        ("image",),
+        "row 1, .*: wanted an image, but there is no file pictures/nothing",
+    ),
     "16 bits": (
         [encoded(PIXELS[0].astype(np.uint16))],
         ("image",),
@@ -257,7 +267,9 @@ def test_bad_cells_are_told_with_row_and_column(name: str) -> None:
 def test_a_missing_file_is_told_with_its_line_and_the_nearest_name(tmp_path: Path) -> None:
     files(tmp_path)
     (tmp_path / "rows.csv").write_text("image,label\npictures/0.png,x\npictures/10.png,y\n")
-    known = r"rows\.csv: row 2 \(line 3\), column 'image': wanted an image, but there is no file .*10\.png; did you mean"
+    known = (
+        r"rows\.csv: row 2 \(line 3\), column 'image': wanted an image, but there is no file .*10\.png; did you mean"
+    )
     with pytest.raises(ValueError, match=known):
         ps.read_table(train=tmp_path / "rows.csv", task="image", image=["image"])
 
@@ -285,7 +297,9 @@ def test_roles_that_do_not_fit(roles: dict[str, Any], text: str) -> None:
 def test_batches_without_the_column_and_other_sizes_are_refused() -> None:
     data, other = read(PIXELS.tolist()), read(PIXELS.tolist(), [{"name": "image", "size": [2, 2]}])
     batch = data.train.batch(torch.arange(2))
-    with pytest.raises(ValueError, match=r"images: an image of column 'image' must have 4 pixels \(1 x 2 x 2\), got 20"):
+    with pytest.raises(
+        ValueError, match=r"images: an image of column 'image' must have 4 pixels \(1 x 2 x 2\), got 20"
+    ):
         ps.data.images(batch, other.schema)
     with pytest.raises(ValueError, match="images: the data have no image column; name it when the table is read"):
         ps.data.images(batch, ps.testing.tiny_data().schema)

@@ -9,7 +9,8 @@ import polyscene.nn as pn
 import pytest
 import torch
 from gradients import check_gradients, random
-from slow_texts import linear, normed, softmax, state_of
+from slow_fusion import fused
+from slow_texts import state_of
 
 KINDS = ("concat", "gated", "cross_attention")
 SIZES = [3, 5, 2]
@@ -32,51 +33,15 @@ def vectors(rows: int = len(PRESENT)) -> list[torch.Tensor]:
     return [torch.randn(rows, size, dtype=torch.float64, generator=generator) for size in SIZES]
 
 
-def slow(fusion: Any, x: list[np.ndarray], present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fused vector and weights of one row."""
-    state, hidden, heads = state_of(fusion), fusion.options["hidden"], fusion.options["heads"]
-    here = [m for m in range(len(x)) if present[m]]
-    weights = np.zeros(len(x))
-    if not here:
-        return np.zeros(hidden), weights
-    if fusion.options["kind"] == "concat":
-        absent = np.split(state["absent"], np.cumsum(SIZES)[:-1])
-        weights[here] = 1 / len(here)
-        return linear(
-            state, "projection", np.concatenate([x[m] if m in here else absent[m] for m in range(3)])
-        ), weights
-    if fusion.options["kind"] == "gated":
-        scores = state["gate.weight"] @ np.concatenate([x[m] if m in here else 0 * x[m] for m in range(3)])
-        weights[here] = softmax(scores[here])
-        return sum(weights[m] * np.tanh(state[f"projections.{m}.weight"] @ x[m]) for m in here), weights
-    u = {m: linear(state, f"projections.{m}", x[m]) for m in here}
-    out, width = np.zeros(hidden), hidden // heads
-    for m in here:
-        others, met = [other for other in here if other != m], np.zeros(hidden)
-        for head in range(heads):
-            own = slice(head * width, (head + 1) * width)
-            q, k, v = (
-                {n: linear(state, f"attention.{name}_projection", u[n])[own] for n in here}
-                for name in ("query", "key", "value")
-            )
-            if others:
-                a = softmax(np.array([q[m] @ k[other] / np.sqrt(width) for other in others]))
-                met[own] = sum(a[i] * v[other] for i, other in enumerate(others))
-                weights[others] += a / heads / len(here)
-        after = u[m] + linear(state, "attention.output_projection", met)
-        out += normed(state, "norm", after[None])[0] / len(here)
-    if len(here) == 1:
-        weights[here] = 1
-    return out, weights
-
-
 @every_kind
 def test_matches_numpy(kind: str) -> None:
     fusion, x = made(kind), vectors()
     out, weights = fusion.attend(x, PRESENT)
     torch.testing.assert_close(fusion(x, PRESENT), out)
     for b in range(len(PRESENT)):
-        expected, expected_weights = slow(fusion, [each[b].numpy() for each in x], PRESENT[b].numpy())
+        expected, expected_weights = fused(
+            state_of(fusion), fusion.options, [each[b].numpy() for each in x], PRESENT[b].numpy()
+        )
         np.testing.assert_allclose(out[b].detach(), expected, atol=1e-12)
         np.testing.assert_allclose(weights[b].detach(), expected_weights, atol=1e-12)
 

@@ -168,7 +168,9 @@ def test_weight_of_nothing_is_the_model(kind: Any, data: Any) -> None:
 def test_thresholds_that_do_not_fit_are_told(data: Any) -> None:
     with pytest.raises(ValueError, match=r"PseudoLabelled: threshold must lie in \(0.5, 1\), got 0.5"):
         PseudoLabelled(make(data), data.valid, threshold=0.5)
-    with pytest.raises(ValueError, match="PseudoLabelled: made for task ctr, text or image, the data's task is 'rating'"):
+    with pytest.raises(
+        ValueError, match="PseudoLabelled: made for task ctr, text or image, the data's task is 'rating'"
+    ):
         rating = ps.testing.tiny_data("rating")
         PseudoLabelled(make(rating), rating.valid)
     with pytest.raises(ValueError, match="the table belongs to another schema than the model"):
