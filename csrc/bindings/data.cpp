@@ -226,8 +226,6 @@ void bind_schema(py::module_& m) {
       py::arg("columns"), py::arg("train_rows"), py::kw_only(), py::arg("task") = "ctr", py::arg("label") = "label",
       py::arg("user") = "", py::arg("item") = "", py::arg("min_count") = 2, py::arg("unseen_scene") = "error",
       py::arg("numeric") = std::vector<py::dict>(), py::arg("lists") = std::vector<py::dict>(), py::arg("reader") = "");
-  m.def("images", torch::wrap_pybind_function_no_gil(&first_images), py::arg("batch"), py::arg("schema"),
-        "The images of a batch, float32 [B, channels, height, width] in [0, 1].");
 }
 
 void bind_batch(py::module_& m) {
@@ -311,6 +309,8 @@ void bind_batch(py::module_& m) {
           },
           py::arg("device"))
       .def("__len__", &Batch::size);
+  m.def("images", torch::wrap_pybind_function_no_gil(&first_images), py::arg("batch"), py::arg("schema"),
+        "The images of a batch, float32 [B, channels, height, width] in [0, 1].");
 }
 
 }  // namespace

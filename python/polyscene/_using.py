@@ -11,7 +11,7 @@ class Using:
     def predict(self: Any, source: Any) -> Any:
         """Probabilities (ctr) or ratings of the rows of a table, path or frame, in its order, float [n].
 
-        Of tasks text and image they are the probabilities of the classes, float [n, C], in the order of ``schema.classes``.
+        Of tasks text and image they are probabilities of classes, float [n, C], in the order of ``schema.classes``.
 
         Raises:
             ValueError: the source does not fit the schema.

@@ -28,9 +28,10 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
     """Makes a small data set of 40 users and 30 items in 3 scenes, whose labels a model can learn.
 
     Args:
-        task: "ctr" (labels 0/1), "rating" (labels 1 to 5), "text" (texts of three classes), "image"
-            (images of three classes, 8 x 8, grey), "ranking" (users and items alone: what somebody liked; 12 of 30 items are in two scenes, the others in one) or "sequence" (what users
-            did in order, over three scenes of 10 items; the last event of each tests, the one before it validates).
+        task: "ctr" (labels 0/1), "rating" (labels 1 to 5), "text" (texts of three classes), "image" (grey
+            images of three classes, 8 x 8), "ranking" (users and items alone: what somebody liked; 12 of 30 items are
+            in two scenes, the others in one) or "sequence" (what users did in order, over three scenes of 10 items; the
+            last event of each tests, the one before it validates).
         seed: what is drawn; the same seed gives the same data.
         rows: rows in all; 70 % train, 15 % valid, 15 % test.
         bare: users, items and scenes alone: no numeric column, other fields, lists, interests, time or behaviour.

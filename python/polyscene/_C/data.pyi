@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import torch
 import typing
-__all__: list[str] = ['Batch', 'Batches', 'CategoricalField', 'Columns', 'Events', 'History', 'Interactions', 'ListField', 'NumericField', 'Ragged', 'ScenePairs', 'Schema', 'Sequences', 'Simulation', 'Strings', 'Table', 'WindowBatches', 'Windows', 'fit_schema', 'simulate']
+__all__: list[str] = ['Batch', 'Batches', 'CategoricalField', 'Columns', 'Events', 'History', 'Interactions', 'ListField', 'NumericField', 'Ragged', 'ScenePairs', 'Schema', 'Sequences', 'Simulation', 'Strings', 'Table', 'WindowBatches', 'Windows', 'fit_schema', 'images', 'simulate']
 class Strings:
     """
     Many short strings in two tensors: UTF-8 bytes, and offsets [n + 1].
@@ -215,7 +215,7 @@ class Schema:
     @property
     def classes(self) -> list[str]:
         """
-        Names of the classes of task text; [] for other tasks.
+        Names of the classes of tasks text and image; [] for other tasks.
         """
     @property
     def digest(self) -> str:
@@ -223,6 +223,11 @@ class Schema:
     @property
     def has_time(self) -> bool:
         ...
+    @property
+    def images(self) -> list[tuple[str, int, int, int]]:
+        """
+        (column, channels, height, width) of each image column.
+        """
     @property
     def interests(self) -> list[str]:
         ...
@@ -709,6 +714,10 @@ class Simulation:
         """
 def fit_schema(columns: Columns, train_rows: torch.Tensor, *, task: str = 'ctr', label: str = 'label', user: str = '', item: str = '', min_count: typing.SupportsInt | typing.SupportsIndex = 2, unseen_scene: str = 'error', numeric: collections.abc.Sequence[dict] = [], lists: collections.abc.Sequence[dict] = [], reader: str = '') -> Schema:
     ...
+def images(batch: Batch, schema: Schema) -> torch.Tensor:
+    """
+    The images of a batch, float32 [B, channels, height, width] in [0, 1].
+    """
 def simulate(**kwargs) -> Simulation:
     """
     Users whose interests move between scenes by known matrices.

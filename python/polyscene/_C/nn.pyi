@@ -6,7 +6,7 @@ import collections.abc
 import polyscene._C.data
 import torch
 import typing
-__all__: list[str] = ['Attention', 'AttentionScore', 'CenterHead', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Fusion', 'Gating', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TextEncoder', 'TransformerEncoder', 'UNet', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'bpr_max', 'causal_mask', 'coral', 'cosine_scores', 'distillation', 'dot_scores', 'embedding_l2', 'gaussian_radius', 'last_state', 'masked_softmax', 'migration_loss', 'mmd', 'pad_ragged', 'padding_mask', 'product', 'ragged_attention', 'reversal_strength', 'reverse_gradient', 'scaled_dot_scores', 'segmentation_loss', 'softmax_loss', 'squared_error', 'top1', 'unpad_ragged']
+__all__: list[str] = ['Attention', 'AttentionScore', 'CenterHead', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Fusion', 'Gating', 'ImageAugment', 'ImageEncoder', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TextEncoder', 'TransformerEncoder', 'UNet', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'bpr_max', 'causal_mask', 'coral', 'cosine_scores', 'distillation', 'dot_scores', 'embedding_l2', 'gaussian_radius', 'last_state', 'masked_softmax', 'migration_loss', 'mmd', 'pad_ragged', 'padding_mask', 'product', 'ragged_attention', 'reversal_strength', 'reverse_gradient', 'scaled_dot_scores', 'segmentation_loss', 'softmax_loss', 'squared_error', 'top1', 'unpad_ragged']
 class AttentionScore:
     """
     Scores of queries against keys.
@@ -548,6 +548,87 @@ class TextEncoder:
         ...
     @property
     def output_size(self) -> int:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class ImageEncoder:
+    """
+    Images to one vector an image.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, channels: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def attend(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        (output, weights)
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ...
+    def map(self, x: torch.Tensor) -> torch.Tensor:
+        """
+        The last map, [B, H, h', w'].
+        """
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def output_size(self) -> int:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class ImageAugment:
+    """
+    Images as they might have been.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
         ...
     @property
     def training(self) -> bool:

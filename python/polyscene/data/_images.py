@@ -49,7 +49,9 @@ def image_lists(frame: Frame, role: ImageRole) -> tuple[Lists, ImageRole]:
     parts = frame.each(role.name, reader.read)
     role = reader.role
     if not role.height:
-        raise ValueError(f"{frame.owner}: image {role.name!r}: no cell holds an image, which would tell the size; give size")
+        raise ValueError(
+            f"{frame.owner}: image {role.name!r}: no cell holds an image, which would tell the size; give size"
+        )
     known = np.concatenate([part[0] for part in parts])
     pixels = np.concatenate([part[1].reshape(-1) for part in parts])
     offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(known))) * role.pixels
@@ -67,14 +69,16 @@ class _Reader:
         """Where images are known, bool [n], and their pixels, uint8 [known, channels, height, width]."""
         if isinstance(cells.type, pa.BaseExtensionType):
             cells = pa.chunked_array([chunk.storage for chunk in cells.chunks], cells.type.storage_type)
-        cells = decoded(cells)
+        cells = cells.cast(pa.large_binary()) if pa.types.is_binary_view(cells.type) else decoded(cells)
         kind = cells.type
         if is_list(kind):
             return self._numbers(cells)
         binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
         both = pa.types.is_struct(kind) and {"bytes", "path"} >= {each.name for each in kind}
         if not (binary or both or is_text(kind) or pa.types.is_null(kind)):
-            raise BadCell(0, f"wanted an image: lists of numbers, bytes of a file or a path, got a value of type {kind}")
+            raise BadCell(
+                0, f"wanted an image: lists of numbers, bytes of a file or a path, got a value of type {kind}"
+            )
         known, found = np.zeros(len(cells), bool), []
         for row, cell in enumerate(cell for chunk in cells.chunks for cell in chunk.to_pylist()):
             if isinstance(cell, dict):
@@ -149,7 +153,9 @@ class _Reader:
         values = _bytes(inner, ends, rows)
         return known, self._of_shapes(values, ends, shapes, rows)
 
-    def _of_shapes(self, values: np.ndarray, ends: np.ndarray, shapes: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    def _of_shapes(
+        self, values: np.ndarray, ends: np.ndarray, shapes: list[np.ndarray], rows: np.ndarray
+    ) -> np.ndarray:
         """Numbers that lie one after another as images [n, channels, height, width]."""
         if len(shapes) == 1:  # the numbers of [height][width][channels] in one list
             if not self.role.height:
@@ -161,7 +167,9 @@ class _Reader:
                 raise BadCell(int(rows[odd[0]]), text)
             shapes = [np.full(len(rows), each) for each in (self.role.height, self.role.width, self.role.channels)]
         if len(shapes) > 3:
-            raise BadCell(int(rows[0]), f"wanted [height][width] or [height][width][channels], got lists {len(shapes)} deep")
+            raise BadCell(
+                int(rows[0]), f"wanted [height][width] or [height][width][channels], got lists {len(shapes)} deep"
+            )
         if len(shapes) == 2:
             shapes = [*shapes, np.ones(len(rows), np.int64)]
         odd = np.flatnonzero((shapes[2] != 1) & (shapes[2] != 3))
@@ -199,7 +207,9 @@ def _bytes(numbers: pa.Array, ends: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return int(rows[np.searchsorted(ends, place, side="right") - 1])
 
     if numbers.null_count:
-        raise BadCell(owner(int(pc.index(pc.is_null(numbers), True).as_py())), "wanted a number for each pixel, got an empty one")
+        raise BadCell(
+            owner(int(pc.index(pc.is_null(numbers), True).as_py())), "wanted a number for each pixel, got an empty one"
+        )
     values: np.ndarray = numbers.to_numpy(zero_copy_only=False)
     if values.dtype == np.uint8:
         return values

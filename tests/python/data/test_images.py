@@ -62,6 +62,7 @@ GREY = {
     "one list of one length": (flat(pa.list_(pa.uint8(), 20)), SIZE),
     "a large list": (flat(pa.large_list(pa.int16())), SIZE),
     "bytes": ([encoded(each) for each in PIXELS], ("image",)),
+    "a view of bytes": (pa.array([encoded(each) for each in PIXELS], pa.binary_view()), ("image",)),
     "a struct of bytes and path": ([{"bytes": encoded(each), "path": None} for each in PIXELS], ("image",)),
 }
 
@@ -312,3 +313,31 @@ def test_without_pillow_numbers_are_still_read(monkeypatch: pytest.MonkeyPatch) 
     assert np.array_equal(stored(read(PIXELS.tolist()))[:, 0], PIXELS)
     with pytest.raises(ImportError, match=r'images need the package pillow: pip install "polyscene\[image\]"'):
         read([b"1"])
+
+
+def test_digits_are_of_two_scenes_in_one_size(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    (tmp_path / "digits").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "digits" / "mnist_10k.npz", images=images, labels=np.arange(40, dtype=np.uint8) % 10)
+    data = ps.datasets.load("digits", tmp_path, split={"by": "random", "ratios": [8, 1, 1]})
+    assert data.schema.classes == [str(digit) for digit in range(10)] and data.schema.scenes == ["mnist", "uci"]
+    assert data.schema.images == [("image", 1, 28, 28)] and data.columns.rows == 40 + 1797
+    rows, found = data.train.rows, stored(data)[:, 0]
+    uci, mnist = rows[rows >= 40], rows[rows < 40]
+    assert np.array_equal(found[rows < 40], images[mnist]) and len(mnist) > 20
+    first = Image.fromarray(np.round(load_digits().images[int(uci[0]) - 40] * 255 / 16).astype(np.uint8))
+    assert np.array_equal(found[len(mnist)], np.asarray(first.resize((28, 28), Image.Resampling.BILINEAR)))
+    assert data.train.labels()[rows >= 40].tolist() == load_digits().target[uci - 40].tolist()
+
+
+def test_check_looks_at_images_as_such() -> None:
+    def errors(cells: Any) -> list[str]:
+        report = ps.data.check(table(cells), task="image", image=["image"])
+        assert ("image", "images") in report.columns
+        return [each.what for each in report.findings if each.severity == "error"]
+
+    assert errors(PIXELS.tolist()) == errors([encoded(each) for each in PIXELS]) == []
+    found = errors([encoded(PIXELS[0]), b"nothing"])
+    assert len(found) == 1 and "row 2, column 'image': wanted an image, got bytes" in found[0]

@@ -250,7 +250,8 @@ def test_a_root_without_the_files_is_refused(tmp_path):
 
 def test_names_and_facts():
     films, crossed = ["ml-100k", "ml-1m", "ml-20m", "ml-25m"], ["amazon-sport-phone", "amazon-sport-cloth"]
-    assert datasets.list() == ["simulator", *films, *crossed, "douban-book-music", "movie-book", "text-sentiment"]
+    others = ["douban-book-music", "movie-book", "text-sentiment", "digits"]
+    assert datasets.list() == ["simulator", *films, *crossed, *others]
     facts = datasets.info("ml-1m")
     assert facts["rows"] == 1_000_209
     assert facts["size"] == 5_917_549
