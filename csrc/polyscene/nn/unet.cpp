@@ -14,9 +14,9 @@ constexpr const char* kUNet = "UNet";
 constexpr double kOpen = 2;  // score of a gate at first: sigma(2) = 0.88
 const std::vector<std::string> kUNetNorms = {"none", "batch", "group"};
 
-// The most groups, 8 at most, of equally many channels.
+// The most groups of equally many channels, 8 in each at least: alone, a channel would be as strong in every image.
 int64_t groups_of(int64_t channels) {
-  int64_t groups = std::min<int64_t>(8, channels);
+  int64_t groups = std::max<int64_t>(1, channels / 8);
   while (channels % groups != 0) --groups;
   return groups;
 }
@@ -77,8 +77,7 @@ void UNetImpl::reset() {
     down->push_back(unet_block(level == 0 ? input_size : width(level - 1), width(level), options.norm()));
   }
   for (int64_t level = 0; level < options.depth(); ++level) {
-    torch::nn::ConvTranspose2d larger(
-        torch::nn::ConvTranspose2dOptions(width(level + 1), width(level), 2).stride(2));
+    torch::nn::ConvTranspose2d larger(torch::nn::ConvTranspose2dOptions(width(level + 1), width(level), 2).stride(2));
     // Each pixel hears one of the level below. torch's own start would leave it far weaker than what is beside it.
     torch::nn::init::normal_(larger->weight, 0, std::sqrt(2.0 / static_cast<double>(width(level + 1))));
     torch::nn::init::zeros_(larger->bias);

@@ -44,7 +44,7 @@ struct UNetOptions {
 /// terms have the size of u_{l+1}, and a_l is resized between its pixels; as in that paper the finest level has no
 /// gate. Unlike the U-Net of 2015 convolutions keep the size (zeros around), there is a norm, and images of any size
 /// do: they are filled up with zeros at the right and the bottom to a multiple of 2^depth and the maps cut back. With
-/// norm group (Wu & He, ECCV 2018; groups of the channels, 8 at most) or none an image knows nothing of the others.
+/// norm group (Wu & He, ECCV 2018; 8 channels or more in a group) or none an image knows nothing of the others.
 /// Convolutions start as N(0, 2 / inputs), as in the paper of 2015, and gates nearly open.
 ///
 /// Shapes: B batch, C channels of an image, H height, W width, K classes.

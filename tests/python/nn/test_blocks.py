@@ -27,6 +27,8 @@ BLOCKS: dict[type[pn.Block], tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     pn.DenseAttentionHead: ((4,), (X,)),
     pn.Fusion: (([4, 6],), ([X[0], STATES[0]], torch.tensor([[True, True], [True, False]] + [[True, True]] * 3))),
     pn.Gating: ((4, 6), (X, STATES)),
+    pn.ImageAugment: ((), (IMAGES,)),
+    pn.ImageEncoder: ((4,), (IMAGES,)),
     pn.InterestPoints: ((4,), (X, VALID)),
     pn.MultiHeadAttention: ((4,), (X, X, X, VALID)),
     pn.PairAttention: ((4,), (X, VALID)),

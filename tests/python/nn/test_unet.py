@@ -73,7 +73,7 @@ def resized(x: np.ndarray) -> np.ndarray:
 
 def group_normed(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     channels = len(x)
-    groups = max(g for g in range(1, 9) if channels % g == 0 and g <= channels)
+    groups = max(g for g in range(1, channels + 1) if g == 1 or (channels % g == 0 and channels >= 8 * g))
     out = np.zeros_like(x)
     for g in range(groups):
         own = slice(g * channels // groups, (g + 1) * channels // groups)
@@ -142,9 +142,10 @@ def test_matches_numpy(norm: str, attention: bool) -> None:
             np.testing.assert_allclose(gate[b].detach(), wanted, atol=1e-10)
 
 
-def test_gates_of_every_level_in_three_levels() -> None:
-    net, x = made(depth=3), images(1, 2, 9, 17)
-    expected = slow(net, x[0].numpy())[1]
+def test_gates_of_every_level_in_three_levels_and_norms_of_several_groups() -> None:
+    net, x = made(depth=3, channels=3), images(1, 2, 9, 17)  # 24 channels in three groups at the coarsest
+    logits, expected = slow(net, x[0].numpy())
+    np.testing.assert_allclose(net(x)[0].detach(), logits, atol=1e-10)
     assert [gate.shape for gate in expected] == [(5, 9), (3, 5)]
     for gate, wanted in zip(net.gates(x), expected, strict=True):
         np.testing.assert_allclose(gate[0].detach(), wanted, atol=1e-10)
