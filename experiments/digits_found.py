@@ -34,7 +34,7 @@ from torch import nn
 SIZE, LOW, HIGH, MOST, OVERLAP, INK = 48, 14, 22, 3, 0.1, 0.4
 SCENES = ("plain", "textured")
 TRAINED = {"plain": ["plain"], "textured": ["textured"], "both": ["plain", "textured"]}
-UNET: dict[str, Any] = {"channels": 8, "depth": 3}
+UNET: dict[str, Any] = {"channels": 8, "depth": 3, "norm": "batch"}
 HEAD: dict[str, Any] = {"hidden": 32, "stride": 4}
 LEARNING = {"lr": 5e-3, "batch_size": 8}
 
@@ -139,7 +139,7 @@ def detector() -> nn.Sequential:
 
     def layer(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
         convolution = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        return [convolution, nn.GroupNorm(8, outputs), nn.ReLU()]
+        return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
     layers = [*layer(1, 16), *layer(16, 32, 2), *layer(32, 48, 2), *layer(48, 48), *layer(48, 48)]
     return nn.Sequential(*layers, ps.nn.CenterHead(48, 10, **HEAD))
@@ -192,7 +192,7 @@ def fit(task: str, train: Images, valid: Images, epochs: int, seed: int) -> Any:
     net = build()
     optimiser = torch.optim.Adam(net.parameters(), lr=LEARNING["lr"])
     steps = epochs * -(-len(train.pixels) // int(LEARNING["batch_size"]))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING["lr"], total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING["lr"], total_steps=steps, pct_start=0.1)
     generator = torch.Generator().manual_seed(seed)
     best, kept = -1.0, net
     for epoch in range(epochs):
@@ -262,7 +262,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    counts = {"train": 300, "valid": 40, "test": 80} if given.quick else {"train": 2000, "valid": 100, "test": 400}
+    counts = {"train": 300, "valid": 40, "test": 80} if given.quick else {"train": 1500, "valid": 100, "test": 400}
     epochs = 4 if given.quick else given.epochs
     trained = list(SCENES) if given.quick else list(TRAINED)
     start = time.time()

@@ -18,7 +18,7 @@ struct UNetOptions {
   /// Whether gates weigh what passes from the way down to the way up.
   TORCH_ARG(bool, attention) = true;
   /// Normalisation after each convolution of the blocks: none, batch or group.
-  TORCH_ARG(std::string, norm) = "group";
+  TORCH_ARG(std::string, norm) = "batch";
   /// Dropout of whole channels of the coarsest level.
   TORCH_ARG(double, dropout) = 0;
 
@@ -43,8 +43,10 @@ struct UNetOptions {
 /// A block is twice a convolution of 3 x 3, the norm, relu. W_x is a convolution of 2 x 2 in steps of 2, so that both
 /// terms have the size of u_{l+1}, and a_l is resized between its pixels; as in that paper the finest level has no
 /// gate. Unlike the U-Net of 2015 convolutions keep the size (zeros around), there is a norm, and images of any size
-/// do: they are filled up with zeros at the right and the bottom to a multiple of 2^depth and the maps cut back. With
-/// norm group (Wu & He, ECCV 2018; 8 channels or more in a group) or none an image knows nothing of the others.
+/// do: they are filled up with zeros at the right and the bottom to a multiple of 2^depth and the maps cut back. Norm
+/// batch (Ioffe & Szegedy, ICML 2015) takes part of its statistics from the other images in training; with group (Wu &
+/// He, ECCV 2018; 8 channels or more in a group) or none an image knows nothing of them, but group measures every image
+/// by itself, so that what all pixels of an image have in common, such as its contrast, is lost.
 /// Convolutions start as N(0, 2 / inputs), as in the paper of 2015, and gates nearly open.
 ///
 /// Shapes: B batch, C channels of an image, H height, W width, K classes.
