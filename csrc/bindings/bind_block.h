@@ -13,13 +13,13 @@
 
 namespace polyscene::bindings {
 
-/// Binds a block: a constructor that takes its sizes, named by `sizes`, and its options as a dictionary; the protocol
-/// of the mirror; `options` and, on the class, `option_fields()`. The caller adds the forward.
-template <typename Impl, typename... Names>
+/// Binds a block: a constructor that takes its sizes, each a `Size` named by `sizes`, and its options as a dictionary;
+/// the protocol of the mirror; `options` and, on the class, `option_fields()`. The caller adds the forward.
+template <typename Impl, typename Size = int64_t, typename... Names>
 auto bind_block(py::module_& m, const char* name, const char* doc, const Names&... sizes) {
   using Options = std::decay_t<decltype(std::declval<Impl>().options)>;
-  const auto make = [name](std::conditional_t<true, int64_t, Names>... values, const py::dict& options) {
-    return std::make_shared<Impl>(values..., options_from<Options>(name, to_options(name, options)));
+  const auto make = [name](std::conditional_t<true, Size, Names>... values, const py::dict& options) {
+    return std::make_shared<Impl>(std::move(values)..., options_from<Options>(name, to_options(name, options)));
   };
   py::class_<Impl, std::shared_ptr<Impl>> cls(m, name, doc);
   cls.def(py::init(torch::wrap_pybind_function(make)), sizes..., py::arg("options") = py::dict())

@@ -1,8 +1,10 @@
 #include "bindings/bind_block.h"
 #include "bindings/bindings.h"
 #include "polyscene/nn/alignment.h"
+#include "polyscene/nn/center_head.h"
 #include "polyscene/nn/dense_attention_head.h"
 #include "polyscene/nn/encoder.h"
+#include "polyscene/nn/fusion.h"
 #include "polyscene/nn/gating.h"
 #include "polyscene/nn/gemm.h"
 #include "polyscene/nn/image_augment.h"
@@ -14,9 +16,11 @@
 #include "polyscene/nn/multi_head_attention.h"
 #include "polyscene/nn/pair_attention.h"
 #include "polyscene/nn/ragged_attention.h"
+#include "polyscene/nn/segmentation_loss.h"
 #include "polyscene/nn/softmax_loss.h"
 #include "polyscene/nn/temporal_attention.h"
 #include "polyscene/nn/text_encoder.h"
+#include "polyscene/nn/unet.h"
 
 namespace polyscene::bindings {
 
@@ -76,6 +80,8 @@ void bind_losses(py::module_& m) {
   m.def("ragged_attention", wrap_pybind_function_no_gil(&nn::ragged_attention), arg("q"), arg("kv"), arg("offsets"),
         arg("heads"), arg("causal"), arg("dropout") = 0);
   m.def("squared_error", wrap_pybind_function_no_gil(&nn::squared_error), arg("prediction"), arg("label"));
+  m.def("segmentation_loss", wrap_pybind_function_no_gil(&nn::segmentation_loss), arg("logits"), arg("label"),
+        arg("dice") = 1, arg("ignore") = -1);
   m.def("embedding_l2", wrap_pybind_function_no_gil(&nn::embedding_l2), arg("blocks"), arg("squared") = true);
   m.def("migration_loss", wrap_pybind_function_no_gil(&nn::migration_loss), arg("parameters"), arg("anchors"),
         arg("per_entry") = true, arg("weights") = py::dict());
@@ -127,6 +133,48 @@ void bind_attentions(py::module_& m) {
                  arg("x"));
 }
 
+void bind_fusion(py::module_& m) {
+  auto fusion = bind_block<nn::FusionImpl, std::vector<int64_t>>(m, "Fusion", "Vectors of several modalities to one.",
+                                                                 arg("sizes"));
+  bind_attention(fusion, arg("x"), arg("present") = py::none());
+  fusion.def_property_readonly("output_size", &nn::FusionImpl::output_size);
+}
+
+void bind_unet(py::module_& m) {
+  auto unet =
+      bind_block<nn::UNetImpl>(m, "UNet", "A class for every pixel of an image.", arg("input_size"), arg("classes"));
+  bind_forward(unet, arg("x"));
+  unet.def("gates", wrap_pybind_function_no_gil(&nn::UNetImpl::gates), arg("x"), "The gates of each level.");
+}
+
+void bind_center_head(py::module_& m) {
+  using nn::CenterHeadImpl;
+  using torch::Tensor;
+  const auto targets = [](const CenterHeadImpl& self, const Tensor& boxes, const Tensor& labels, const Tensor& offsets,
+                          int64_t height, int64_t width) {
+    const auto out = self.targets({boxes, labels, offsets, {}}, height, width);
+    return std::make_tuple(out.heat, out.cells, out.sizes, out.shifts);
+  };
+  const auto loss = [](const CenterHeadImpl& self, const Tensor& maps, const Tensor& boxes, const Tensor& labels,
+                       const Tensor& offsets) {
+    return self.loss(maps, {boxes, labels, offsets, {}});
+  };
+  const auto decode = [](const CenterHeadImpl& self, const Tensor& maps, int64_t top, double threshold) {
+    const auto out = self.decode(maps, top, threshold);
+    return std::make_tuple(out.boxes, out.labels, out.offsets, out.scores);
+  };
+  auto head = bind_block<CenterHeadImpl>(m, "CenterHead", "Boxes of objects as the peaks of a heat map.",
+                                         arg("input_size"), arg("classes"));
+  bind_forward(head, arg("x"));
+  head.def("targets", wrap_pybind_function_no_gil(targets), arg("boxes"), arg("labels"), arg("offsets"), arg("height"),
+           arg("width"), "(heat, cells, sizes, shifts)")
+      .def("loss", wrap_pybind_function_no_gil(loss), arg("maps"), arg("boxes"), arg("labels"), arg("offsets"))
+      .def("decode", wrap_pybind_function_no_gil(decode), arg("maps"), arg("top"), arg("threshold"),
+           "(boxes, labels, offsets, scores)");
+  m.def("gaussian_radius", wrap_pybind_function_no_gil(&nn::gaussian_radius), arg("width"), arg("height"),
+        arg("min_overlap"));
+}
+
 void bind_encoders(py::module_& m) {
   const auto none = py::none();
   auto conv = bind_block<nn::ConvEncoderImpl>(m, "ConvEncoder", "Causal convolutions over time.", arg("input_size"));
@@ -175,6 +223,9 @@ void bind_nn(py::module_& parent) {
   bind_losses(m);
   bind_alignment(m);
   bind_attentions(m);
+  bind_fusion(m);
+  bind_unet(m);
+  bind_center_head(m);
   bind_encoders(m);
   bind_layers(m);
   bind_feature_embedding(m);

@@ -3,7 +3,7 @@
 # Loads torch, and with it libtorch, before anything needs the compiled part.
 from polyscene._extension import __version__, cmake_prefix_path  # isort: skip
 
-from polyscene import data, datasets, models, testing, transfer
+from polyscene import data, datasets, models, testing, transfer, vision
 from polyscene._model import Model
 from polyscene.comparison import Comparison, compare
 from polyscene.data import Batch, Dataset, Schema, Table, open_data, read_table
@@ -46,4 +46,5 @@ __all__ = [
     "testing",
     "transfer",
     "tune",
+    "vision",
 ]

@@ -77,6 +77,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/single/xdeepfm_test.cpp
   models/text/text_classifier_test.cpp
   nn/attention_test.cpp
+  nn/center_head_test.cpp
   nn/conv_encoder_test.cpp
   nn/dense_attention_head_test.cpp
   nn/dice_mlp_test.cpp
@@ -84,6 +85,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/encoder_test.cpp
   nn/event_pool_test.cpp
   nn/feature_embedding_test.cpp
+  nn/fusion_test.cpp
   nn/gating_test.cpp
   nn/gemm_test.cpp
   nn/graph_attention_test.cpp
@@ -114,6 +116,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/text_encoder_test.cpp
   nn/tower_links_test.cpp
   nn/transformer_encoder_test.cpp
+  nn/unet_test.cpp
   nn/unit_rows_test.cpp
   train/coalesce_test.cpp
   train/optimizer_test.cpp

@@ -17,6 +17,7 @@ import polyscene.models
 import polyscene.nn
 import polyscene.testing
 import polyscene.transfer
+import polyscene.vision
 import pytest
 
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -59,7 +60,7 @@ def test_example_runs(test: doctest.DocTest, tmp_path: Path, monkeypatch: pytest
     assert outcome.failed == 0, "".join(said)
 
 
-PUBLIC = [ps, ps.data, ps.datasets, ps.models, ps.nn, ps.testing, ps.transfer]
+PUBLIC = [ps, ps.data, ps.datasets, ps.models, ps.nn, ps.testing, ps.transfer, ps.vision]
 
 
 @pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)

@@ -26,6 +26,7 @@
 #include "polyscene/models/multi/adapted.h"
 #include "polyscene/models/multi/side_tuned.h"
 #include "polyscene/models/multi/specialist.h"
+#include "polyscene/models/multi_modal/multi_modal.h"
 #include "polyscene/models/scene/ada_sparse.h"
 #include "polyscene/models/scene/adapt_dhm.h"
 #include "polyscene/models/scene/ep_net.h"
@@ -133,6 +134,7 @@ std::deque<Entry>& table() {
       entry<TriCDRImpl, TriCDROptions>("tri_cdr", "TriCDR", {"sequence"}),
       entry<TextClassifierImpl, TextClassifierOptions>("text_classifier", "TextClassifier", {"text"}),
       entry<ImageClassifierImpl, ImageClassifierOptions>("image_classifier", "ImageClassifier", {"image"}),
+      entry<MultiModalImpl, MultiModalOptions>("multi_modal", "MultiModal", {"text", "image"}),
       entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr", "text", "image"}),
       entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating", "text", "image"}),
       entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating", "text", "image"}),

@@ -1,6 +1,7 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/alignment.cpp
   ${CMAKE_CURRENT_LIST_DIR}/attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/center_head.cpp
   ${CMAKE_CURRENT_LIST_DIR}/conv_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/dense_attention_head.cpp
   ${CMAKE_CURRENT_LIST_DIR}/dice_mlp.cpp
@@ -9,12 +10,15 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/event_pool.cpp
   ${CMAKE_CURRENT_LIST_DIR}/feature_embedding.cpp
   ${CMAKE_CURRENT_LIST_DIR}/field_attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/fusion.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gate_nu.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gemm.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graph_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/hidden.cpp
   ${CMAKE_CURRENT_LIST_DIR}/hyper_adapter.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/image_augment.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/image_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_rows.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest_points.cpp
   ${CMAKE_CURRENT_LIST_DIR}/layer_norm_activation.cpp
@@ -40,6 +44,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene_linear.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_mlp.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_propagation.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/segmentation_loss.cpp
   ${CMAKE_CURRENT_LIST_DIR}/softmax.cpp
   ${CMAKE_CURRENT_LIST_DIR}/softmax_loss.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sparse_matrix.cpp
@@ -47,5 +52,6 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/text_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/tower_links.cpp
   ${CMAKE_CURRENT_LIST_DIR}/transformer_encoder.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/unet.cpp
   ${CMAKE_CURRENT_LIST_DIR}/unit_rows.cpp
 )

@@ -6,7 +6,7 @@ import collections.abc
 import polyscene._C.data
 import torch
 import typing
-__all__: list[str] = ['Attention', 'AttentionScore', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Gating', 'ImageAugment', 'ImageEncoder', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TextEncoder', 'TransformerEncoder', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'bpr_max', 'causal_mask', 'coral', 'cosine_scores', 'distillation', 'dot_scores', 'embedding_l2', 'last_state', 'masked_softmax', 'migration_loss', 'mmd', 'pad_ragged', 'padding_mask', 'product', 'ragged_attention', 'reversal_strength', 'reverse_gradient', 'scaled_dot_scores', 'softmax_loss', 'squared_error', 'top1', 'unpad_ragged']
+__all__: list[str] = ['Attention', 'AttentionScore', 'CenterHead', 'ConvEncoder', 'DenseAttentionHead', 'FeatureEmbedding', 'Fusion', 'Gating', 'ImageAugment', 'ImageEncoder', 'InterestPoints', 'MLP', 'MultiHeadAttention', 'PairAttention', 'SequenceEncoder', 'TemporalAttention', 'TextEncoder', 'TransformerEncoder', 'UNet', 'additive_scores', 'attention_mask', 'bce_with_logits', 'bilinear_scores', 'bpr', 'bpr_max', 'causal_mask', 'coral', 'cosine_scores', 'distillation', 'dot_scores', 'embedding_l2', 'gaussian_radius', 'last_state', 'masked_softmax', 'migration_loss', 'mmd', 'pad_ragged', 'padding_mask', 'product', 'ragged_attention', 'reversal_strength', 'reverse_gradient', 'scaled_dot_scores', 'segmentation_loss', 'softmax_loss', 'squared_error', 'top1', 'unpad_ragged']
 class AttentionScore:
     """
     Scores of queries against keys.
@@ -265,6 +265,132 @@ class DenseAttentionHead:
     def set_training(self, path: str, on: bool) -> None:
         """
         Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class Fusion:
+    """
+    Vectors of several modalities to one.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, sizes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def attend(self, x: collections.abc.Sequence[torch.Tensor], present: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        (output, weights)
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: collections.abc.Sequence[torch.Tensor], present: torch.Tensor | None = None) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def output_size(self) -> int:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class UNet:
+    """
+    A class for every pixel of an image.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, input_size: typing.SupportsInt | typing.SupportsIndex, classes: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ...
+    def gates(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """
+        The gates of each level.
+        """
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def tensors(self) -> list:
+        """
+        Parameters and buffers as (dotted name, tensor, is buffer); a shared tensor once, under its first name.
+        """
+    @property
+    def options(self) -> dict:
+        ...
+    @property
+    def training(self) -> bool:
+        ...
+class CenterHead:
+    """
+    Boxes of objects as the peaks of a heat map.
+    """
+    @staticmethod
+    def option_fields() -> list:
+        """
+        (name, type, default, doc) of each.
+        """
+    def __init__(self, input_size: typing.SupportsInt | typing.SupportsIndex, classes: typing.SupportsInt | typing.SupportsIndex, options: dict = {}) -> None:
+        ...
+    def aliases(self) -> list[tuple[str, str]]:
+        """
+        The other names of shared tensors: (alias, name in `tensors`).
+        """
+    def children(self) -> list:
+        """
+        The modules inside as (dotted path, type, training), parents first.
+        """
+    def decode(self, maps: torch.Tensor, top: typing.SupportsInt | typing.SupportsIndex, threshold: typing.SupportsFloat | typing.SupportsIndex) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        (boxes, labels, offsets, scores)
+        """
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ...
+    def loss(self, maps: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        ...
+    def set_training(self, path: str, on: bool) -> None:
+        """
+        Sets the mode of the module at `path`, '' for this one, and of no module inside it.
+        """
+    def targets(self, boxes: torch.Tensor, labels: torch.Tensor, offsets: torch.Tensor, height: typing.SupportsInt | typing.SupportsIndex, width: typing.SupportsInt | typing.SupportsIndex) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        (heat, cells, sizes, shifts)
         """
     def tensors(self) -> list:
         """
@@ -659,6 +785,8 @@ def dot_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     ...
 def embedding_l2(blocks: collections.abc.Sequence[torch.Tensor], squared: bool = True) -> torch.Tensor:
     ...
+def gaussian_radius(width: typing.SupportsFloat | typing.SupportsIndex, height: typing.SupportsFloat | typing.SupportsIndex, min_overlap: typing.SupportsFloat | typing.SupportsIndex) -> float:
+    ...
 def last_state(states: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     ...
 def masked_softmax(scores: torch.Tensor, mask: torch.Tensor, dim: typing.SupportsInt | typing.SupportsIndex = -1) -> torch.Tensor:
@@ -684,6 +812,8 @@ def reversal_strength(progress: typing.SupportsFloat | typing.SupportsIndex, gam
 def reverse_gradient(x: torch.Tensor, strength: typing.SupportsFloat | typing.SupportsIndex) -> torch.Tensor:
     ...
 def scaled_dot_scores(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    ...
+def segmentation_loss(logits: torch.Tensor, label: torch.Tensor, dice: typing.SupportsFloat | typing.SupportsIndex = 1, ignore: typing.SupportsInt | typing.SupportsIndex = -1) -> torch.Tensor:
     ...
 def softmax_loss(x: torch.Tensor, w: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     ...

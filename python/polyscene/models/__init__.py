@@ -21,6 +21,7 @@ from polyscene.models.graph import GAT, GCN, NGCF
 from polyscene.models.image import ImageClassifier
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
 from polyscene.models.multi import Adapted, SideTuned, Specialist
+from polyscene.models.multi_modal import MultiModal
 from polyscene.models.scene import PLE, STAR, M3oE, MMoE, SARNet, SharedBottom
 from polyscene.models.scene_adaptive import HAMUR, M2M, AdaptDHM, AdaSparse, EPNet, PPNet
 from polyscene.models.sequence import BERT4Rec, GRU4Rec, SASRec
@@ -77,6 +78,7 @@ __all__ = [
     "M3oE",
     "MMoE",
     "Model",
+    "MultiModal",
     "NeuMF",
     "Option",
     "PPNet",

@@ -1,4 +1,4 @@
-"""Neural blocks: attentions, sequence encoders, interest points, the MLP, masks and losses, on plain tensors.
+"""Neural blocks: attentions, encoders, fusion, heads of images, the MLP, masks and losses, on plain tensors.
 
 :class:`FeatureEmbedding` alone takes a batch.
 
@@ -42,13 +42,16 @@ from polyscene.nn.functional import (
     ragged_attention,
     reversal_strength,
     reverse_gradient,
+    segmentation_loss,
     softmax_loss,
     squared_error,
     top1,
     unpad_ragged,
 )
+from polyscene.nn.fusion import Fusion
 from polyscene.nn.image import ImageAugment, ImageEncoder
 from polyscene.nn.layers import MLP, ConvEncoder, InterestPoints, SequenceEncoder, TransformerEncoder
+from polyscene.nn.maps import Boxes, CenterHead, CenterTargets, UNet, gaussian_radius
 from polyscene.nn.text import TextEncoder
 
 __all__ = [
@@ -57,9 +60,13 @@ __all__ = [
     "Attention",
     "AttentionScore",
     "Block",
+    "Boxes",
+    "CenterHead",
+    "CenterTargets",
     "ConvEncoder",
     "DenseAttentionHead",
     "FeatureEmbedding",
+    "Fusion",
     "Gating",
     "ImageAugment",
     "ImageEncoder",
@@ -71,6 +78,7 @@ __all__ = [
     "TemporalAttention",
     "TextEncoder",
     "TransformerEncoder",
+    "UNet",
     "additive_scores",
     "attention_mask",
     "bce_with_logits",
@@ -83,6 +91,7 @@ __all__ = [
     "distillation",
     "dot_scores",
     "embedding_l2",
+    "gaussian_radius",
     "last_state",
     "masked_softmax",
     "migration_loss",
@@ -93,6 +102,7 @@ __all__ = [
     "reversal_strength",
     "reverse_gradient",
     "scaled_dot_scores",
+    "segmentation_loss",
     "softmax_loss",
     "squared_error",
     "top1",

@@ -23,7 +23,7 @@ class Block(Module):
     _impl: Any
     _call: Any
 
-    def __init__(self, *sizes: int, **options: Any) -> None:
+    def __init__(self, *sizes: Any, **options: Any) -> None:
         super().__init__()
         self._mirror(self._impl_class(*sizes, options=options))
 

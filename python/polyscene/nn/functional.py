@@ -243,6 +243,31 @@ def ragged_attention(
     return _C.nn.ragged_attention(q, kv, offsets, heads, causal, dropout)
 
 
+def segmentation_loss(logits: torch.Tensor, label: torch.Tensor, dice: float = 1.0, ignore: int = -1) -> torch.Tensor:
+    r"""Returns cross-entropy and soft Dice loss of the pixels of a batch, a number.
+
+    .. math:: \text{mean}(-\log p_y) + dice \Big(1 - \text{mean}_c \frac{2 \sum p_c y_c}{\sum p_c + \sum y_c}\Big)
+
+    The sums are over all pixels of the batch, the mean over the classes that its labels have (Milletari et al., 3DV
+    2016, have one class and squares below). Pixels whose label is ``ignore`` are nowhere in it; without others it is 0.
+
+    Args:
+        logits: [B, K, H, W].
+        label: int64 [B, H, W], 0 to K - 1 or ``ignore``.
+        dice: weight of the Dice loss, 0 or more.
+        ignore: label of the pixels that do not count.
+
+    Raises:
+        ValueError: shapes do not fit, or a label is neither a class nor ``ignore``.
+
+    Example:
+        >>> import torch
+        >>> segmentation_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]]))  # log 2 + 1 - 1 / 2
+        tensor(1.1931)
+    """
+    return _C.nn.segmentation_loss(logits, label, dice, ignore)
+
+
 def squared_error(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     """Returns the squared error of each entry, of predictions and labels of one shape.
 

@@ -17,13 +17,18 @@ from torch import nn
 X, STATES = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)), torch.ones(2, 5, 6)
 WORDS, OFFSETS = X.flatten(0, 1), torch.tensor([0, 4, 4, 10])
 VALID = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
-BLOCKS: dict[type[pn.Block], tuple[tuple[int, ...], tuple[torch.Tensor, ...]]] = {
+IMAGES = torch.randn(2, 4, 6, 7, generator=torch.Generator().manual_seed(1))
+BLOCKS: dict[type[pn.Block], tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     pn.MLP: ((4,), (X,)),
     pn.Attention: ((4, 4), (X, X, X)),
     pn.AttentionScore: ((4, 4), (X, X)),
+    pn.CenterHead: ((4, 3), (IMAGES,)),
     pn.ConvEncoder: ((4,), (X,)),
     pn.DenseAttentionHead: ((4,), (X,)),
+    pn.Fusion: (([4, 6],), ([X[0], STATES[0]], torch.tensor([[True, True], [True, False]] + [[True, True]] * 3))),
     pn.Gating: ((4, 6), (X, STATES)),
+    pn.ImageAugment: ((), (IMAGES,)),
+    pn.ImageEncoder: ((4,), (IMAGES,)),
     pn.InterestPoints: ((4,), (X, VALID)),
     pn.MultiHeadAttention: ((4,), (X, X, X, VALID)),
     pn.PairAttention: ((4,), (X, VALID)),
@@ -31,14 +36,21 @@ BLOCKS: dict[type[pn.Block], tuple[tuple[int, ...], tuple[torch.Tensor, ...]]] =
     pn.TemporalAttention: ((4, 6), (X, STATES, VALID)),
     pn.TextEncoder: ((4,), (WORDS, OFFSETS)),
     pn.TransformerEncoder: ((4,), (X, VALID)),
+    pn.UNet: ((4, 2), (IMAGES,)),
 }
 every_block = pytest.mark.parametrize("cls", BLOCKS, ids=lambda cls: cls.__name__)
 
 
-def make(cls: type[pn.Block], **options: Any) -> tuple[pn.Block, tuple[torch.Tensor, ...]]:
+def make(cls: type[pn.Block], **options: Any) -> tuple[pn.Block, tuple[Any, ...]]:
     torch.manual_seed(26)
     sizes, inputs = BLOCKS[cls]
     return cls(*sizes, **options), inputs
+
+
+def doubled(x: Any) -> Any:
+    if isinstance(x, list):
+        return [doubled(each) for each in x]
+    return x.double() if x.is_floating_point() else x
 
 
 def test_every_block_is_here() -> None:
@@ -74,7 +86,7 @@ def test_double_reaches_cpp(cls: type[pn.Block]) -> None:
     block, inputs = make(cls)
     single = block(*inputs)
     assert block.double() is block
-    double = block(*(x.double() if x.is_floating_point() else x for x in inputs))
+    double = block(*map(doubled, inputs))
     assert double.dtype == torch.float64
     torch.testing.assert_close(double.float(), single, atol=1e-5, rtol=1e-5)
 
@@ -84,7 +96,7 @@ def test_an_optimiser_moves_what_cpp_computes(cls: type[pn.Block]) -> None:
     block, inputs = make(cls)
     if not list(block.parameters()):
         return
-    optimiser = torch.optim.Adam(block.parameters(), lr=0.01)
+    optimiser = torch.optim.Adam(block.parameters(), lr=0.001)
     before = block(*inputs).square().sum()
     before.backward()
     optimiser.step()
