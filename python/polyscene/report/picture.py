@@ -33,9 +33,7 @@ def positions(weights: Sequence[Sequence[float]], title: str) -> Markup:
     top = max(max(row) for row in weights)
     for y, row in enumerate(weights):
         for x, value in enumerate(row):
-            svg.add(
-                "rect", title=f"{value:.1%}", class_=f"q{level(value, top)}", x=x, y=y, width=1.02, height=1.02
-            )
+            svg.add("rect", title=f"{value:.1%}", class_=f"q{level(value, top)}", x=x, y=y, width=1.02, height=1.02)
     return svg.markup()
 
 
