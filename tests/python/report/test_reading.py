@@ -44,10 +44,7 @@ def test_pixels_are_those_of_the_images() -> None:
     data: Any = ps.testing.tiny_data("image")
     model = ps.models.ImageClassifier(data.schema, widths=[4, 8])
     found = explanation(model, data)["pixels"]
-    size = (
-        data.schema.images[0] if not isinstance(data.schema.images, dict) else next(iter(data.schema.images.values()))
-    )
-    assert size is not None
+    assert 0 < len(found) <= 6
     for each in found:
         weights = np.array(each["weights"])
         assert weights.ndim == 2
@@ -97,4 +94,5 @@ def test_the_page_shows_them(task: str, tmp_path: Path) -> None:
     page = (done.folder / "report.html").read_text()
     assert "What the model reads" in page
     assert ('<span class="chip' if task == "text" else 'class="picture"') in page
-    assert "<i>&gt;" not in page.split("What the model reads")[1].split("</section>")[0]
+    section = page.split("What the model reads")[1].split("</section>")[0]
+    assert "<i>" not in section
