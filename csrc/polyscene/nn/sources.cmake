@@ -1,6 +1,7 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/alignment.cpp
   ${CMAKE_CURRENT_LIST_DIR}/attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/center_head.cpp
   ${CMAKE_CURRENT_LIST_DIR}/conv_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/dense_attention_head.cpp
   ${CMAKE_CURRENT_LIST_DIR}/dice_mlp.cpp
@@ -9,6 +10,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/event_pool.cpp
   ${CMAKE_CURRENT_LIST_DIR}/feature_embedding.cpp
   ${CMAKE_CURRENT_LIST_DIR}/field_attention.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/fusion.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gate_nu.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gemm.cpp
@@ -40,6 +42,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/scene_linear.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_mlp.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_propagation.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/segmentation_loss.cpp
   ${CMAKE_CURRENT_LIST_DIR}/softmax.cpp
   ${CMAKE_CURRENT_LIST_DIR}/softmax_loss.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sparse_matrix.cpp
@@ -47,5 +50,6 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/text_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/tower_links.cpp
   ${CMAKE_CURRENT_LIST_DIR}/transformer_encoder.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/unet.cpp
   ${CMAKE_CURRENT_LIST_DIR}/unit_rows.cpp
 )

@@ -14,9 +14,4 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/../nn/image_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../models/class_head.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../models/image/image_classifier.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../nn/fusion.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../nn/unet.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../nn/segmentation_loss.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../nn/center_head.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../models/multi_modal/multi_modal.cpp
 )
