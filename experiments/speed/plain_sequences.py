@@ -115,7 +115,7 @@ class PlainC2DSR(PlainModel):
 
     def __init__(self, model: Any, data: Any, loss: str, dropout: float) -> None:
         super().__init__(model, data, loss, dropout)
-        self.contrast, self.graph_layers = model.options()["contrast"], model.options()["graph_layers"]
+        self.contrast, self.graph_layers = model.options["contrast"], model.options["graph_layers"]
         self.longest = len(self.of("encoders.positions")) // (1 + len(self.candidates))
         items = len(self.of("item.weight"))
         rows = [torch.arange(items)]
@@ -176,7 +176,7 @@ class PlainC2DSR(PlainModel):
         self, z: torch.Tensor, s: int, items: torch.Tensor, mine: torch.Tensor, trimmed: bool
     ) -> torch.Tensor:
         """States of the events of scene `s` among themselves, at their places, [B, L, D]."""
-        order = mine.int().argsort(1, stable=True)  # to the right, in their order
+        order = mine.int().argsort(dim=1, stable=True)  # to the right, in their order
         if trimmed:
             order = order[:, items.shape[1] - max(1, int(mine.sum(1).max())) :]
         node = self.node[(1 + s) * len(self.of("item.weight")) + items.gather(1, order)]

@@ -1,22 +1,21 @@
-"""SASRec against plain PyTorch on the movie and book sequences, and the cost of following one person.
+"""SASRec and C2DSR against plain PyTorch on the movie and book sequences, and the cost of following one person.
 
-Training: the plain side is the same equations (the paper's form: only queries are normalised) written on padded windows
-as users write them, with causal `scaled_dot_product_attention` and dense fused Adam; it starts from polyscene's
-parameters, walks the same windows in batches of the same size, and draws its negatives from the items of the scene.
-It comes in two forms: windows padded to `max_length`, and sorted and padded to the longest of the batch. The sides take
-turns, an epoch each. In the end the plain parameters are put into polyscene's model, so that one evaluation ranks for
-both. `--loss bce` is the paper's, `--loss ce` the softmax over the items of the scene.
+Training: the plain side (`plain_sequences.py`) is the same equations written on padded windows as users write them,
+with causal `scaled_dot_product_attention` and dense fused Adam; it starts from polyscene's parameters, walks the same
+windows in batches of the same size, and draws its negatives from the items of the scene. It comes in two forms: windows
+padded to `max_length`, and sorted and padded to the longest of the batch. The sides take turns, an epoch each. In the
+end the plain parameters are put into polyscene's model, so that one evaluation ranks for both. Of SASRec `--loss bce`
+is the paper's, `--loss ce` the softmax over the items of the scene, which C2DSR has.
 
 Following: one more event of a person with 200, as `model.session()` takes it, against all events computed again.
 
-    python experiments/speed/sequences.py --data FOLDER [--loss bce] [--epochs 6] [--json FILE]
+    python experiments/speed/sequences.py --data FOLDER [--model sasrec] [--loss bce] [--epochs 6] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import itertools
 import json
 import statistics
 import time
@@ -26,77 +25,21 @@ from typing import Any
 import numpy as np
 import polyscene as ps
 import torch
-import torch.nn.functional as F
-from torch import nn
+from plain_sequences import PlainC2DSR, PlainSASRec, windows_of
 
+PLAIN = {"c2dsr": PlainC2DSR, "sasrec": PlainSASRec}
 T, DIM, LAYERS, BATCH, LR, DROPOUT = 50, 50, 2, 128, 1e-3, 0.5
 
 
-class PlainSASRec(nn.Module):
-    """The paper's form on windows padded on the left."""
-
-    def __init__(self, state: dict[str, torch.Tensor]) -> None:
-        super().__init__()
-        self.weights = nn.ParameterDict({name.replace(".", "/"): nn.Parameter(w.clone()) for name, w in state.items()})
-
-    def of(self, name: str) -> torch.Tensor:
-        return self.weights[name.replace(".", "/")]
-
-    def linear(self, name: str, n: int, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self.of(f"{name}.{n}.weight"), self.of(f"{name}.{n}.bias"))
-
-    def norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        return F.layer_norm(x, (DIM,), self.of(f"{name}.weight"), self.of(f"{name}.bias"), 1e-8)
-
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """States after each event, [B, L, D], of items [B, L] padded with 0 on the left."""
-        length, here = items.shape[1], items > 0
-        x = F.embedding(items, self.of("item.weight")) * DIM**0.5 + self.of("positions")[-length:]
-        x = F.dropout(x, DROPOUT, self.training) * here.unsqueeze(2)
-        allowed = torch.ones(length, length, dtype=torch.bool).tril() & here.unsqueeze(1)
-        allowed = (allowed | torch.eye(length, dtype=torch.bool)).unsqueeze(1)
-        for n in range(LAYERS):
-            u = self.norm(f"attention_norm.{n}", x)
-            q, (k, v) = self.linear("query", n, u), self.linear("key_value", n, x).chunk(2, -1)
-            q, k, v = (each.unsqueeze(1) for each in (q, k, v))
-            drop = DROPOUT if self.training else 0.0
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=drop).squeeze(1)
-            y = self.norm(f"feedforward_norm.{n}", u + attended)
-            inner = F.dropout(self.linear("inner", n, y).relu(), DROPOUT, self.training)
-            x = (y + F.dropout(self.linear("outer", n, inner), DROPOUT, self.training)) * here.unsqueeze(2)
-        return self.norm("norm", x)
-
-
-def windows_of(data: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Training windows of T + 1 events, the newest first: items and scenes, [N, T + 1], padded with 0 on the left."""
-    known = data.train.history
-    offsets, item, scene = known.tensors()["offsets"].tolist(), known.tensors()["item"], known.tensors()["scene"]
-    items, scenes = [], []
-    for first, last in itertools.pairwise(offsets):
-        end = last
-        while end - first >= 2:
-            begin = max(first, end - T - 1)
-            pad = (T + 1 - (end - begin), 0)
-            items.append(F.pad(item[begin:end].long(), pad))
-            scenes.append(F.pad(scene[begin:end], pad))
-            end = begin + 1
-    return torch.stack(items), torch.stack(scenes)
-
-
-class Plain:
-    """One plain side: its model, optimiser and way of padding."""
+class Side:
+    """A plain side: its model, optimiser and way of padding."""
 
     def __init__(self, model: Any, data: Any, loss: str, trimmed: bool) -> None:
-        self.net = PlainSASRec(dict(model.named_parameters()))
+        self.net = PLAIN[model.name](model, data, loss, DROPOUT)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=LR, betas=(0.9, 0.999), fused=True)
-        self.items, self.scenes = windows_of(data)
+        self.items, self.scenes = windows_of(data, T)
         self.length = (self.items > 0).sum(1) - 1
-        known = data.train.history.interactions()
-        self.candidates = [known.scene(s).candidates for s in range(len(data.schema.scenes))]
-        self.place = torch.zeros(len(self.candidates), int(self.items.max()) + 1, dtype=torch.int64)
-        for s, mine in enumerate(self.candidates):
-            self.place[s, mine] = torch.arange(len(mine))
-        self.loss, self.trimmed = loss, trimmed
+        self.trimmed = trimmed
 
     def batches(self) -> Any:
         order = torch.randperm(len(self.items))
@@ -113,31 +56,11 @@ class Plain:
         start, total, seen = time.perf_counter(), 0.0, 0
         for chosen in self.batches():
             longest = int(self.length[chosen].max()) if self.trimmed else T
-            items, scenes = self.items[chosen, -longest - 1 :], self.scenes[chosen, -longest - 1 :]
-            h = self.net(items[:, :-1])
-            at = items[:, :-1] > 0
-            h, target, scene = h[at], items[:, 1:][at], scenes[:, 1:][at]
-            table = self.net.of("item.weight")
-            if self.loss == "bce":
-                draw = torch.rand(len(target))
-                drawn = torch.empty_like(target)
-                for s, mine in enumerate(self.candidates):
-                    drawn[scene == s] = mine[(draw[scene == s] * len(mine)).long()]
-                positive = (h * F.embedding(target, table)).sum(1)
-                negative = (h * F.embedding(drawn, table)).sum(1)
-                loss = (F.softplus(-positive) + F.softplus(negative)).mean()
-            else:
-                parts = []
-                for s, mine in enumerate(self.candidates):
-                    some = scene == s
-                    if bool(some.any()):
-                        logits = h[some] @ table[mine].T
-                        parts.append(F.cross_entropy(logits, self.place[s, target[some]], reduction="sum"))
-                loss = torch.stack(parts).sum() / len(target)
+            loss, steps = self.net(self.items[chosen, -longest - 1 :], self.scenes[chosen, -longest - 1 :])
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            total, seen = total + loss.item() * len(target), seen + len(target)
+            total, seen = total + loss.item() * steps, seen + steps
         return time.perf_counter() - start, total / seen
 
 
@@ -146,11 +69,11 @@ def ndcg(model: Any, data: Any) -> dict[str, float]:
     return {scene: round(values["ndcg@10"], 5) for scene, values in found.scenes.items()}
 
 
-def training(data: Any, loss: str, epochs: int) -> dict[str, Any]:
+def training(name: str, data: Any, loss: str, epochs: int) -> dict[str, Any]:
     torch.manual_seed(0)
-    model = ps.models.SASRec(data.schema, dim=DIM, max_length=T, layers=LAYERS, dropout=DROPOUT, loss=loss)
+    model = ps.models.create(name, data.schema, dim=DIM, max_length=T, layers=LAYERS, dropout=DROPOUT, loss=loss)
     model.prepare(data.train)
-    sides = {"padded": Plain(model, data, loss, False), "trimmed": Plain(model, data, loss, True)}
+    sides = {"padded": Side(model, data, loss, False), "trimmed": Side(model, data, loss, True)}
     seconds: dict[str, list[float]] = {"polyscene": [], **{name: [] for name in sides}}
     last: dict[str, float] = {}
     windows = len(sides["padded"].items)
@@ -230,6 +153,7 @@ def main() -> None:
     """Runs the benchmark and prints one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder that holds movie-book; without it following alone")
+    parser.add_argument("--model", default="sasrec", choices=sorted(PLAIN))
     parser.add_argument("--loss", default="bce", choices=["bce", "ce"])
     parser.add_argument("--epochs", type=int, default=6, help="of each side; the first is not counted")
     parser.add_argument("--json", type=Path, help="also write the figures there")
@@ -240,9 +164,11 @@ def main() -> None:
         print(f"{name:20} step {1e6 * row['step']:.0f} us, whole pass {1e6 * row['whole']:.0f} us: {row['ratio']:.1f}")
     if arguments.data:
         data = ps.datasets.load("movie-book", root=arguments.data, split={"by": "files"})
-        result[arguments.loss] = training(data, arguments.loss, max(2, arguments.epochs))
+        loss = arguments.loss if arguments.model == "sasrec" else "ce"
+        key = f"{arguments.model}, {loss}"
+        result[key] = training(arguments.model, data, loss, max(2, arguments.epochs))
         for name in ("polyscene", "padded", "trimmed"):
-            row = result[arguments.loss][name]
+            row = result[key][name]
             ratio = f", polyscene is {row['ratio']:.2f} times as fast" if "ratio" in row else ""
             print(f"{name:10} {row['seconds']:.2f} s an epoch, loss {row['loss']:.4f}, ndcg@10 {row['ndcg@10']}{ratio}")
     if arguments.json:

@@ -12,7 +12,9 @@ import numpy as np
 from polyscene import _statistics as stats
 from polyscene.results import Predictions, Result, metric_order
 
-_DEFAULT = {"rating": ("rmse", "mae"), "ranking": ("ndcg", "recall")}
+_OF_CLASSES: tuple[str, ...] = ("f1", "accuracy", "precision", "recall", "log_loss")
+_DEFAULT: dict[str, tuple[str, ...]] = {"rating": ("rmse", "mae"), "ranking": ("ndcg", "recall")}
+_DEFAULT |= dict.fromkeys(("text", "image"), _OF_CLASSES)
 
 
 @dataclass
@@ -115,7 +117,11 @@ def over_rows(
 ) -> list[ComparisonRow]:
     a, b = _paired(first, second, names)
     metrics = _row_metrics(first.task, metric)
-    binary = [m for m in metrics if m not in ("rmse", "mae")]
+    if a.classes is not None and b.classes is not None:
+        other = [m for m in metrics if m not in _OF_CLASSES]
+        if other:
+            raise ValueError(f"compare: unknown metric '{other[0]}'; metrics of classes: {', '.join(_OF_CLASSES)}")
+    binary = [m for m in metrics if m not in ("rmse", "mae")] if a.classes is None else []
     if binary and not np.isin(a.label, (0, 1)).all():
         raise ValueError(f"compare: {binary[0]} wants labels 0 and 1, got {a.label[~np.isin(a.label, (0, 1))][0]}")
     found = []
@@ -132,11 +138,17 @@ def over_rows(
             unit=user if by_user and user is not None else np.arange(rows.sum()),
             user=user,
             weight=None if a.weight is None else a.weight[rows],
+            given=None if a.classes is None or b.classes is None else np.stack([_given(a, rows), _given(b, rows)]),
         )
         rng = np.random.default_rng([seed, number])
         found += _one_scene(data, scene, names, metrics, confidence, by_user, draws, rng)
     order = {m: i for i, m in enumerate(metrics)}
     return sorted(found, key=lambda row: order[row.metric])
+
+
+def _given(side: Predictions, rows: np.ndarray) -> np.ndarray:
+    assert side.classes is not None
+    return side.classes[rows].argmax(1)
 
 
 def over_users(
@@ -280,7 +292,8 @@ def _one_scene(
         note = ""
         if math.isnan(two - one):
             p, low, high = math.nan, math.nan, math.nan
-            note = "one class" if data.positive.all() or not data.positive.any() else "undefined"
+            alike = data.given is None and (data.positive.all() or not data.positive.any())
+            note = "one class" if alike else "undefined"
         elif math.isnan(p):
             p, test = stats.bootstrap_p(spread[metric]), "bootstrap"
         found.append(

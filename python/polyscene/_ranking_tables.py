@@ -29,13 +29,15 @@ COLUMNS = ("recall@10", MAIN, "hit@10", "mrr@10", "coverage@10", *(f"{MAIN} {nam
 TESTED = (MAIN, "recall@10", *(f"{MAIN} {name}" for name in SLICES))
 DRAWS = 500
 # What reads the rows of one scene alone, and what has no idea of scenes but reads the rows of all.
-ALONE = ("popularity", "item_knn", "ease")
+ALONE = ("popularity", "item_knn", "item_knn_near", "ease", "sasrec_scene")
 POOLED = ("item_knn_overall", "ease_overall", "bpr_mf", "neu_mf", "light_gcn", "ngcf", "gcn", "gat")
 # The tables, with what each trained model is evaluated on besides all test rows and all items.
 TABLES: dict[str, tuple[str, ...]] = {
     "cdr-amazon": ("999 candidates", "without twins"),
     "cdr-cold": ("without twins",),
     "cdr-douban": ("without twins",),
+    "sequences-ml100k": (),
+    "sequences-movie-book": (),
 }
 
 
@@ -175,18 +177,23 @@ def best(runs: Mapping[str, Sequence[Mapping[str, Any]]], scene: str) -> list[st
     return list(dict.fromkeys(max(group, key=lambda run: judged[run]) for group in groups if group))
 
 
-def notes(figures: Sequence[Mapping[str, Any]]) -> list[str]:
+def notes(figures: Sequence[Mapping[str, Any]], table: str) -> list[str]:
     """What a reader of a table of rankings must know."""
+    known = {each["run"] for each in figures}
+    alone, pooled = (", ".join(name for name in group if name in known) for group in (ALONE, POOLED))
+    seen, mine = "has no training or validation row of", "their training items in the scene"
+    if table.startswith("sequences"):
+        seen, mine = "has not met before the row", "what they met in the scene before the row"
+    best_of = "those that read it alone" + (", and of all that have no idea of scenes" if pooled else "")
     out = [
-        "Full ranking: a wanted item among all items of its scene that the user has no training or validation row of; "
-        "the epoch is chosen by NDCG@10 on validation rows. Slices are users by their training items in the scene: "
-        "cold none, few 1 to 5, some 6 to 20, many more.",
-        f"{', '.join(ALONE)} read the rows of one scene alone; {', '.join(POOLED)} have no idea of scenes but read the "
-        "rows of all.",
-        "Differences are run less reference; the references of a scene are the best by NDCG@10 on validation rows of "
-        "those that read it alone, and of all that have no idea of scenes. p (users) is of a t-test over users, with "
-        "what a user has in several scenes and seeds taken together; p (seeds) of a paired t-test over the seeds; each "
-        "is corrected by Holm over all runs, references and scenes of a part.",
+        f"Full ranking: a wanted item among all items of its scene that the user {seen}; the epoch is chosen by "
+        f"NDCG@10 on validation rows. Slices are users by {mine}: cold none, few 1 to 5, some 6 to 20, many more.",
+        f"{alone} read the rows of one scene alone"
+        + (f"; {pooled} have no idea of scenes but read the rows of all." if pooled else "."),
+        f"Differences are run less reference; the references of a scene are the best by NDCG@10 on validation rows of "
+        f"{best_of}. p (users) is of a t-test over users, with what a user has in several scenes and seeds taken "
+        "together; p (seeds) of a paired t-test over the seeds; each is corrected by Holm over all runs, references "
+        "and scenes of a part.",
     ]
     parts = dict.fromkeys(each["part"] for each in figures)
     if any("candidates" in part for part in parts):

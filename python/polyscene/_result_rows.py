@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+_CLASS = "score_"  # and the number of a class: columns of predictions.parquet
 _FACTS = ("row", "positives", "unreachable", "known_here", "known_elsewhere")
 
 
@@ -20,9 +21,11 @@ class Predictions:
         row: row numbers in the evaluated table, int64 [N].
         scene: scene names, str [N].
         label: observed labels, float64 [N].
-        score: predicted probabilities (for ratings: predicted values), float64 [N].
+        score: predicted probabilities (for ratings: predicted values), float64 [N]. Of classes it is the probability of
+            the row's own class, its label.
         user: users, [N], or None.
         weight: what each row counts in the metrics, float64 [N], or None for 1 each.
+        classes: probabilities of all classes, float64 [N, C], or None where labels are no classes.
     """
 
     row: np.ndarray
@@ -31,6 +34,7 @@ class Predictions:
     score: np.ndarray
     user: np.ndarray | None = None
     weight: np.ndarray | None = None
+    classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.row = np.asarray(self.row, dtype=np.int64)
@@ -39,10 +43,15 @@ class Predictions:
         self.score = np.asarray(self.score, dtype=np.float64)
         self.user = None if self.user is None else np.asarray(self.user)
         self.weight = None if self.weight is None else np.asarray(self.weight, dtype=np.float64)
+        self.classes = None if self.classes is None else np.asarray(self.classes, dtype=np.float64)
         for name in ("scene", "label", "score", "user", "weight"):
             column = getattr(self, name)
             if column is not None and column.shape != self.row.shape:
                 raise ValueError(f"Predictions: {name} must have the shape of row {self.row.shape}, got {column.shape}")
+        if self.classes is not None and (self.classes.ndim != 2 or len(self.classes) != len(self.row)):
+            raise ValueError(
+                f"Predictions: classes must be [N, C] with N of {len(self.row)} rows, got {self.classes.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.row)
@@ -55,7 +64,8 @@ class Predictions:
         """The rows picked by a boolean mask or by positions."""
         user = None if self.user is None else self.user[rows]
         weight = None if self.weight is None else self.weight[rows]
-        return Predictions(self.row[rows], self.scene[rows], self.label[rows], self.score[rows], user, weight)
+        classes = None if self.classes is None else self.classes[rows]
+        return Predictions(self.row[rows], self.scene[rows], self.label[rows], self.score[rows], user, weight, classes)
 
     @classmethod
     def read(cls, path: str | Path) -> Predictions:
@@ -75,7 +85,9 @@ class Predictions:
             return table.column(name).to_numpy()
 
         user, weight = (column(name) if name in table.column_names else None for name in ("user", "weight"))
-        return cls(column("row"), column("scene").astype(str), column("label"), column("score"), user, weight)
+        names = sorted((name for name in table.column_names if name.startswith(_CLASS)), key=_class_number)
+        classes = np.stack([column(name) for name in names], axis=1) if names else None
+        return cls(column("row"), column("scene").astype(str), column("label"), column("score"), user, weight, classes)
 
     def write(self, path: str | Path) -> None:
         """Writes the rows as Parquet."""
@@ -85,7 +97,13 @@ class Predictions:
         columns = {"row": self.row, "scene": pa.array(self.scene.astype(str).tolist(), pa.string())}
         columns |= {"label": self.label, "score": self.score}
         columns |= {name: each for name in ("user", "weight") if (each := getattr(self, name)) is not None}
+        if self.classes is not None:
+            columns |= {f"{_CLASS}{number}": each for number, each in enumerate(self.classes.T)}
         parquet.write_table(pa.table(columns), path)
+
+
+def _class_number(column: str) -> int:
+    return int(column.removeprefix(_CLASS))
 
 
 @dataclass

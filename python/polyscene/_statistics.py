@@ -24,6 +24,8 @@ class Paired:
         unit: what is resampled: number of the row's unit (itself or its user), int64 [N], in 0 .. units - 1.
         user: number of the row's user, int64 [N], or None.
         weight: what each row counts, [N], or None for 1 each.
+        given: of classes, the likeliest class that each model gives, int64 [2, N]; ``score`` is then the probability of
+            the row's own class, and precision, recall and F1 are means over classes.
     """
 
     label: np.ndarray
@@ -32,6 +34,7 @@ class Paired:
     unit: np.ndarray
     user: np.ndarray | None = None
     weight: np.ndarray | None = None
+    given: np.ndarray | None = None
 
     @cached_property
     def units(self) -> int:
@@ -44,6 +47,8 @@ class Paired:
     @cached_property
     def correct(self) -> np.ndarray:
         """Whether each model is right about each row, bool [2, N]."""
+        if self.given is not None:
+            return self.given == self.label
         return (self.score >= np.asarray(self.threshold)[:, None]) == self.positive
 
     def sums(self, metric: str, model: int) -> np.ndarray:
@@ -55,11 +60,18 @@ class Paired:
         if metric == "log_loss":
             safe = np.clip(score, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
             parts = [-np.where(self.positive, np.log(safe), np.log1p(-safe)), ones]
+            if self.given is not None:
+                parts = [-np.log(np.maximum(score, np.finfo(np.float64).tiny)), ones]
         elif metric in ("rmse", "mae"):
             error = np.abs(score - label)
             parts = [error if metric == "mae" else error**2, ones]
         elif metric == "accuracy":
             parts = [self.correct[model].astype(float), ones]
+        elif self.given is not None:
+            parts = []
+            for number in range(int(max(label.max(initial=0), self.given.max(initial=0))) + 1):
+                mine, said = label == number, self.given[model] == number
+                parts += [mine & said, said, mine]
         else:
             said = score >= self.threshold[model]
             parts = [said & self.positive, said & ~self.positive, ~said & self.positive]
@@ -79,11 +91,21 @@ class Paired:
 def from_sums(metric: str, sums: np.ndarray) -> np.ndarray:
     """A metric from sums over units, [..., k] -> [...]; nan where it is undefined."""
     with np.errstate(invalid="ignore", divide="ignore"):
+        if metric in ("precision", "recall", "f1") and sums.shape[-1] > 3:
+            return _over_classes(metric, sums)
         if metric in ("precision", "recall", "f1"):
             tp, fp, fn = sums[..., 0], sums[..., 1], sums[..., 2]
             return {"precision": tp / (tp + fp), "recall": tp / (tp + fn), "f1": 2 * tp / (2 * tp + fp + fn)}[metric]
         mean = sums[..., 0] / sums[..., 1]
         return np.sqrt(mean) if metric == "rmse" else mean
+
+
+def _over_classes(metric: str, sums: np.ndarray) -> np.ndarray:
+    """The mean over classes that a row has or is given; one that nothing was divided by counts 0."""
+    hit, said, mine = (sums[..., i::3] for i in range(3))
+    below = {"precision": said, "recall": mine, "f1": said + mine}[metric]
+    value = np.where(below > 0, (2 if metric == "f1" else 1) * hit / below, 0)
+    return value.sum(-1) / (said + mine > 0).sum(-1)
 
 
 def user_aucs(

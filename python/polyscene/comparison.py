@@ -207,7 +207,7 @@ def compare(
         if isinstance(groups[0], list) and isinstance(other, list):
             rows += over_seeds(groups[0], other, (names[0], name), metric, confidence)
         elif isinstance(groups[0], Result) and isinstance(other, Result):
-            if groups[0].task == "ranking":
+            if groups[0].task in ("ranking", "sequence"):
                 unit = "user"
                 rows += over_users(groups[0], other, (names[0], name), metric, confidence, draws, seed)
                 continue

@@ -131,8 +131,7 @@ def evaluate(
         threshold=threshold,
         name=model.name,
     )
-    if model.schema.task not in CLASSED:
-        out.predictions = partial(predict_arrays, model.schema, table, logits)  # when somebody asks
+    out.predictions = partial(predict_arrays, model.schema, table, logits)  # when somebody asks
     return out
 
 
@@ -212,10 +211,16 @@ def predict_arrays(schema: Any, table: Any, logits: torch.Tensor) -> Predictions
     """The rows behind a result; users as their ids, where the data has users."""
     names = np.asarray(table.columns.scene_names)
     scene = names[table.columns.scene[table.rows].numpy()]
-    score = logits.double() if schema.task == "rating" else logits.double().sigmoid()
+    label, classes = table.labels(), None
+    if schema.task in CLASSED:
+        classes = logits.double().softmax(1)
+        score = classes.gather(1, label.long().unsqueeze(1)).squeeze(1)
+    else:
+        score = logits.double() if schema.task == "rating" else logits.double().sigmoid()
     user = None
     if schema.user is not None:
         column = table.columns.categorical.index(schema.user)
         user = table.columns.codes[:, column][table.rows].numpy()
     weight = None if table.columns.weight is None else table.columns.weight[table.rows].numpy()
-    return Predictions(table.rows.numpy(), scene, table.labels().numpy(), score.numpy(), user, weight)
+    every = None if classes is None else classes.numpy()
+    return Predictions(table.rows.numpy(), scene, label.numpy(), score.numpy(), user, weight, every)

@@ -1,4 +1,4 @@
-"""Why a model says what it says: attention over events, interests of each scene, how interest moves."""
+"""Why a model says what it says: attention over events, words and pixels, interests, how interest moves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from polyscene._model import Model
+from polyscene.data import images
 from polyscene.data.dataset import Dataset
+from polyscene.data.roles import CLASSED
 
 _EXAMPLES = 6
 _ROWS = 2_000
@@ -18,11 +20,15 @@ def explanation(model: Model, data: Dataset) -> dict[str, Any]:
     """The content of ``explain.json``; empty for a model that explains nothing.
 
     ``attention``: weights over the past events of a few test rows. ``interest_scene``: mean predicted interest in each
-    scene over test rows. ``transition``: mean predicted next interest for each ordered pair of scenes.
+    scene over test rows. ``transition``: mean predicted next interest for each ordered pair of scenes. ``words`` and
+    ``pixels``: weights over the words of texts and the positions of images of a few test rows, in turn of each scene.
     """
     table = data.test
-    if table is None or len(table) == 0 or model.history_length == 0:
+    classed = model.schema.task in CLASSED
+    if table is None or len(table) == 0 or (model.history_length == 0 and not classed):
         return {}
+    if classed:
+        return _read(model, table)
     training = model.training
     model.eval()
     try:
@@ -42,6 +48,59 @@ def explanation(model: Model, data: Dataset) -> dict[str, Any]:
             return out
     finally:
         model.train(training)
+
+
+def _read(model: Model, table: Any) -> dict[str, Any]:
+    """What the model looked at in some texts or images."""
+    scene = table.columns.scene[table.rows]
+    turns = torch.stack([torch.cumsum(scene == code, 0) * (scene == code) for code in scene.unique()]).amax(0)
+    rows = torch.argsort(turns, stable=True)[:_EXAMPLES]  # the first row of each scene, then the second ones
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            batch = table.batch(rows)
+            found, given = model.explain(batch), model(batch).argmax(1).tolist()
+    finally:
+        model.train(training)
+    names = [table.columns.scene_names[code] for code in scene[rows]]
+    classes = list(model.schema.classes) or [str(number) for number in range(1 + max(given))]
+    labels = [int(label) for label in batch.label]
+    titles = [
+        f"{classes[label]} in {name}" + ("" if label == said else f", taken for {classes[said]}")
+        for label, said, name in zip(labels, given, names, strict=True)
+    ]
+    out: dict[str, Any] = {}
+    attention = [each for name, each in found.items() if name.startswith("attention")]
+    words = next((each for each in attention if each.dim() == 2), None)  # [B, T]
+    pixels = next((each for each in attention if each.dim() == 3), None)  # [B, h, w]
+    texts = [each.name for each in model.schema.lists if each.kind == "text"]
+    if texts and words is not None:
+        out["words"] = [
+            {"title": title, "words": tokens, "weights": _numbers(weight[: len(tokens)])}
+            for title, tokens, weight in zip(titles, _tokens(table, texts[0], rows), words, strict=True)
+        ]
+    if model.schema.images and pixels is not None:
+        shown = images(batch, model.schema)  # [B, channels, height, width]
+        out["pixels"] = [
+            {"title": title, "image": _numbers(image), "weights": _numbers(weight)}
+            for title, image, weight in zip(titles, shown, pixels, strict=True)
+        ]
+    return out
+
+
+def _tokens(table: Any, column: str, rows: torch.Tensor) -> list[list[str]]:
+    place = table.columns.lists.index(column)
+    codes, ids = table.columns.list_codes[place], table.columns.list_ids[place].list()
+    out = []
+    for row in table.rows[rows].tolist():
+        first, last = int(codes.offsets[row]), int(codes.offsets[row + 1])
+        out.append([ids[code] for code in codes.values[first:last].tolist()])
+    return out
+
+
+def _numbers(values: torch.Tensor) -> Any:
+    return values.double().mul(1e4).round().div(1e4).tolist()
 
 
 def _names(model: Model, found: dict[str, torch.Tensor]) -> list[str]:

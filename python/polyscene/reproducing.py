@@ -6,13 +6,15 @@ import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from polyscene import _quick as quickly
 from polyscene import _ranking_tables as ranked
+from polyscene import _studies as studies
 from polyscene import runs
 from polyscene._files import write_json, write_text
 from polyscene._markdown import cell, differences
@@ -72,6 +74,9 @@ class Outcome:
 
     def text(self) -> str:
         """The table in Markdown."""
+        if self.table in studies.TABLES:
+            lines = studies.text(self.table, self.runs, self.tests, self.seeds)
+            return "\n".join([*lines, *(["", *(f"- {note}" for note in self.notes)] if self.notes else [])])
         counted = f"mean ± standard deviation over {self.seeds} seeds" if self.seeds > 1 else "one seed"
         lines = [f"# {self.table}", "", f"Test rows, {counted}."]
         for part in dict.fromkeys(row["part"] for row in self.rows):
@@ -137,6 +142,7 @@ def reproduce(
     resume: bool = False,
     callbacks: Any = None,
     only: Sequence[str] = (),
+    quick: bool = False,
 ) -> Outcome:
     """Runs every config of a table with several seeds; writes ``table.md``, ``table.json`` and ``report.html``.
 
@@ -150,7 +156,10 @@ def reproduce(
         resume: finished runs are kept, others go on.
         callbacks: what shows the progress, see :meth:`Trainer.fit`; ``on_run(name)`` is called before the runs of a
             config and before each of them.
-        only: names of runs; the table is then of these alone. With ``resume`` a table can so grow, run by run.
+        only: names of runs; the table is then of these alone. With ``resume`` a table can so grow, run by run. A table
+            of transfer takes its ways to use source scenes.
+        quick: one seed, less training and, in long tables, some of the runs; the notes then tell which ranges the
+            figures are expected in.
 
     Raises:
         ValueError: an unknown table or run, or overrides that do not fit its configs.
@@ -159,7 +168,15 @@ def reproduce(
     choice("reproduce: table", table, tables())
     if seeds < 1:
         raise ValueError(f"reproduce: seeds must be 1 or more, got {seeds}")
+    small = quickly.of(_configs(), table) if quick else quickly.Quick()
+    if quick:
+        seeds, overrides, only = 1, [*small.set, *overrides], only or small.only
     chosen, notes = _chosen(table, data, overrides)
+    if table in studies.TABLES:
+        folder = runs.folder_for({"model": {"name": "reproduce"}, "dataset": {"name": table}}, out, resume)
+        outcome = Outcome(table, folder, seeds)
+        _study(outcome, chosen, getattr(callbacks, "on_run", lambda name: None), only, quick)
+        return _written(outcome, chosen, small)
     for name in only:
         choice("reproduce: only", name, sorted({run for _, run, _ in chosen}))
     chosen = [each for each in chosen if not only or each[1] in only]
@@ -182,7 +199,7 @@ def reproduce(
     if table in ranked.TABLES:
         for name in dict.fromkeys(each["part"] for each in outcome.runs):
             outcome.tests += ranked.paired_tests([each for each in outcome.runs if each["part"] == name], folder)
-        notes += ranked.notes(outcome.runs)
+        notes += ranked.notes(outcome.runs, table)
     outcome.notes = notes + _differences(outcome) + _tested(outcome) + _searched(chosen)
     if table in _COLUMNS:
         thresholds = sorted({round(each["threshold"], 4) for each in outcome.runs})
@@ -190,10 +207,38 @@ def reproduce(
         outcome.notes.append(
             f"Accuracy, precision, recall and F1 are counted from one confusion matrix a scene, threshold {shown}."
         )
+    return _written(outcome, chosen, small)
+
+
+def _study(
+    outcome: Outcome, chosen: Sequence[tuple[str, str, dict[str, Any]]], told: Any, only: Sequence[str], quick: bool
+) -> None:
+    """Fills in the runs and tests of a table of transfer."""
+    from polyscene.transfer import mechanisms
+
+    asked = studies.TABLES[outcome.table]
+    for name in only:
+        choice("reproduce: only", name, [*studies.PLAIN, *mechanisms()])
+    for _, part, config in chosen:
+        study = asked[part].quick() if quick else asked[part]
+        study = replace(study, ways=tuple(only)) if only else study
+        found = studies.figures(study, part, config, outcome.seeds, outcome.folder / part, told)
+        outcome.runs += found
+        outcome.tests += studies.tests(found, study.metric)
+    outcome.rows = _rows(outcome.runs, None)
+    outcome.notes = studies.notes(asked)
+
+
+def _written(outcome: Outcome, chosen: Sequence[tuple[str, str, dict[str, Any]]], small: quickly.Quick) -> Outcome:
+    """Leaves the table in its folder."""
+    table, folder = outcome.table, outcome.folder
+    outcome.notes += small.told(outcome.rows)
     write_text(folder / "table.md", outcome.text() + "\n")
     content = {key: getattr(outcome, key) for key in ("rows", "runs", "tests", "notes")}
     configs = {each: {run: config for at, run, config in chosen if at == each} for each, _, _ in chosen}
-    write_json(folder / "table.json", {"table": table, "seeds": seeds, "configs": _portable(configs), **content})
+    write_json(
+        folder / "table.json", {"table": table, "seeds": outcome.seeds, "configs": _portable(configs), **content}
+    )
     from polyscene.report import build_table
 
     build_table(folder)
@@ -273,7 +318,7 @@ def _figures(part: str, run: str, seed: int, done: runs.Run, folder: Path) -> di
             scenes[name]["confusion"] = counts
         _mean_over_scenes(scenes, result)
     target = done.model.phases()[-1].scenes
-    of_rankings = ranked.facts(result) if result.task == "ranking" else {}
+    of_rankings = ranked.facts(result) if result.task in ("ranking", "sequence") else {}
     for name, values in of_rankings.pop("scenes", {}).items():
         scenes[name] |= values
     return of_rankings | {

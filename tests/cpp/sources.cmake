@@ -58,6 +58,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/sequence/bert4rec_test.cpp
   models/sequence/bst_test.cpp
   models/sequence/c2dsr_test.cpp
+  models/sequence/dasl_test.cpp
   models/sequence/dien_test.cpp
   models/sequence/din_test.cpp
   models/sequence/gru4rec_test.cpp

@@ -17,7 +17,11 @@ from polyscene.cli import main
 from polyscene.results import PerUser, Result
 
 TOP = Path(__file__).resolve().parents[2]
-NEUTRAL = {"recency": 1.0}  # options that came after the records, where they change nothing; others: 0
+NEUTRAL = {
+    "recency": 1.0,
+    "nearness": 1.0,
+    "elsewhere": 1.0,
+}  # options that came after the records, where they change nothing; others: 0
 PART, RUNS, SEEDS = "amazon-sport-phone", ("popularity", "ease", "ease_overall", "cmf"), (2022, 2023)
 SLICES = {"cold": (0, 0), "few": (1, 5), "some": (6, 20), "many": (21, 10**9)}
 

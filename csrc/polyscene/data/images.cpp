@@ -1,5 +1,7 @@
 #include "polyscene/data/images.h"
 
+#include <algorithm>
+
 #include "polyscene/core/json.h"
 
 namespace polyscene::data {
@@ -42,6 +44,22 @@ torch::Tensor images(const Batch& batch, const ImageSize& size) {
   auto out = torch::zeros({rows, pixels}, scaled.options());
   const auto where = known.nonzero().squeeze(1).to(out.device());
   return out.index_copy_(0, where, scaled.view({-1, pixels})).view(shape);
+}
+
+Ragged pixels_of(const Ragged& source, const std::vector<int64_t>& rows) {
+  TORCH_CHECK_VALUE(source.values.scalar_type() == torch::kUInt8,
+                    "table: an image column must hold pixels (uint8), got ", source.values.scalar_type());
+  const auto* offsets = source.offsets.const_data_ptr<int64_t>();
+  const auto* values = source.values.const_data_ptr<uint8_t>();
+  Ragged out{{}, torch::zeros({static_cast<int64_t>(rows.size()) + 1}, torch::kInt64)};
+  auto* end = out.offsets.data_ptr<int64_t>();
+  for (size_t i = 0; i < rows.size(); ++i) end[i + 1] = end[i] + offsets[rows[i] + 1] - offsets[rows[i]];
+  out.values = torch::empty({end[rows.size()]}, torch::kInt32);
+  auto* to = out.values.data_ptr<int32_t>();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::copy(values + offsets[rows[i]], values + offsets[rows[i] + 1], to + end[i]);
+  }
+  return out;
 }
 
 }  // namespace polyscene::data

@@ -28,4 +28,7 @@ std::vector<ImageSize> image_columns(const Schema& schema);
 /// ValueError for a batch without the column, and for an image of another number of pixels.
 torch::Tensor images(const Batch& batch, const ImageSize& size);
 
+/// Pixels of the images of some rows of a source, int32; those of the source are uint8. Throws ValueError for others.
+Ragged pixels_of(const Ragged& source, const std::vector<int64_t>& rows);
+
 }  // namespace polyscene::data

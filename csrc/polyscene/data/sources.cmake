@@ -8,6 +8,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/columns_file.cpp
   ${CMAKE_CURRENT_LIST_DIR}/fit_schema.cpp
   ${CMAKE_CURRENT_LIST_DIR}/history.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/images.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interactions.cpp
   ${CMAKE_CURRENT_LIST_DIR}/negatives.cpp
   ${CMAKE_CURRENT_LIST_DIR}/schema.cpp

@@ -8,6 +8,7 @@
 #include "polyscene/core/errors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/core/sha256.h"
+#include "polyscene/data/images.h"
 #include "polyscene/data/positions.h"
 
 namespace polyscene::data {
@@ -67,11 +68,6 @@ std::vector<int32_t> map_scenes(const Columns& columns, const Schema& schema, co
   return out;
 }
 
-void check_pixels(const Ragged& images, const std::string& column) {
-  TORCH_CHECK_VALUE(images.values.scalar_type() == torch::kUInt8, "table: image column '", column,
-                    "' must hold pixels (uint8), got ", images.values.scalar_type());
-}
-
 std::shared_ptr<const Encoding> encode(const Columns& columns, const Schema& schema, const torch::Tensor& rows) {
   auto out = std::make_shared<Encoding>();
   for (const auto& field : schema.categorical) {
@@ -85,7 +81,6 @@ std::shared_ptr<const Encoding> encode(const Columns& columns, const Schema& sch
   for (const auto& list : schema.lists) {
     out->list.push_back(position_of(columns.lists, list.name, "list"));
     if (list.kind == "image") {
-      check_pixels(columns.list_codes[out->list.back()], list.name);
       out->lists.emplace_back();
       continue;
     }
@@ -121,21 +116,6 @@ Ragged gather_list(const Ragged& source, const std::vector<int32_t>& map, const 
   }
   out.values = torch::empty({static_cast<int64_t>(kept.size())}, torch::kInt32);
   std::copy(kept.begin(), kept.end(), out.values.data_ptr<int32_t>());
-  return out;
-}
-
-// Images of the given source rows, uint8 to int32.
-Ragged gather_images(const Ragged& source, const std::vector<int64_t>& rows) {
-  const auto* offsets = source.offsets.const_data_ptr<int64_t>();
-  const auto* values = source.values.const_data_ptr<uint8_t>();
-  Ragged out{{}, torch::zeros({static_cast<int64_t>(rows.size()) + 1}, torch::kInt64)};
-  auto* end = out.offsets.data_ptr<int64_t>();
-  for (size_t i = 0; i < rows.size(); ++i) end[i + 1] = end[i] + offsets[rows[i] + 1] - offsets[rows[i]];
-  out.values = torch::empty({end[rows.size()]}, torch::kInt32);
-  auto* to = out.values.data_ptr<int32_t>();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::copy(values + offsets[rows[i]], values + offsets[rows[i] + 1], to + end[i]);
-  }
   return out;
 }
 
@@ -252,7 +232,7 @@ void Table::gather_lists(const std::vector<int64_t>& rows, Batch& out) const {
     const auto& field = schema_->lists[l];
     const auto& source = columns_->list_codes[encoding_->list[l]];
     if (field.kind == "image") {
-      out.sequence[field.name] = gather_images(source, rows);
+      out.sequence[field.name] = pixels_of(source, rows);
       continue;
     }
     out.sequence[field.name] = gather_list(source, encoding_->lists[l], rows, 0,

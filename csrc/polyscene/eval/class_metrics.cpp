@@ -29,6 +29,7 @@ struct ClassCounts {
 
   Value metric(const std::string& name) const {
     if (rows == 0) return undefined("no rows");
+    if (weight == 0) return undefined("no weight");
     if (name == "log_loss") return ratio(loss, weight, "no weight");
     double right = 0, sum = 0, classes = 0;
     for (size_t c = 0; c < hit.size(); ++c) {
@@ -58,7 +59,7 @@ Evaluation evaluate_classes(const torch::Tensor& logits, const torch::Tensor& la
   }
   TORCH_CHECK_VALUE(!options.weight.defined() || (options.weight.dim() == 1 && options.weight.numel() == n),
                     "evaluate_classes: weight must have one entry a row (", n, ")");
-  TORCH_CHECK_VALUE(!logits.isnan().any().item<bool>(), "evaluate_classes: a logit is NaN");
+  TORCH_CHECK_VALUE(logits.isfinite().all().item<bool>(), "evaluate_classes: a logit is NaN or infinite");
   const auto scores = logits.to(torch::kCPU, torch::kFloat64).contiguous();
   const auto held_label = label.to(torch::kCPU, torch::kFloat64).contiguous();
   const auto held_scene = scene.to(torch::kCPU, torch::kInt64).contiguous();

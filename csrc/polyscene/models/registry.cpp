@@ -42,6 +42,7 @@
 #include "polyscene/models/sequence/bert4rec.h"
 #include "polyscene/models/sequence/bst.h"
 #include "polyscene/models/sequence/c2dsr.h"
+#include "polyscene/models/sequence/dasl.h"
 #include "polyscene/models/sequence/dien.h"
 #include "polyscene/models/sequence/din.h"
 #include "polyscene/models/sequence/gru4rec.h"
@@ -100,6 +101,7 @@ std::deque<Entry>& table() {
       entry<XDeepFMImpl, XDeepFMOptions>("xdeepfm", "XDeepFM", {"ctr"}),
       entry<AutoIntImpl, AutoIntOptions>("autoint", "AutoInt", {"ctr"}),
       entry<DINImpl, DINOptions>("din", "DIN", {"ctr"}),
+      entry<DASLImpl, DASLOptions>("dasl", "DASL", {"ctr"}),
       entry<DIENImpl, DIENOptions>("dien", "DIEN", {"ctr"}),
       entry<BSTImpl, BSTOptions>("bst", "BST", {"ctr"}),
       entry<ItemKNNImpl, ItemKNNOptions>("item_knn", "ItemKNN", {"ranking", "sequence"}),

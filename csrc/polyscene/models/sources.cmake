@@ -1,5 +1,6 @@
 list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/base.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/class_head.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross/cross_ease.cpp
   ${CMAKE_CURRENT_LIST_DIR}/cross_ridge.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ease_weights.cpp
@@ -26,6 +27,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/cross/variational_graph.cpp
   ${CMAKE_CURRENT_LIST_DIR}/follower.cpp
   ${CMAKE_CURRENT_LIST_DIR}/graphs.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/image/image_classifier.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/interest_migration.cpp
@@ -37,6 +39,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/pair_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ranking_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/multi_modal/multi_modal.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/ada_sparse.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/adapt_dhm.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene/ep_net.cpp
@@ -53,6 +56,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/sequence_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/bert4rec.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/c2dsr.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/dasl.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/gru4rec.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/sasrec.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/scene_encoders.cpp

@@ -17,6 +17,8 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/graph_attention.cpp
   ${CMAKE_CURRENT_LIST_DIR}/hidden.cpp
   ${CMAKE_CURRENT_LIST_DIR}/hyper_adapter.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/image_augment.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/image_encoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/int8_rows.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest_points.cpp
   ${CMAKE_CURRENT_LIST_DIR}/layer_norm_activation.cpp

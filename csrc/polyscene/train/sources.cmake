@@ -9,9 +9,4 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/selection.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table_update.cpp
   ${CMAKE_CURRENT_LIST_DIR}/trainer.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../data/images.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../nn/image_augment.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../nn/image_encoder.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../models/class_head.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../models/image/image_classifier.cpp
 )

@@ -53,6 +53,12 @@ std::pair<std::vector<int64_t>, std::vector<int64_t>> pair_rows(const TableLayou
   return {into, out};
 }
 
+// Whether a tensor is of the layer that ends in one row a class: "output" or "scene_output", wherever it lies.
+bool of_classes(const std::string& name) {
+  const auto path = "." + name;
+  return path.find(".output.") != std::string::npos || path.find("_output.") != std::string::npos;
+}
+
 }  // namespace
 
 Matched carry(models::Model& target, const models::Model& source) {
@@ -98,7 +104,7 @@ Matched carry(models::Model& target, const models::Model& source) {
       out.unmatched.push_back(item.name + ": the scenes differ");
     } else if (!same && !interests && item.name.find("interest") != std::string::npos) {
       out.unmatched.push_back(item.name + ": the interests differ");
-    } else if (!same && !classes && item.name.find("output") != std::string::npos) {
+    } else if (!same && !classes && of_classes(item.name)) {
       out.unmatched.push_back(item.name + ": the classes differ");
     } else {
       to.copy_(from);

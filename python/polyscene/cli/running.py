@@ -104,13 +104,16 @@ def reproduce(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="A run of the table, in the place of all; may be repeated.")
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One seed and less training, with the ranges that figures should lie in.")
+    ] = False,
 ) -> None:
     """Runs every config of a table with several seeds, and prints the table."""
     from polyscene import reproducing
     from polyscene.display import TrainingProgress
 
     try:
-        made = reproducing.reproduce(table, data, out, seeds, set_ or (), resume, TrainingProgress(), only or ())
+        made = reproducing.reproduce(table, data, out, seeds, set_ or (), resume, TrainingProgress(), only or (), quick)
     except KeyboardInterrupt:
         typer.echo("polyscene: interrupted; the same command with --resume goes on with it", err=True)
         raise typer.Exit(130) from None

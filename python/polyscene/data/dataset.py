@@ -135,7 +135,15 @@ class Dataset:
         )
         return f"<p>{html.escape(repr(self))}</p><table><tr><th>scene</th>{head}</tr>{rows}</table>"
 
-    def thin(self, scene: str, share: float, seed: int = 0, parts: tuple[str, ...] = ("train", "valid")) -> Dataset:
+    def thin(
+        self,
+        scene: str,
+        share: float | None = None,
+        seed: int = 0,
+        parts: tuple[str, ...] = ("train", "valid"),
+        *,
+        each: int | None = None,
+    ) -> Dataset:
         """The same data with few rows of one scene: what a new scene looks like. Everything is fitted again.
 
         Args:
@@ -143,20 +151,34 @@ class Dataset:
             share: of its rows that are kept, in (0, 1]; at least one.
             seed: which rows; independent of the number of threads.
             parts: the parts that lose rows; the test rows stay unless named.
+            each: in the place of a share, how many rows of each label are kept in each part (all where there are no
+                more).
 
         Raises:
-            ValueError: an unknown scene or part, or a share out of range.
+            ValueError: an unknown scene or part, a share or number out of range, both or neither of them.
         """
         code, rows = self._scene("Dataset.thin", scene), dict(self._rows)
-        if not 0 < share <= 1:
+        if (share is None) == (each is None):
+            raise ValueError(
+                f"Dataset.thin: wanted a share of the rows or each (rows of each label), got {share}, {each}"
+            )
+        if share is not None and not 0 < share <= 1:
             raise ValueError(f"Dataset.thin: share must be in (0, 1], got {share}")
+        if each is not None and (each < 1 or self._raw.label is None):
+            wanted = "labels" if self._raw.label is None else f"1 or more rows of each label, got {each}"
+            raise ValueError(f"Dataset.thin: wanted {wanted}")
         for part in parts:
             if part not in rows:
                 raise ValueError(f"Dataset.thin: there are no {part!r} rows; known parts: {', '.join(rows)}")
             mine = self._raw.scene[rows[part]] == code
             positions = mine.nonzero().squeeze(1)
             order = _C.core.permutation(len(positions), seed, f"thin {part}")
-            kept = positions[order[: max(1, round(share * len(positions)))]]
+            if share is not None:
+                kept = positions[order[: max(1, round(share * len(positions)))]]
+            else:
+                drawn = positions[order]
+                labels = self._raw.label[rows[part][drawn]]
+                kept = torch.cat([drawn[labels == value][:each] for value in labels.unique()])
             mine[kept] = False
             rows[part] = rows[part][~mine]
         roles = replace(self.roles, fitted={})

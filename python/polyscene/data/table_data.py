@@ -106,11 +106,12 @@ def read_table(
         sequence: list columns, oldest first, or ``{"name": "clicked", "shares": "item_id", "max_length": 50}``.
         text: the column of texts (task text), ``("text",)``, or ``[{"name": "text", "max_length": 200}]``: the first
             tokens are kept.
-        image: the column of images (task image; task text takes any number beside the texts), ``("image",)``, or ``[{"name": "image", "size": [28, 28], "channels":
-            1}]``. A cell holds numbers from 0 to 255 (``[height][width]``, ``[height][width][channels]``, or all in one
-            list), the bytes of a PNG, JPEG or other file, or a path, relative to the file that holds the table (of a
-            frame to the working folder). ``channels`` is 1 (grey) or 3. Images of another ``size`` are resized; without
-            it all must be of one. An empty cell is an image of zeros.
+        image: the column of images (task image; task text takes any number beside the texts), ``("image",)``, or
+            ``[{"name": "image", "size": [28, 28], "channels": 1}]``. A cell holds numbers from 0 to 255
+            (``[height][width]``, ``[height][width][channels]``, or all in one list), the bytes of a PNG, JPEG or other
+            file, or a path, relative to the file that holds the table (of a frame to the working folder). ``channels``
+            is 1 (grey) or 3. Images of another ``size`` are resized; without it all must be of one. An empty cell is an
+            image of zeros.
         tokenizer: how texts become tokens: ``{"kind": "words"}`` (the default: NFC, lower case, words and runs of
             punctuation), or ``{"kind": "bpe", "size": 8000}`` or "wordpiece", which training rows teach.
         delimiter: what separates the cells of a text file.

@@ -257,6 +257,9 @@ def from_config(block: Mapping[str, Any]) -> Dataset:
             f"dataset: wanted a name, got {', '.join(block) or 'nothing'}; known: table, {', '.join(RECIPES)}"
         )
     name = block.pop("name")
+    for key in ("scene", "scenes"):  # a resolved config says "no edges" by an empty list
+        if isinstance(block.get(key), Mapping) and not block[key].get("edges"):
+            block[key] = {each: value for each, value in block[key].items() if each != "edges"}
     if name == "table":
         unknown_key("dataset", block, TABLE_KEYS)
         return _compiled(block) if _is_compiled(block.get("data")) else read_table(**block)

@@ -16,7 +16,7 @@ from polyscene.models.cross_neural import DTCDR, NATR, PTUPCDR, CoNet, DeepAPF
 from polyscene.models.cross_sequence import C2DSR, TriCDR
 from polyscene.models.cross_variational import CDRIB, UniCDR
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
-from polyscene.models.events import BST, DIEN, DIN
+from polyscene.models.events import BST, DASL, DIEN, DIN
 from polyscene.models.graph import GAT, GCN, NGCF
 from polyscene.models.image import ImageClassifier
 from polyscene.models.interest import AttentionTransfer, InterestMigration, SceneBranch
@@ -35,6 +35,7 @@ __all__ = [
     "CDRIB",
     "CLFM",
     "CMF",
+    "DASL",
     "DCDCSR",
     "DIEN",
     "DIN",

@@ -21,9 +21,9 @@ class C2DSR(Model):
     real. Windows of one scene are not contrasted, and somebody without events of a scene is served there from those of
     others. With two scenes this is the paper's model. The authors' program differs: each softmax has a class for
     padding, means count padding and no more than the newest ten steps, windows without both scenes are left out, one
-    item is lost, and attention sees padding and has an output layer (``dim=256`` and ``joined_at="own"`` come near it,
-    with ``positions="oldest"``, as it counts). Here the means of the contrast run over all events of a window, and an
-    item of several scenes has one q for all of them. Tasks: sequence.
+    item is lost, and attention sees padding and has an output layer (``dim=256`` and ``joined_at="own"`` come near it).
+    Positions count from the "oldest" event, as there. Here the means of the contrast run over all events of a window,
+    and an item of several scenes has one q for all of them. Tasks: sequence.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.
@@ -40,7 +40,7 @@ class C2DSR(Model):
         contrast: share of the contrast in the loss (c), in [0, 1); 0 for none.
         joined_at: which state of all scenes joins that of the scene in training: after the "newest" event, as in
             serving, or after the scene's "own" newest one, as in the authors' program.
-        positions: where they are counted from, the "newest" event (sequences padded on the left) or the "oldest".
+        positions: where they are counted from, the "oldest" event or the "newest" (sequences padded on the left).
 
     Example:
         >>> import polyscene as ps
@@ -91,7 +91,7 @@ class TriCDR(Model):
         triplet: weight of the order of the views; 0 for none.
         margin: by how much d shall be nearer to m.
         warm_up: epochs of the encoders alone, in a stage of their own.
-        positions: where they are counted from, the "newest" event (sequences padded on the left) or the "oldest".
+        positions: where they are counted from, the "oldest" event or the "newest" (sequences padded on the left).
 
     Example:
         >>> import polyscene as ps

@@ -120,3 +120,52 @@ class BST(Model):
     """
 
     _cpp_name = "bst"
+
+
+class DASL(Model):
+    r"""Dual attentive sequential learning (Li et al., KDD 2021) over any number of scenes: a user has a vector in each.
+
+    .. math::
+        h_j &= \text{GRU}_r([k_j; u_s]), \qquad a = \text{softmax}_j\, u_s \cdot \tanh(W h_j + b), \qquad
+        p = \sum_j a_j h_j \\
+        \text{logit} &= c_s + b_i + b_{u,s} + \text{MLP}([x; p; u_s]) \\
+        L &= L_{task} + \text{alignment} \cdot \overline{|u_s M_{st} - u_t|^2 + |u_t M_{st}^\top - u_s|^2} / 2U
+        + \text{orthogonality} \cdot \overline{|M_{st} M_{st}^\top - I|^2} / U
+
+    s is the scene of the row, r that of an event: each scene has an encoder of its own for its events, and the events
+    of all scenes share one softmax. The first mean is over users of the batch and pairs of scenes in which training
+    rows know them, so that somebody who is new in a scene has there a vector of the start, and users who are in one
+    scene alone move no map. x are all fields of the row, where the paper reads the candidate. The authors' program has
+    the row's own item among its events, aligns the past of the other scene by index instead of time, divides by the
+    weights of both scenes but adds up one, keeps a tenth of the hidden numbers where it means to drop a tenth, and
+    collects no loss of orthogonality; nothing of that is done here. ``explain`` tells ``attention`` [B, T], oldest
+    event first, and ``events``, their number [B]. Tasks: ctr.
+
+    Args:
+        schema: fields, vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the embeddings.
+        init_std: standard deviation of the initial embeddings and vectors of users.
+        embedding_l2: L2 on the embeddings that a batch looks up, per batch row.
+        scene_field: whether the scene is one more field.
+        max_length: how many past events of the user count, the newest.
+        events: "positive" (label above 1/2, the clicks of the paper) or "all" (the label is embedded, too).
+        user_dim: width of a user's vectors, one a scene (U).
+        states: width of the states of events.
+        alignment: weight of what makes the vectors of a user in two scenes map onto one another; 0 for none.
+        orthogonality: weight of what keeps these maps orthogonal; 0 for none.
+        hidden: hidden widths of the network.
+        activation: "dice", or relu, gelu, silu, tanh, sigmoid, leaky_relu or identity.
+        dropout: dropout after each activation of the network.
+
+    Raises:
+        ValueError: options out of range, or data without users or items.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data()
+        >>> model = DASL(data.schema, dim=8, states=8, hidden=[16])
+        >>> model(ps.testing.batch(data, 8)).shape
+        torch.Size([8])
+    """
+
+    _cpp_name = "dasl"

@@ -12,7 +12,8 @@ from polyscene._files import write_text
 from polyscene.display import group_lines
 from polyscene.report import charts, curves
 from polyscene.report.flow import flow_diagram
-from polyscene.report.heatmap import heatmap
+from polyscene.report.heatmap import heatmap, level
+from polyscene.report.picture import picture_of, positions
 from polyscene.report.run_folder import RunFolder
 from polyscene.results import LOWER_IS_BETTER, Result, metric_order, metric_title
 
@@ -31,6 +32,8 @@ def write_page(folder: Path) -> Path:
         "groups": group_lines(run.result),
         "transfer": transfer(run),
         "attention": attention(run.explain.get("attention") or {}),
+        "words": words(run.explain.get("words") or []),
+        "pixels": pixels(run.explain.get("pixels") or []),
         "transitions": transitions(run.explain.get("transition") or {}),
         "interests": interest_scene(run.explain.get("interest_scene") or {}),
         "unseen": unseen(run),
@@ -188,6 +191,29 @@ def transfer(run: RunFolder) -> dict[str, Any] | None:
     bars = [{"name": k, "value": v, "width": 25 + 75 * ((high - v) if lower else (v - low)) / span} for k, v in ranked]
     given = {"helped": None, "message": "", "sources": [], "target": "", **content}
     return {**given, "bars": bars, "metric": metric_title(run.monitor)}
+
+
+def words(content: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Texts word by word, each with its weight and a level of the colour scale."""
+    out = []
+    for example in content:
+        tokens, weights = example.get("words") or [], example.get("weights") or []
+        if tokens and len(tokens) == len(weights):
+            top = max(weights) or 1.0
+            chips = [{"name": t, "weight": w, "level": level(w, top)} for t, w in zip(tokens, weights, strict=True)]
+            out.append({"title": str(example.get("title", "")), "chips": chips})
+    return out
+
+
+def pixels(content: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Images, each beside the weights of its positions."""
+    out = []
+    for example in content:
+        picture, weights = example.get("image") or [], example.get("weights") or []
+        if picture and weights:
+            title = str(example.get("title", ""))
+            out.append({"title": title, "image": picture_of(picture, title), "weights": positions(weights, title)})
+    return out
 
 
 def attention(content: dict[str, Any]) -> dict[str, Any] | None:

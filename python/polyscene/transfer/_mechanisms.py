@@ -90,6 +90,7 @@ class Ground:
         sources: training rows of the source scenes, by scene.
         together: training rows of sources and target.
         unlabelled: rows whose labels are not read; the target's training rows unless others were given.
+        aligned: rows of sources and target whose labels are not read: ``together`` unless ``unlabelled`` were given.
         teachers: states of the source models, by scene.
         seed: of what is drawn.
     """
@@ -97,6 +98,7 @@ class Ground:
     sources: dict[str, Any]
     together: Any
     unlabelled: Any
+    aligned: Any
     teachers: dict[str, State]
     seed: int
 
@@ -130,7 +132,7 @@ def wrap(name: str, model: Model, rows: Any, ground: Ground, settings: Mapping[s
             shifts = [_shift(ground.sources.get(scene), rows) for scene in ground.teachers]
             return Distilled(model, teachers, shifts=shifts, sample=rows, **options)
         if name in ("dann", "mmd", "coral"):
-            return Aligned(model, ground.together, kind=name, seed=seed, **options)
+            return Aligned(model, ground.aligned, kind=name, seed=seed, **options)
         if name == "pseudo_labels":
             return PseudoLabelled(model, ground.unlabelled, seed=seed, **options)
         if name == "mean_teacher":

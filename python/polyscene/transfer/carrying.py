@@ -84,7 +84,7 @@ class Carried(Migration):
         rows = self.rows.take(where)
         other = self.options["unlabelled"]
         teachers = {scene: state for scene, (state, _) in self.trained.items()}
-        ground = _mechanisms.Ground({}, rows, rows if other is None else other, teachers, self.seed)
+        ground = _mechanisms.Ground({}, rows, rows if other is None else other, rows, teachers, self.seed)
         name = self.options["mechanism"]
         rate = 1.0 if name in _mechanisms.OWN_RATE else self.options["lr_scale"]
         tie = {"mechanism": name, "settings": self.options["settings"], "ground": ground, "lr_scale": rate}

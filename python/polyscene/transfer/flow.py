@@ -136,11 +136,13 @@ class Migration:
         """How the mechanism trains on the training rows at ``where`` of the target."""
         name, train = self.options["mechanism"], self.data.train
         others = _where(train, self.sources)
-        mine = train.take(where)
+        mine, given = train.take(where), self.options["unlabelled"]
+        together = train.take(torch.cat([others, where]).sort().values)
         ground = _mechanisms.Ground(
             sources={scene: rows_of(train, [scene]) for scene in self.sources},
-            together=train.take(torch.cat([others, where]).sort().values),
-            unlabelled=mine if self.options["unlabelled"] is None else self.options["unlabelled"],
+            together=together,
+            unlabelled=mine if given is None else given,
+            aligned=together if given is None else _joined(train.take(others), given),
             teachers={scene: state for scene, (state, _) in self.trained.items()},
             seed=self.seed,
         )
@@ -348,6 +350,16 @@ class Migration:
         out.load_state_dict({f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()})
         out.prepare(self.data.train)
         return out
+
+
+def _joined(first: Any, second: Any) -> Any:
+    """The rows of two tables of one source as one table."""
+    if first.columns.digest() != second.columns.digest():
+        raise ValueError(
+            "migrate: unlabelled rows that are aligned must be rows of the data set that the sources are rows of; "
+            "read both with one read_table"
+        )
+    return _C.data.Table(first.columns, first.schema, rows=torch.cat([first.rows, second.rows]), role="train")
 
 
 def _where(table: Any, scenes: list[str]) -> torch.Tensor:

@@ -73,8 +73,8 @@ def migrate(
         guard: standard errors by which migration must win, at least 0.
         mechanism: a name of :func:`mechanisms`.
         settings: options of that mechanism.
-        unlabelled: rows whose labels are not read, for "pseudo_labels" and "mean_teacher"; the target's training rows
-            if None.
+        unlabelled: rows of the target whose labels are not read, for "pseudo_labels", "mean_teacher", "dann", "mmd" and
+            "coral" (beside the sources' rows, and of the same data set); the target's training rows if None.
         callbacks: see :meth:`Trainer.fit`; the phase of an epoch names the training.
         folder: run folder; each training leaves ``stages/<name>.safetensors`` there.
         resume: go on from these files: the same bits as a transfer that was never stopped.

@@ -50,7 +50,8 @@ TEST_CASE("images: pixels in [0, 1] in the order of the rows, 0 where an image i
   const auto found = data::images(batch, sizes[0]);
   CHECK(found.sizes() == torch::IntArrayRef({3, 1, 1, 2}));
   CHECK_THAT(found.view({3, 2}), IsNear(torch::tensor({{1.F, 0.4F}, {0.F, 0.F}, {0.F, 0.2F}})));
-  CHECK_THAT(data::images(batch.take(torch::tensor({1}, torch::kInt64)), sizes[0]).flatten(), IsNear(torch::zeros({2})));
+  CHECK_THAT(data::images(batch.take(torch::tensor({1}, torch::kInt64)), sizes[0]).flatten(),
+             IsNear(torch::zeros({2})));
 }
 
 TEST_CASE("images: a schema without images has no columns of them, and its tasks have classes or not") {

@@ -45,7 +45,9 @@ def test_a_run_end_to_end(config: Path, cli: Any) -> None:
     result = ps.Result.load(out)
     assert set(result.overall) == {"f1", "accuracy", "precision", "recall", "log_loss"}
     assert result.task == "image" and result.overall["f1"] > 0.9 and set(result.scenes) == {"a", "b", "c"}
-    assert result.valid is not None and not (out / "predictions.parquet").exists()
+    held = result.predictions
+    assert result.valid is not None and held is not None and held.classes is not None
+    assert np.mean(held.classes.argmax(1) == held.label) == pytest.approx(result.overall["accuracy"], abs=1e-12)
     page = (out / "report.html").read_text()
     assert "F1" in page and "ROC" not in page
     new = config.parent / "new.csv"

@@ -44,15 +44,20 @@ def test_a_run_end_to_end(config: Path, cli: Any) -> None:
     result = ps.Result.load(out)
     assert set(result.overall) == {"f1", "accuracy", "precision", "recall", "log_loss"}
     assert result.task == "text" and result.overall["f1"] > 0.9 and set(result.scenes) == {"a", "b", "c"}
-    assert result.valid is not None and not (out / "predictions.parquet").exists()
+    assert result.valid is not None
+    rows = result.predictions
+    assert rows is not None and rows.classes is not None and rows.classes.shape == (len(rows), 3)
+    assert np.mean(rows.classes.argmax(1) == rows.label) == pytest.approx(result.overall["accuracy"], abs=1e-12)
+    assert rows.classes.sum(1) == pytest.approx(np.ones(len(rows)))
+    assert rows.score.tolist() == [rows.classes[i, int(y)] for i, y in enumerate(rows.label)]
     page = (out / "report.html").read_text()
     assert "F1" in page and "ROC" not in page
     new = config.parent / "new.csv"
     new.write_text("text,scene\nit was superb,a\npoor,b\n,c\n")
-    rows = cli("predict", str(out), str(new)).out.splitlines()
-    assert rows[0] == '"row","label","score_bad","score_fair","score_good"'
-    assert rows[1].startswith('1,"good",') and rows[2].startswith('2,"bad",') and len(rows) == 4
-    assert sum(map(float, rows[3].split(",")[2:])) == pytest.approx(1)
+    lines = cli("predict", str(out), str(new)).out.splitlines()
+    assert lines[0] == '"row","label","score_bad","score_fair","score_good"'
+    assert lines[1].startswith('1,"good",') and lines[2].startswith('2,"bad",') and len(lines) == 4
+    assert sum(map(float, lines[3].split(",")[2:])) == pytest.approx(1)
     again = json.loads(cli("evaluate", str(out), str(config.parent / "rows.csv"), "--metric", "f1", "--json").out)
     assert again["overall"]["f1"] > 0.9
 

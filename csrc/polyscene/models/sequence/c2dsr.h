@@ -19,8 +19,8 @@ struct C2DSROptions {
   TORCH_ARG(double, contrast) = 0.3;
   /// "newest" or "own".
   TORCH_ARG(std::string, joined_at) = "newest";
-  /// "newest" or "oldest".
-  TORCH_ARG(std::string, positions) = "newest";
+  /// "oldest" or "newest".
+  TORCH_ARG(std::string, positions) = "oldest";
 
  public:
   template <typename Self, typename Visitor>
@@ -33,7 +33,7 @@ struct C2DSROptions {
     visit("joined_at", self.joined_at(),
           "which state of all scenes joins that of the scene in training: after the 'newest' event, as in serving, or "
           "after the scene's 'own' newest one, as in the authors' code");
-    visit("positions", self.positions(), "where positions are counted from: the 'newest' event, or the 'oldest'");
+    visit("positions", self.positions(), "where positions are counted from: the 'oldest' event, or the 'newest'");
   }
 };
 

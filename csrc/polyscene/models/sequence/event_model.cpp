@@ -61,23 +61,24 @@ EventModel::Behaviour EventModel::behaviour(const Rows& rows) {
   Behaviour out;
   if (!events.defined()) {
     const auto none = torch::zeros({0}, torch::kInt64);
-    return {rows.slots.new_zeros({0, width()}), none, none, torch::zeros({b + 1}, torch::kInt64), none};
+    return {rows.slots.new_zeros({0, width()}), none, none, none, torch::zeros({b + 1}, torch::kInt64), none};
   }
   events = events.newest(max_length_);
   auto row = torch::repeat_interleave(torch::arange(b), events.offsets.diff());
-  auto item = events.item.to(torch::kInt64), time = events.time;
+  auto item = events.item.to(torch::kInt64), scene = events.scene, time = events.time;
   auto offsets = events.offsets;
   auto label = events.label.gt(0.5);
   if (!event_label.defined()) {
     const auto kept = label.nonzero().squeeze(1);
     row = row.index_select(0, kept);
     item = item.index_select(0, kept);
+    scene = scene.index_select(0, kept);
     time = time.index_select(0, kept);
     offsets = torch::cat({torch::zeros({1}, torch::kInt64), torch::bincount(row, {}, b).cumsum(0)});
   }
   auto keys = keys_of(item);
   if (event_label.defined()) keys = keys + event_label.index_select(0, label.to(torch::kInt64));
-  return {keys, item, time, offsets, row};
+  return {keys, item, scene, time, offsets, row};
 }
 
 torch::Tensor EventModel::target(const Rows& rows) const {

@@ -43,6 +43,7 @@ class EventModel : public FieldModel {
   struct Behaviour {
     torch::Tensor keys;     ///< k, [L, H]
     torch::Tensor item;     ///< int64 [L]
+    torch::Tensor scene;    ///< int64 [L]
     torch::Tensor time;     ///< int64 [L]
     torch::Tensor offsets;  ///< int64 [B + 1]
     torch::Tensor row;      ///< int64 [L], whose event it is

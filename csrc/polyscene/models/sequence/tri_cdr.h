@@ -29,8 +29,8 @@ struct TriCDROptions {
   TORCH_ARG(double, margin) = 4;
   /// Epochs of the encoders alone.
   TORCH_ARG(int64_t, warm_up) = 5;
-  /// "newest" or "oldest".
-  TORCH_ARG(std::string, positions) = "newest";
+  /// "oldest" or "newest".
+  TORCH_ARG(std::string, positions) = "oldest";
 
  public:
   template <typename Self, typename Visitor>
@@ -48,7 +48,7 @@ struct TriCDROptions {
           "weight of the order of the views, which wants other scenes nearer to all than to own; 0 for none");
     visit("margin", self.margin(), "by how much nearer");
     visit("warm_up", self.warm_up(), "epochs of the encoders alone before the attention joins them");
-    visit("positions", self.positions(), "where positions are counted from: the 'newest' event, or the 'oldest'");
+    visit("positions", self.positions(), "where positions are counted from: the 'oldest' event, or the 'newest'");
   }
 };
 

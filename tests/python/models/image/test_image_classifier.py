@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +182,17 @@ def test_a_saved_model_reads_new_images_alike(tmp_path: Path, scene: str) -> Non
     assert loaded.schema.classes == ["+", "-"] and loaded.schema.images == [("image", 3, 6, 5)]
     assert torch.equal(loaded.state_dict()["pixel_mean"], model.state_dict()["pixel_mean"])
     assert loaded.state_dict()["pixel_mean"].shape == (3,)
+
+
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_copies_are_models_of_their_own(data: Any, norm: str) -> None:
+    model, batch = made(data, norm=norm, scene="heads"), ps.testing.batch(data, 8)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert list(copied.state_dict()) == list(model.state_dict()) and torch.equal(copied(batch), model(batch))
+        with torch.no_grad():
+            next(copied.parameters()).add_(1)
+        assert not torch.equal(copied(batch), model(batch))
+    assert model.to(torch.float64) is model and model(batch).dtype == torch.float64
 
 
 def test_options_and_data_that_do_not_fit(data: Any) -> None:

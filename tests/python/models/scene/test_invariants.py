@@ -19,7 +19,8 @@ SCENES = [1, 2, 3, 17]
 MANY = 17  # a size that no other dimension of a model has: tensors that begin with it have a part for each scene
 INTERACTIONS = ("none", "fm", "cross")
 FOLLOWING = {"interaction": "fm", "history": 3}
-WITHOUT_GRADIENT: dict[str, set[str]] = {}  # parameters that may stay without a gradient
+# Parameters that may stay without a gradient: a recurrence needs two events of a scene.
+WITHOUT_GRADIENT: dict[str, set[str]] = {"dasl": {f"encoders.{s}.weight_hh_l0" for s in range(MANY)}}
 
 NAMES = ps.models.list("ctr")
 OF_SCENES = [name for name in NAMES if "interaction" in ps.models.options(name)]
