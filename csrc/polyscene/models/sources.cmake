@@ -35,7 +35,6 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/multi/adapted.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi/side_tuned.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi/specialist.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/multi_modal/multi_modal.cpp
   ${CMAKE_CURRENT_LIST_DIR}/pair_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ranking_model.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
