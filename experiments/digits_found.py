@@ -169,27 +169,38 @@ def detected(net: nn.Sequential, images: Images) -> dict[str, float]:
     return {"ap50": float(precision[0].nanmean()), "ap": float(precision.nanmean())}
 
 
-TASKS: dict[str, tuple[Callable[[], Any], Callable[[Any, Images], torch.Tensor], Callable[[Any, Images], Any], str]] = {
-    "pixels": (
-        lambda: ps.nn.UNet(1, 11, **UNET),
-        lambda net, batch: ps.nn.segmentation_loss(net(batch.pixels), batch.classes),
-        segmented,
-        "miou",
+def segmenter(train: Images) -> Any:
+    """A U-Net that starts with the shares of the classes among the training pixels, most of them background."""
+    net = ps.nn.UNet(1, 11, **UNET)
+    shares = torch.bincount(train.classes.flatten(), minlength=11).float() / train.classes.numel()
+    with torch.no_grad():
+        net.output.bias.copy_(shares.clamp_min(1e-6).log())
+    return net
+
+
+class Task(NamedTuple):
+    """How a network is made, trained and measured."""
+
+    build: Callable[[Images], Any]
+    loss: Callable[[Any, Images], torch.Tensor]
+    measured: Callable[[Any, Images], dict[str, float]]
+    watched: str
+
+
+TASKS = {
+    "pixels": Task(
+        segmenter, lambda net, batch: ps.nn.segmentation_loss(net(batch.pixels), batch.classes), segmented, "miou"
     ),
-    "boxes": (
-        detector,
-        lambda net, batch: net[-1].loss(net(batch.pixels), batch.boxes),
-        detected,
-        "ap50",
+    "boxes": Task(
+        lambda train: detector(), lambda net, batch: net[-1].loss(net(batch.pixels), batch.boxes), detected, "ap50"
     ),
 }
 
 
 def fit(task: str, train: Images, valid: Images, epochs: int, seed: int) -> Any:
     """A network as it was after its best epoch."""
-    build, loss_of, measured, watched = TASKS[task]
     torch.manual_seed(seed)
-    net = build()
+    net = TASKS[task].build(train)
     optimiser = torch.optim.Adam(net.parameters(), lr=LEARNING["lr"])
     steps = epochs * -(-len(train.pixels) // int(LEARNING["batch_size"]))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING["lr"], total_steps=steps, pct_start=0.1)
@@ -200,14 +211,14 @@ def fit(task: str, train: Images, valid: Images, epochs: int, seed: int) -> Any:
         lost = 0.0
         for batch in in_batches(train, torch.randperm(len(train.pixels), generator=generator)):
             optimiser.zero_grad()
-            loss = loss_of(net, batch)
+            loss = TASKS[task].loss(net, batch)
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 5.0)
             optimiser.step()
             schedule.step()
             lost += float(loss.detach()) * len(batch.pixels) / len(train.pixels)
-        value = measured(net.eval(), valid)[watched]
-        print(f"  {task} epoch {epoch + 1}: loss {lost:.4f}, valid {watched} {value:.4f}", flush=True)
+        value = TASKS[task].measured(net.eval(), valid)[TASKS[task].watched]
+        print(f"  {task} epoch {epoch + 1}: loss {lost:.4f}, valid {TASKS[task].watched} {value:.4f}", flush=True)
         if value > best:
             best, kept = value, copy.deepcopy(net)
     return kept
@@ -227,11 +238,11 @@ def run(root: Path, seed: int, counts: dict[str, int], epochs: int, trained: lis
     out: dict[str, dict[str, float]] = {}
     for name in trained:
         train, valid = (joined([images[part, scene] for scene in TRAINED[name]]) for part in ("train", "valid"))
-        for task, (_, _, measured, _) in TASKS.items():
+        for task, how in TASKS.items():
             print(f"seed {seed}, {task} on {name}: {len(train.pixels)} images", flush=True)
             net = fit(task, train, valid, epochs, seed)
             for scene in SCENES:
-                for metric, value in measured(net, images["test", scene]).items():
+                for metric, value in how.measured(net, images["test", scene]).items():
                     out.setdefault(name, {})[f"{scene}.{metric}"] = value
     return out
 

@@ -43,6 +43,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/interest/interest_migration_test.cpp
   models/interest/scene_branch_test.cpp
   models/multi/specialist_test.cpp
+  models/multi_modal/multi_modal_test.cpp
   models/registry_test.cpp
   models/scene/ada_sparse_test.cpp
   models/scene/adapt_dhm_test.cpp

@@ -50,12 +50,13 @@ class MultiModal(Model):
     Example:
         >>> import polyscene as ps
         >>> import pyarrow as pa
+        >>> import torch
         >>> rows = {"text": ["good film", "bad film", "", "bad"], "year": ["a", None, "b", "b"]}
         >>> rows |= {"label": ["+", "-", "+", "-"], "scene": ["s"] * 4}
         >>> table = pa.table(rows)
         >>> data = ps.read_table(train=table, test=table, task="text", text=["text"], categorical=["year"])
         >>> model = MultiModal(data.schema).eval()
-        >>> model.explain(data.test.batch([0, 1, 2]))["present"]  # ids, text
+        >>> model.explain(data.test.batch(torch.arange(3)))["present"]  # ids, text
         tensor([[ True,  True],
                 [False,  True],
                 [ True, False]])

@@ -240,3 +240,25 @@ def test_options_and_data_that_do_not_fit(data: Any) -> None:
         ps.models.MultiModal(data.schema, dim=0)
     with pytest.raises(ValueError, match="multi_modal: made for tasks? text"):
         ps.models.create("multi_modal", ps.testing.tiny_data().schema)
+
+
+def test_compiled_data_hold_every_modality(data: Any, tmp_path: Path) -> None:
+    data.save(tmp_path / "rows")
+    opened = ps.open_data(tmp_path / "rows")
+    model = made(data)
+    assert opened.schema.digest == data.schema.digest
+    torch.testing.assert_close(model(opened.train.batch(torch.arange(9))), model(batch_of(data, 9)), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["dann", "coral"])
+def test_scenes_are_aligned_on_what_the_output_layer_reads(data: Any, kind: str) -> None:
+    model = made(data).train()
+    around = ps.transfer.Aligned(model, data.train, kind=kind, rows=32, seed=1)
+    history = ps.Trainer(lr=0.01, epochs=2, batch_size=32, threads=1).fit(around, data)
+    assert np.isfinite(history[-1]["train_loss"])
+    state = {name: tensor.clone() for name, tensor in model.eval().state_dict().items()}
+    tied, batch = ps.transfer.Anchored(model, [state], strength=1.0), batch_of(data)
+    torch.testing.assert_close(tied.loss(batch), model.loss(batch))  # at no distance from where it starts
+    with torch.no_grad():
+        model.state_dict()["words.weight"].add_(1)
+    assert tied.loss(batch) > model.loss(batch)
