@@ -163,14 +163,15 @@ def compare(
     Two results are compared row by row: bootstrap intervals of the difference; p-values by DeLong's test for AUC,
     McNemar's for accuracy and the bootstrap for the rest. If the predictions name users, whole users are resampled and
     the tests take a user's rows together, because they are not independent. Rows with weights count by them, and all
-    p-values are the bootstrap's then. Rankings are compared user by user: bootstrap intervals and t-tests over users.
+    p-values are the bootstrap's then. Rankings
+    and sequences are compared user by user: bootstrap intervals and t-tests over users.
     Sequences of runs, or folders of runs with several seeds, are compared over seeds: paired t-test and t interval. All
     p-values are corrected together by Holm.
 
     Args:
         results: two or more results, run folders, sequences of them, or folders that hold one run folder a seed.
-        metric: names of metrics; None: AUC, log loss, accuracy and F1 (ratings: RMSE and MAE; rankings: NDCG@10 and
-            recall@10). Over seeds, any metric of the results.
+        metric: names of metrics; None: AUC, log loss, accuracy and F1 (classes: F1, accuracy, precision, recall and log
+            loss; ratings: RMSE and MAE; rankings: NDCG@10 and recall@10). Over seeds, any metric of the results.
         confidence: coverage of the intervals, in (0, 1).
         unit: what is resampled, "row" or "user"; "auto" takes users where the predictions name them.
         draws: number of bootstrap resamples.

@@ -221,7 +221,7 @@ def _study(
         choice("reproduce: only", name, [*studies.PLAIN, *mechanisms()])
     for _, part, config in chosen:
         study = asked[part].quick() if quick else asked[part]
-        study = replace(study, ways=tuple(only)) if only else study
+        study = replace(study, ways=tuple(only), fusions=False) if only else study
         found = studies.figures(study, part, config, outcome.seeds, outcome.folder / part, told)
         outcome.runs += found
         outcome.tests += studies.tests(found, study.metric)

@@ -188,7 +188,7 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder, or a folder of 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more run folders, or folders of seeds.")],
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="May be repeated; the main one by default.")
+        list[str] | None, typer.Option("--metric", help="May be repeated; by default the main ones of the task.")
     ] = None,
     confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals, in (0, 1).")] = 0.95,
 ) -> None:

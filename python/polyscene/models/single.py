@@ -72,9 +72,9 @@ class ItemKNN(Model):
 
     In closed form from the training pairs. In sequences N are the events before the row, and that of b events back
     counts ``recency ** b``: the plain baseline that models of sequences must beat. A user who met both items adds
-    ``nearness ** g`` to :math:`n_{ij}`, with g events between the two (decays as of Garg et al., SIGIR 2019). With
-    scope "overall" it is a cross-scene model, to which an event of another scene counts ``elsewhere``. Tasks: ranking,
-    sequence.
+    ``nearness ** g`` to :math:`n_{ij}`, with g events between the two where they came nearest (decays as of Garg
+    et al., SIGIR 2019). With scope "overall" it is a cross-scene model, to which an event of another scene counts
+    ``elsewhere``. Tasks: ranking, sequence.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.
@@ -82,7 +82,8 @@ class ItemKNN(Model):
         shrink: added to the denominator of a similarity: rare pairs count less.
         scope: "scene" for the items of the row's scene alone, "overall" for what users met in all scenes.
         recency: of sequences, what an event counts of the one after it, in (0, 1]; 1 for all events alike.
-        nearness: of sequences, what each event between two takes from their weight as a pair, in (0, 1]; 1 for none.
+        nearness: of sequences, what the weight of a pair is multiplied by for each event between the two, in (0, 1]; 1
+            for no decay.
         elsewhere: of sequences with scope "overall", what an event of another scene counts, in [0, 1].
 
     Raises:
