@@ -274,7 +274,8 @@ def notes(study: Mapping[str, Study]) -> list[str]:
         "intervals of Student's t.",
         f"{SOURCES}: trained on the rows of all sources, not on the target's; {TARGET}: on the target's alone; "
         f"{TOGETHER}: on all of these; {FUSED}: the models of the single sources in one; mechanisms go on from "
-        f"{SOURCES}, uncertainty and pcgrad train on all rows from the start, reptile and fomaml start from the sources as tasks.",
+        f"{SOURCES}, uncertainty and pcgrad train on all rows from the start, reptile and fomaml start from the "
+        "sources as tasks.",
     ]
     if any(each.unlabelled for each in study.values()):
         out.append(

@@ -163,10 +163,9 @@ def compare(
     Two results are compared row by row: bootstrap intervals of the difference; p-values by DeLong's test for AUC,
     McNemar's for accuracy and the bootstrap for the rest. If the predictions name users, whole users are resampled and
     the tests take a user's rows together, because they are not independent. Rows with weights count by them, and all
-    p-values are the bootstrap's then. Rankings
-    and sequences are compared user by user: bootstrap intervals and t-tests over users.
-    Sequences of runs, or folders of runs with several seeds, are compared over seeds: paired t-test and t interval. All
-    p-values are corrected together by Holm.
+    p-values are the bootstrap's then. Rankings and sequences of events are compared user by user: bootstrap intervals
+    and t-tests over users. Lists of runs, or folders of runs with several seeds, are compared over seeds: paired t-test
+    and t interval. All p-values are corrected together by Holm.
 
     Args:
         results: two or more results, run folders, sequences of them, or folders that hold one run folder a seed.
