@@ -69,7 +69,7 @@ class Paired:
             parts = [self.correct[model].astype(float), ones]
         elif self.given is not None:
             parts = []
-            for number in range(int(max(label.max(initial=0), self.given.max(initial=0))) + 1):
+            for number in range(int(max(1, label.max(initial=0), self.given.max(initial=0))) + 1):
                 mine, said = label == number, self.given[model] == number
                 parts += [mine & said, said, mine]
         else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class Study:
         shares: shares of the target's training and validation rows that keep their labels.
         each: in the place of shares, how many training and validation rows of each label keep theirs.
         source_share: share of the training rows of each source that is used.
-        unlabelled: whether the target's other training rows are shown without labels, to mechanisms that want such.
+        unlabelled: whether all of the target's training rows are shown without labels, to mechanisms that want such.
         fusions: whether each source model is continued by itself too, and what comes of it is fused.
         ways: what is compared; empty for all.
         settings: options of mechanisms, by name.
@@ -107,7 +108,8 @@ def figures(
             for number in range(seeds):
                 seed = config["train"]["seed"] + number
                 place = folder / (re.sub(r"[^\w.]+", "-", f"{target} {amount} {seed}") + ".json")
-                wanted = {"config": config, "ways": list(study.ways), "seed": seed}
+                asked = asdict(replace(study, targets=(), shares=(), each=())) | {"target": target, "thin": thin}
+                wanted = json.loads(json.dumps({"config": config, "study": asked, "seed": seed}))
                 found = read_json(place)
                 if found is None or found["of"] != wanted:
                     told(f"{part}: {target}, {amount}, seed {seed}")
@@ -279,7 +281,7 @@ def notes(study: Mapping[str, Study]) -> list[str]:
     ]
     if any(each.unlabelled for each in study.values()):
         out.append(
-            "Of texts and images the target's other training rows are shown, without labels, to dann, mmd, coral, "
+            "Of texts and images all training rows of the target are shown, without labels, to dann, mmd, coral, "
             "pseudo_labels and mean_teacher."
         )
     return out

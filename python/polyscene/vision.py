@@ -97,6 +97,10 @@ def average_precision(
     wrong = [threshold for threshold in thresholds if not 0 < threshold <= 1]
     if wrong:
         raise ValueError(f"average_precision: thresholds must be in (0, 1], got {wrong[0]}")
+    for name, labels in (("found", found.labels), ("truth", truth.labels)):
+        other = labels[(labels < 0) | (labels >= classes)]
+        if len(other):
+            raise ValueError(f"average_precision: {name} must hold classes 0 to {classes - 1}, got {int(other[0])}")
     scores = found.scores.double().numpy()
     images = np.repeat(np.arange(len(found.offsets) - 1), np.diff(found.offsets.numpy()))
     places = np.repeat(np.arange(len(truth.offsets) - 1), np.diff(truth.offsets.numpy()))

@@ -26,7 +26,7 @@ def convolution(weight: np.ndarray, bias: np.ndarray, x: np.ndarray, step: int =
 
 
 def normed(state: Arrays, kind: str, index: int, x: np.ndarray) -> np.ndarray:
-    """Group norm of gcd(8, C) groups, or batch norm with running statistics."""
+    """Group norm of gcd(8, C) groups (one for single channels), or batch norm with running statistics."""
     if kind == "none":
         return x
     name = f"norms.{index}"
@@ -34,7 +34,8 @@ def normed(state: Arrays, kind: str, index: int, x: np.ndarray) -> np.ndarray:
         mean, var = state[f"{name}.running_mean"][:, None, None], state[f"{name}.running_var"][:, None, None]
         out = (x - mean) / np.sqrt(var + 1e-5)
     else:
-        parts = np.split(x, math.gcd(8, len(x)))
+        groups = math.gcd(8, len(x))
+        parts = np.split(x, groups if groups < len(x) else 1)
         out = np.concatenate([(part - part.mean()) / np.sqrt(part.var() + 1e-5) for part in parts])
     return out * state[f"{name}.weight"][:, None, None] + state[f"{name}.bias"][:, None, None]
 

@@ -45,7 +45,9 @@ void ImageEncoderImpl::add(int64_t from, int64_t to, int64_t kernel, int64_t ste
   convolutions->push_back(layer);
   if (options.norm() == "batch") norms->push_back(torch::nn::BatchNorm2d(to));
   if (options.norm() == "group") {
-    norms->push_back(torch::nn::GroupNorm(torch::nn::GroupNormOptions(std::gcd(kNormGroups, to), to)));
+    // A channel by itself would be a constant on a map of one position: then all channels are one group.
+    const auto groups = std::gcd(kNormGroups, to);
+    norms->push_back(torch::nn::GroupNorm(torch::nn::GroupNormOptions(groups < to ? groups : 1, to)));
   }
 }
 

@@ -178,7 +178,7 @@ class Dataset:
             else:
                 drawn = positions[order]
                 labels = self._raw.label[rows[part][drawn]]
-                kept = torch.cat([drawn[labels == value][:each] for value in labels.unique()])
+                kept = torch.cat([drawn[:0], *(drawn[labels == value][:each] for value in labels.unique())])
             mine[kept] = False
             rows[part] = rows[part][~mine]
         roles = replace(self.roles, fitted={})

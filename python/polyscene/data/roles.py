@@ -358,7 +358,9 @@ def _image(frame: Frame, given: Any, owner: str) -> ImageRole:
 
 def _check_images(images: Sequence[ImageRole], task: str, owner: str) -> None:
     if task not in CLASSED and images:
-        raise ValueError(f"{owner}: image names {images[0].name!r}, but images are for task 'image', got task {task!r}")
+        raise ValueError(
+            f"{owner}: image names {images[0].name!r}, but images are for tasks 'image' and 'text', got task {task!r}"
+        )
     if task == "image" and len(images) != 1:
         raise ValueError(f"{owner}: image must name one column (task 'image'), got {len(images)}")
 

@@ -123,6 +123,7 @@ class Migration:
             rows, begun = tie["ground"].together, {"": self.initial}
         elif name in _mechanisms.WARM:
             self.model.load_state_dict(self.initial)
+            self.model.prepare(rows_of(self.data.train, self.sources))  # what is known of inputs, as the tasks see them
             tasks = [each for each in tie["ground"].sources.values() if len(each) > 1]
             _mechanisms.start(name, self.model, tasks, self.options["settings"], self.seed)
             begun = {"": state_of(self.model)}
@@ -138,11 +139,14 @@ class Migration:
         others = _where(train, self.sources)
         mine, given = train.take(where), self.options["unlabelled"]
         together = train.take(torch.cat([others, where]).sort().values)
+        aligned = together
+        if given is not None and name in ("dann", "mmd", "coral"):
+            aligned = _joined(train.take(others), given)
         ground = _mechanisms.Ground(
             sources={scene: rows_of(train, [scene]) for scene in self.sources},
             together=together,
             unlabelled=mine if given is None else given,
-            aligned=together if given is None else _joined(train.take(others), given),
+            aligned=aligned,
             teachers={scene: state for scene, (state, _) in self.trained.items()},
             seed=self.seed,
         )
@@ -354,12 +358,15 @@ class Migration:
 
 def _joined(first: Any, second: Any) -> Any:
     """The rows of two tables of one source as one table."""
-    if first.columns.digest() != second.columns.digest():
+    if first.columns is not second.columns and first.columns.digest() != second.columns.digest():
         raise ValueError(
             "migrate: unlabelled rows that are aligned must be rows of the data set that the sources are rows of; "
             "read both with one read_table"
         )
-    return _C.data.Table(first.columns, first.schema, rows=torch.cat([first.rows, second.rows]), role="train")
+    out = _C.data.Table(first.columns, first.schema, rows=torch.cat([first.rows, second.rows]), role="train")
+    if first.history is not None:
+        out.history = first.history
+    return out
 
 
 def _where(table: Any, scenes: list[str]) -> torch.Tensor:

@@ -195,12 +195,19 @@ def _added(
     from polyscene.transfer.starting import add_tasks, learn_weights
 
     states = list(sources.values())
+    # Statistics are no weights: those of the sources, averaged, stand on both sides.
+    held = {name: _mean([state[name] for state in states]) for name, _ in model.named_buffers() if name in initial}
+    initial, states = initial | held, [state | held for state in states]
     if method == "learned":
         weights = learn_weights(model, initial, states, rows, seed=seed)
     else:
         tried = {scale: score(add_tasks(initial, states, [scale] * len(states))) for scale in SCALES}
         weights = [max(tried, key=lambda scale: tried[scale])] * len(states)
     return add_tasks(initial, states, weights), dict(zip(sources, weights, strict=True))
+
+
+def _mean(tensors: list[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(tensors).mean(0) if tensors[0].is_floating_point() else tensors[0]
 
 
 def _greedy(

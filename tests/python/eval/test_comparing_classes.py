@@ -51,6 +51,15 @@ def test_values_are_those_of_scikit_learn(weight: bool) -> None:
         assert row.low <= row.difference <= row.high or row.n < 100
 
 
+def test_the_first_class_alone_is_a_class_of_its_own() -> None:
+    p = np.tile([0.8, 0.1, 0.1], (10, 1))
+    one = Result(task="text", scenes={"a": {}}, name="one")
+    one.predictions = Predictions(np.arange(10), ["a"] * 10, np.zeros(10), p[:, 0], classes=p)
+    for metric in ("f1", "precision", "recall", "accuracy"):
+        row = ps.compare(one, one, metric=metric, draws=20).row(metric)
+        assert (row.first_value, row.second_value) == (1, 1)
+
+
 def test_accuracy_is_tested_by_mcnemar() -> None:
     one, other = result_of(1), result_of(2, shift=1.0)
     row = ps.compare(one, other, metric="accuracy", draws=50).row("accuracy")

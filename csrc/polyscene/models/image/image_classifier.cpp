@@ -25,7 +25,7 @@ ImageClassifierImpl::ImageClassifierImpl(std::shared_ptr<const data::Schema> sch
   size_ = columns.front();
   pixel_mean = register_buffer("pixel_mean", torch::zeros({size_.channels}));
   pixel_std = register_buffer("pixel_std", torch::ones({size_.channels}));
-  pixel_rows = register_buffer("pixel_rows", torch::zeros({}, torch::kInt64));
+  pixel_rows = register_buffer("pixel_rows", torch::zeros({size_.channels}, torch::kInt64));
   augment = register_module("augment", nn::ImageAugment(nn::ImageAugmentOptions()
                                                             .shift(options.shift())
                                                             .rotate(options.rotate())
@@ -47,7 +47,7 @@ ImageClassifierImpl::ImageClassifierImpl(std::shared_ptr<const data::Schema> sch
 
 void ImageClassifierImpl::prepare(const data::Table& train) {
   Model::prepare(train);
-  if (pixel_rows.item<int64_t>() > 0) return;
+  if (pixel_rows[0].item<int64_t>() > 0) return;
   const torch::NoGradGuard no_grad;
   // Counts are whole numbers, so that neither threads nor the order of rows change a bit.
   auto counts = torch::zeros({size_.channels, 256}, torch::kInt64);

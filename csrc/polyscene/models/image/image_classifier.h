@@ -82,7 +82,7 @@ class ImageClassifierImpl : public Model {
   ClassHead head;            ///< e, the hidden layers, W, b
   torch::Tensor pixel_mean;  ///< m, [channels], of pixels in [0, 1]
   torch::Tensor pixel_std;   ///< sd, [channels], 1 where all pixels are alike
-  torch::Tensor pixel_rows;  ///< int64 [], images that m and sd were taken from; 0 before `prepare`
+  torch::Tensor pixel_rows;  ///< int64 [channels], images that m and sd were taken from; 0 before `prepare`
 
  private:
   nn::Attended read(const data::Batch& batch);

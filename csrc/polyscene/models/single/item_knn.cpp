@@ -104,7 +104,7 @@ const ItemKNNImpl::Similar& ItemKNNImpl::similar(int64_t scene) {
           for (const int step : {-1, 1}) {
             double weight = 1;
             const auto last = step < 0 ? walked.user_at[who] - 1 : walked.user_at[who + 1];
-            for (auto b = walked.places[a] + step; b != last; b += step, weight *= options.nearness()) {
+            for (auto b = walked.places[a] + step; b != last && weight > 0; b += step, weight *= options.nearness()) {
               const auto j = walked.items[b];
               if (j == i) continue;
               if (nearest[j] == 0) found.push_back(j);

@@ -49,7 +49,7 @@ TEST_CASE("ImageClassifier: normalised pixels through a filter and an output lay
   model->prepare(image_table(schema));
   CHECK_THAT(model->pixel_mean, IsNear(torch::tensor({0.5F})));  // a missing image does not count
   CHECK_THAT(model->pixel_std, IsNear(torch::tensor({0.5F})));
-  CHECK(model->pixel_rows.item<int64_t>() == 2);
+  CHECK(model->pixel_rows[0].item<int64_t>() == 2);
   model->eval();
   torch::NoGradGuard no_grad;
   model->encoder->convolutions[0]->as<torch::nn::Conv2d>()->weight.fill_(3);

@@ -94,7 +94,7 @@ def test_pixels_are_normalised_by_training_rows_alone(data: Any) -> None:
     state = model.state_dict()
     assert state["pixel_mean"].item() == pytest.approx(known.mean(), rel=1e-6)
     assert state["pixel_std"].item() == pytest.approx(known.std(), rel=1e-6)
-    assert state["pixel_rows"].item() == len(known)
+    assert state["pixel_rows"].tolist() == [len(known)] * len(state["pixel_mean"])
 
     def fitted(test: int) -> Any:
         rows = {"image": [np.full(4, i % 7).tolist() for i in range(20)] + [[test] * 4] * 5}
