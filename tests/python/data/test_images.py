@@ -279,7 +279,7 @@ def test_a_missing_file_is_told_with_its_line_and_the_nearest_name(tmp_path: Pat
     ("roles", "text"),
     [
         ({"image": []}, r"image must name one column \(task 'image'\), got 0"),
-        ({"task": "ctr"}, "image names 'image', but images are for task 'image', got task 'ctr'"),
+        ({"task": "ctr"}, "image names 'image', but images are for tasks 'image' and 'text', got task 'ctr'"),
         ({"image": [{"name": "image", "size": 28}]}, r"image 'image': size must be \[height, width\], got 28"),
         ({"image": [{"name": "image", "size": [0, 5]}]}, "image 'image': size must be a whole number of at least 1"),
         ({"image": [{"name": "image", "channels": 2}]}, r"image 'image': channels must be 1 \(grey\) or 3"),
