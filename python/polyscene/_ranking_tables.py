@@ -29,8 +29,9 @@ COLUMNS = ("recall@10", MAIN, "hit@10", "mrr@10", "coverage@10", *(f"{MAIN} {nam
 TESTED = (MAIN, "recall@10", *(f"{MAIN} {name}" for name in SLICES))
 DRAWS = 500
 # What reads the rows of one scene alone, and what has no idea of scenes but reads the rows of all.
-ALONE = ("popularity", "item_knn", "item_knn_near", "ease", "sasrec_scene")
+ALONE = ("popularity", "item_knn", "ease")
 POOLED = ("item_knn_overall", "ease_overall", "bpr_mf", "neu_mf", "light_gcn", "ngcf", "gcn", "gat")
+OF_SEQUENCES = ("item_knn_near", "sasrec_scene")  # read the rows of one scene alone, too
 # The tables, with what each trained model is evaluated on besides all test rows and all items.
 TABLES: dict[str, tuple[str, ...]] = {
     "cdr-amazon": ("999 candidates", "without twins"),
@@ -169,18 +170,18 @@ def paired_tests(figures: Sequence[Mapping[str, Any]], folder: Path, draws: int 
 def best(runs: Mapping[str, Sequence[Mapping[str, Any]]], scene: str) -> list[str]:
     """The references in a scene: best by validation of those that read it alone, and of all that know no scenes."""
     judged = {}
-    for run in (name for name in (*ALONE, *POOLED) if name in runs):
+    for run in (name for name in (*ALONE, *OF_SEQUENCES, *POOLED) if name in runs):
         values = [each["valid_scenes"].get(scene) for each in runs[run]]
         if None not in values:
             judged[run] = statistics.fmean(values)
-    groups = ([run for run in judged if run in ALONE], list(judged))
+    groups = ([run for run in judged if run in (*ALONE, *OF_SEQUENCES)], list(judged))
     return list(dict.fromkeys(max(group, key=lambda run: judged[run]) for group in groups if group))
 
 
 def notes(figures: Sequence[Mapping[str, Any]], table: str) -> list[str]:
     """What a reader of a table of rankings must know."""
     known = {each["run"] for each in figures}
-    alone, pooled = (", ".join(name for name in group if name in known) for group in (ALONE, POOLED))
+    alone, pooled = (", ".join(name for name in group if name in known) for group in ((*ALONE, *OF_SEQUENCES), POOLED))
     seen, mine = "has no training or validation row of", "their training items in the scene"
     if table.startswith("sequences"):
         seen, mine = "has not met before the row", "what they met in the scene before the row"

@@ -276,7 +276,17 @@ def test_configs_of_the_tables() -> None:
     names = {*ranked.ALONE, *ranked.POOLED}
     across = {"cmf", "clfm", "dtcdr", "deep_apf", "natr", "co_net", "emcdr", "sscdr", "dcdcsr", "bi_tgcf", "ptupcdr"}
     by = {"cdr-douban": "user", "cdr-amazon": "files", "cdr-cold": "cold_scene"}
-    assert set(by) == set(ranked.TABLES)
+    of_sequences = {"sequences-movie-book": {"given", "last"}, "sequences-ml100k": {"hours"}}
+    assert {*by, *of_sequences} == set(ranked.TABLES)
+    for table, parts in of_sequences.items():
+        assert {folder.name for folder in (top / table).iterdir()} == parts
+        for part in parts:
+            found = {path.stem: runs.resolve(path) for path in (top / table / part).glob("*.json")}
+            alone = {"popularity", "item_knn", *ranked.OF_SEQUENCES}
+            assert set(found) == alone | {"item_knn_cross", "sasrec", "gru4rec", "bert4rec", "c2dsr", "tri_cdr"}
+            for name, config in found.items():
+                scope = config["model"].get("scope", "scene" if config["model"]["name"] == "popularity" else None)
+                assert (scope == "scene") == (name in alone), name
     for table, split in by.items():
         for folder in (top / table).iterdir():
             configs = {path.stem: runs.resolve(path) for path in folder.glob("*.json")}

@@ -153,8 +153,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         f"polyscene: {tmp_path / 'table'} exists; choose another --out, or go on with it by --resume\n"
     )
     assert main(["reproduce", "ml-100k"]) == 2
-    assert "table must be one of cdr-amazon, cdr-cold, cdr-douban, interest-migration, ml100k-interest, " in (
-        capsys.readouterr().err
+    assert (
+        "table must be one of cdr-amazon, cdr-cold, cdr-douban, interest-migration, mechanisms, ml100k-interest, "
+        in (capsys.readouterr().err)
     )
 
 
