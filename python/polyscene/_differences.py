@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from polyscene import _statistics as stats
+from polyscene.data.roles import CLASSED
 from polyscene.results import Predictions, Result, metric_order
 
 _OF_CLASSES: tuple[str, ...] = ("f1", "accuracy", "precision", "recall", "log_loss")
 _DEFAULT: dict[str, tuple[str, ...]] = {"rating": ("rmse", "mae"), "ranking": ("ndcg", "recall")}
-_DEFAULT |= dict.fromkeys(("text", "image"), _OF_CLASSES)
+_DEFAULT |= dict.fromkeys(CLASSED, _OF_CLASSES)
 
 
 @dataclass
@@ -98,10 +99,11 @@ def _row_metrics(task: str, metric: str | Sequence[str] | None) -> list[str]:
     if metric is None:
         return list(_DEFAULT.get(task, ("auc", "log_loss", "accuracy", "f1")))
     names = [metric] if isinstance(metric, str) else list(metric)
-    unknown = [name for name in names if name not in stats.METRICS]
+    known, what = (_OF_CLASSES, "classes") if task in CLASSED else (stats.METRICS, "rows")
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
-        known = ", ".join(stats.METRICS)
-        raise ValueError(f"compare: unknown metric '{unknown[0] if unknown else ''}'; metrics of rows: {known}")
+        listed = ", ".join(known)
+        raise ValueError(f"compare: unknown metric '{unknown[0] if unknown else ''}'; metrics of {what}: {listed}")
     return names
 
 
@@ -117,11 +119,15 @@ def over_rows(
 ) -> list[ComparisonRow]:
     a, b = _paired(first, second, names)
     metrics = _row_metrics(first.task, metric)
-    if a.classes is not None and b.classes is not None:
-        other = [m for m in metrics if m not in _OF_CLASSES]
-        if other:
-            raise ValueError(f"compare: unknown metric '{other[0]}'; metrics of classes: {', '.join(_OF_CLASSES)}")
-    binary = [m for m in metrics if m not in ("rmse", "mae")] if a.classes is None else []
+    given = None
+    if first.task in CLASSED:
+        for side, name in ((a, names[0]), (b, names[1])):
+            if side.classes is None:
+                raise ValueError(
+                    f"compare: the predictions of {name} lack the probabilities of classes; evaluate it again"
+                )
+        given = np.stack([side.classes.argmax(1) for side in (a, b)])  # type: ignore[union-attr]
+    binary = [m for m in metrics if m not in ("rmse", "mae")] if given is None else []
     if binary and not np.isin(a.label, (0, 1)).all():
         raise ValueError(f"compare: {binary[0]} wants labels 0 and 1, got {a.label[~np.isin(a.label, (0, 1))][0]}")
     found = []
@@ -138,17 +144,12 @@ def over_rows(
             unit=user if by_user and user is not None else np.arange(rows.sum()),
             user=user,
             weight=None if a.weight is None else a.weight[rows],
-            given=None if a.classes is None or b.classes is None else np.stack([_given(a, rows), _given(b, rows)]),
+            given=None if given is None else given[:, rows],
         )
         rng = np.random.default_rng([seed, number])
         found += _one_scene(data, scene, names, metrics, confidence, by_user, draws, rng)
     order = {m: i for i, m in enumerate(metrics)}
     return sorted(found, key=lambda row: order[row.metric])
-
-
-def _given(side: Predictions, rows: np.ndarray) -> np.ndarray:
-    assert side.classes is not None
-    return side.classes[rows].argmax(1)
 
 
 def over_users(
@@ -339,8 +340,6 @@ def over_seeds(
     metric: str | Sequence[str] | None,
     confidence: float,
 ) -> list[ComparisonRow]:
-    from scipy.stats import t
-
     pairs = _matched(first, second, names)
     shared = [m for m in first[0].metrics if m in second[0].metrics]
     usual = [m for m in _row_metrics(first[0].task, None) if m in shared] or metric_order(shared)
@@ -356,7 +355,7 @@ def over_seeds(
             gap = values[:, 1] - values[:, 0]
             n, mean = len(gap), float(gap.mean())
             p, error = stats.paired_t(gap)
-            reach = float(t.ppf((1 + confidence) / 2, n - 1)) * error
+            reach = stats.reach(error, n, confidence)
             one, two = (float(v) for v in values.mean(0))
             found.append(
                 ComparisonRow(

@@ -36,10 +36,9 @@ class Quick:
         out = []
         for each in self.expected:
             place = tuple(each[key] for key in ("part", "scene", "run", "metric"))
-            low, high = each["range"]
-            value = found.get(place)
             if place not in found:
                 continue  # not among the runs that were chosen, or left out for want of data
+            (low, high), value = each["range"], found[place]
             told = "as expected" if value is not None and low <= value <= high else "NOT AS EXPECTED"
             shown = "no value" if value is None else f"{value:.4f}"
             name = f"{each['run']} in {each['scene']}" + (f" ({each['part']})" if each["part"] else "")

@@ -277,6 +277,13 @@ def paired_t(gaps: np.ndarray) -> tuple[float, float]:
     return math.nan if math.isnan(mean) else 1.0 if abs(mean) < 1e-15 else 0.0, error
 
 
+def reach(error: float, n: int, confidence: float = 0.95) -> float:
+    """Half of the t interval of a mean of N differences with that error."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + confidence) / 2, n - 1)) * error
+
+
 def bootstrap(data: Paired, metrics: list[str], draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Differences (second minus first) under resampling of units, the same resamples for every metric, [draws] each."""
     auc = [WeightedAuc(data.positive, s, data.unit, data.weight) for s in data.score] if "auc" in metrics else []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -17,12 +16,15 @@ import numpy as np
 from polyscene import _statistics as stats
 from polyscene import models, runs
 from polyscene._files import write_json
+from polyscene._markdown import cell
 from polyscene._markdown import table as table_of
+from polyscene.data._errors import choice
 from polyscene.evaluation import evaluate
 from polyscene.results import metric_title, read_json
 from polyscene.training import seed_everything
 
 if TYPE_CHECKING:
+    from polyscene.reproducing import Outcome
     from polyscene.transfer.flow import Migration
 
 TARGET, SOURCES, FUSED, TOGETHER = "target_only", "source_only", "fused", "together"
@@ -83,6 +85,36 @@ TABLES: dict[str, dict[str, Study]] = {
     "transfer-ml100k": {"ml-100k": _AGES},
     "transfer-text": {"text-sentiment": _TEXTS},
 }
+
+
+def fill(
+    outcome: Outcome,
+    configs: Mapping[str, Mapping[str, Any]],
+    told: Callable[[str], Any],
+    ways: Sequence[str],
+    quick: bool,
+) -> None:
+    """Runs the studies of a table; fills in its runs, tests and notes.
+
+    Args:
+        outcome: of the table, empty.
+        configs: of its data sets, by name.
+        told: called with what is run next.
+        ways: what is compared; empty for all.
+        quick: one target and one amount of labels of each.
+    """
+    from polyscene.transfer import mechanisms
+
+    for name in ways:
+        choice("reproduce: only", name, [*PLAIN, *mechanisms()])
+    for part, config in configs.items():
+        study = TABLES[outcome.table][part]
+        study = study.quick() if quick else study
+        study = replace(study, ways=tuple(ways), fusions=False) if ways else study
+        found = figures(study, part, config, outcome.seeds, outcome.folder / part, told)
+        outcome.runs += found
+        outcome.tests += tests(found, study.metric)
+    outcome.notes = notes(TABLES[outcome.table])
 
 
 def figures(
@@ -166,7 +198,8 @@ def _one(
 def _scores(study: Study, flow: Migration, measured: Callable[..., float]) -> Iterator[tuple[str, float]]:
     from polyscene.transfer import _mechanisms, mechanisms, rows_of
 
-    wanted = study.ways or (*PLAIN, *mechanisms())
+    known = mechanisms()
+    wanted = study.ways or (*PLAIN, *known)
     starts = flow.migrated()
     one = starts.get("joint", next(iter(starts.values())))
     if TARGET in wanted:
@@ -178,8 +211,8 @@ def _scores(study: Study, flow: Migration, measured: Callable[..., float]) -> It
     if TOGETHER in wanted:
         everything = rows_of(flow.data.train, [*flow.sources, flow.target])
         yield TOGETHER, measured(flow.stages.fit(TOGETHER, flow.initial, everything, flow.valid).state)
-    for name in (name for name in mechanisms() if name in wanted):
-        flow.options |= {"mechanism": name, "settings": mechanisms()[name].options | dict(study.settings.get(name, {}))}
+    for name in (name for name in known if name in wanted):
+        flow.options |= {"mechanism": name, "settings": known[name].options | dict(study.settings.get(name, {}))}
         begun = {} if name in (*_mechanisms.TOGETHER, *_mechanisms.WARM) else {"joint": one}
         found = [each for each in flow.continued(begun) if each.stage is not None][-1]
         yield name, measured(found.state, found.model)
@@ -209,8 +242,6 @@ def tests(found: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any
 
     Holm corrects the p-values of a part and target against one reference.
     """
-    from scipy.stats import t
-
     out: list[dict[str, Any]] = []
     for part, target in dict.fromkeys((each["part"], each["target"]) for each in found):
         scores: dict[str, dict[int, float]] = {}
@@ -224,7 +255,7 @@ def tests(found: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any
                 p = half = None
                 if len(gaps) > 1:
                     p, error = stats.paired_t(gaps)
-                    half = error * float(t.ppf(0.975, len(gaps) - 1))
+                    half = stats.reach(error, len(gaps))
                 mean = float(gaps.mean())
                 family.append(
                     {"part": part, "against": against, "run": run, "scene": target, "metric": metric}
@@ -241,8 +272,10 @@ def tests(found: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any
     return out
 
 
-def text(table: str, found: Sequence[Mapping[str, Any]], tested: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
+def text(outcome: Outcome) -> list[str]:
     """The tables in Markdown: a part, a way a line."""
+    found, tested, seeds, table = outcome.runs, outcome.tests, outcome.seeds, outcome.table
+    means = {(row["part"], row["scene"], row["run"]): row for row in outcome.rows}
     lines = [f"# {table}", "", f"Test rows of the target, {f'{seeds} seeds' if seeds > 1 else 'one seed'}."]
     gains = {(each["part"], each["scene"], each["run"], each["against"]): each for each in tested}
     for part, target in dict.fromkeys((each["part"], each["target"]) for each in found):
@@ -253,10 +286,8 @@ def text(table: str, found: Sequence[Mapping[str, Any]], tested: Sequence[Mappin
         lines += [f"{rows['train']:,} training, {rows['valid']:,} validation and {rows['test']:,} test rows.", ""]
         cells = [["Way", "", metric_title(metric), f"less {TARGET}", f"less {SOURCES}"]]
         for way in dict.fromkeys(each["run"] for each in mine):
-            values = [each["scenes"][target][metric] for each in mine if each["run"] == way]
-            sd = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
             shown = [_gain(gains.get((part, target, way, against))) for against in (TARGET, SOURCES)]
-            cells.append([way, "", f"{statistics.fmean(values):.4f}{sd}", *shown])
+            cells.append([way, "", cell(means[part, target, way], seeds), *shown])
         lines += table_of(cells, skip=1)
     return lines
 

@@ -46,11 +46,12 @@ def scores(model: Model, table: Any) -> np.ndarray:
     """Probabilities (ctr) or ratings of all rows in table order, float [n]; of classes those of each, [n, C]."""
     with model._running() as native:
         logits = _C.eval.predict_logits(native, table)
-    if model.schema.task == "rating":
-        return logits.numpy()
-    if model.schema.task in CLASSED:
-        return logits.double().softmax(1).numpy()
-    return logits.double().sigmoid().numpy()
+    return logits.numpy() if model.schema.task == "rating" else _probabilities(model.schema.task, logits).numpy()
+
+
+def _probabilities(task: str, logits: torch.Tensor) -> torch.Tensor:
+    """Of a row, [n], or of its classes, [n, C], float64."""
+    return logits.double().softmax(1) if task in CLASSED else logits.double().sigmoid()
 
 
 def predict(model: Model, source: Any) -> np.ndarray:
@@ -212,15 +213,12 @@ def predict_arrays(schema: Any, table: Any, logits: torch.Tensor) -> Predictions
     names = np.asarray(table.columns.scene_names)
     scene = names[table.columns.scene[table.rows].numpy()]
     label, classes = table.labels(), None
+    score = logits.double() if schema.task == "rating" else _probabilities(schema.task, logits)
     if schema.task in CLASSED:
-        classes = logits.double().softmax(1)
-        score = classes.gather(1, label.long().unsqueeze(1)).squeeze(1)
-    else:
-        score = logits.double() if schema.task == "rating" else logits.double().sigmoid()
+        classes, score = score.numpy(), score.gather(1, label.long().unsqueeze(1)).squeeze(1)
     user = None
     if schema.user is not None:
         column = table.columns.categorical.index(schema.user)
         user = table.columns.codes[:, column][table.rows].numpy()
     weight = None if table.columns.weight is None else table.columns.weight[table.rows].numpy()
-    every = None if classes is None else classes.numpy()
-    return Predictions(table.rows.numpy(), scene, label.numpy(), score.numpy(), user, weight, every)
+    return Predictions(table.rows.numpy(), scene, label.numpy(), score.numpy(), user, weight, classes)

@@ -27,12 +27,12 @@ def explanation(model: Model, data: Dataset) -> dict[str, Any]:
     classed = model.schema.task in CLASSED
     if table is None or len(table) == 0 or (model.history_length == 0 and not classed):
         return {}
-    if classed:
-        return _read(model, table)
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
+            if classed:
+                return _read(model, table)
             batch = table.batch(torch.arange(min(len(table), _ROWS)), history=model.history_length)
             found = model.explain(batch)
             out: dict[str, Any] = {}
@@ -55,20 +55,14 @@ def _read(model: Model, table: Any) -> dict[str, Any]:
     scene = table.columns.scene[table.rows]
     turns = torch.stack([torch.cumsum(scene == code, 0) * (scene == code) for code in scene.unique()]).amax(0)
     rows = torch.argsort(turns, stable=True)[:_EXAMPLES]  # the first row of each scene, then the second ones
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            batch = table.batch(rows)
-            found, given = model.explain(batch), model(batch).argmax(1).tolist()
-    finally:
-        model.train(training)
+    batch = table.batch(rows)
+    found, logits = model.explain(batch), model(batch)
     names = [table.columns.scene_names[code] for code in scene[rows]]
-    classes = list(model.schema.classes) or [str(number) for number in range(1 + max(given))]
+    classes = list(model.schema.classes) or [str(number) for number in range(logits.size(1))]
     labels = [int(label) for label in batch.label]
     titles = [
         f"{classes[label]} in {name}" + ("" if label == said else f", taken for {classes[said]}")
-        for label, said, name in zip(labels, given, names, strict=True)
+        for label, said, name in zip(labels, logits.argmax(1).tolist(), names, strict=True)
     ]
     out: dict[str, Any] = {}
     attention = [each for name, each in found.items() if name.startswith("attention")]

@@ -6,7 +6,7 @@ import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Outcome:
     def text(self) -> str:
         """The table in Markdown."""
         if self.table in studies.TABLES:
-            lines = studies.text(self.table, self.runs, self.tests, self.seeds)
+            lines = studies.text(self)
             return "\n".join([*lines, *(["", *(f"- {note}" for note in self.notes)] if self.notes else [])])
         counted = f"mean ± standard deviation over {self.seeds} seeds" if self.seeds > 1 else "one seed"
         lines = [f"# {self.table}", "", f"Test rows, {counted}."]
@@ -175,7 +175,9 @@ def reproduce(
     if table in studies.TABLES:
         folder = runs.folder_for({"model": {"name": "reproduce"}, "dataset": {"name": table}}, out, resume)
         outcome = Outcome(table, folder, seeds)
-        _study(outcome, chosen, getattr(callbacks, "on_run", lambda name: None), only, quick)
+        told = getattr(callbacks, "on_run", lambda name: None)
+        studies.fill(outcome, {part: config for _, part, config in chosen}, told, only, quick)
+        outcome.rows = _rows(outcome.runs, None)
         return _written(outcome, chosen, small)
     for name in only:
         choice("reproduce: only", name, sorted({run for _, run, _ in chosen}))
@@ -208,25 +210,6 @@ def reproduce(
             f"Accuracy, precision, recall and F1 are counted from one confusion matrix a scene, threshold {shown}."
         )
     return _written(outcome, chosen, small)
-
-
-def _study(
-    outcome: Outcome, chosen: Sequence[tuple[str, str, dict[str, Any]]], told: Any, only: Sequence[str], quick: bool
-) -> None:
-    """Fills in the runs and tests of a table of transfer."""
-    from polyscene.transfer import mechanisms
-
-    asked = studies.TABLES[outcome.table]
-    for name in only:
-        choice("reproduce: only", name, [*studies.PLAIN, *mechanisms()])
-    for _, part, config in chosen:
-        study = asked[part].quick() if quick else asked[part]
-        study = replace(study, ways=tuple(only), fusions=False) if only else study
-        found = studies.figures(study, part, config, outcome.seeds, outcome.folder / part, told)
-        outcome.runs += found
-        outcome.tests += studies.tests(found, study.metric)
-    outcome.rows = _rows(outcome.runs, None)
-    outcome.notes = studies.notes(asked)
 
 
 def _written(outcome: Outcome, chosen: Sequence[tuple[str, str, dict[str, Any]]], small: quickly.Quick) -> Outcome:

@@ -45,7 +45,7 @@ struct ImageAugmentOptions {
 ///   x' <- clamp((1 + contrast u) (x' - mean) + mean + brightness v, 0, 1)
 ///
 /// Between pixels x is bilinear, outside of the image 0. Each image takes ten numbers of torch's generator, whatever
-/// the amounts, so that one change does not alter the draws of another.
+/// the amounts (none where all are 0), so that one change does not alter the draws of another.
 class ImageAugmentImpl : public torch::nn::Cloneable<ImageAugmentImpl> {
  public:
   /// Throws ValueError for options out of range.

@@ -111,8 +111,14 @@ torch::Tensor ImageEncoderImpl::forward(const torch::Tensor& x) { return attend(
 
 Attended ImageEncoderImpl::attend(const torch::Tensor& x) {
   if (x.dim() == 4 && x.size(0) == 0 && x.size(1) == channels) {
-    const auto none = map(torch::zeros({1, channels, x.size(2), x.size(3)}, x.options()));  // for the size of the map
-    return {x.new_zeros({0, output_size()}), x.new_zeros({0, none.size(2), none.size(3)})};
+    const bool pools = options.kind() == "cnn";  // each later stage halves a side, down or up
+    const auto side = [&](int64_t size) {
+      for (size_t stage = 1; stage < options.widths().size(); ++stage) {
+        size = pools ? std::max<int64_t>(size / 2, 1) : (size + 1) / 2;
+      }
+      return size;
+    };
+    return {x.new_zeros({0, output_size()}), x.new_zeros({0, side(x.size(2)), side(x.size(3))})};
   }
   const auto h = map(x);
   const auto rows = h.size(0), width = h.size(1), places = h.size(2) * h.size(3);

@@ -39,7 +39,9 @@ struct TrainOptions {
           "compiled table with more than 33,554,432");
     visit("epochs", self.epochs(), "most passes over the training rows");
     visit("patience", self.patience(), "epochs without a better validation score before training stops; 0: never");
-    visit("monitor", self.monitor(), "validation metric that chooses the epoch; empty: auc (ctr), rmse (rating)");
+    visit("monitor", self.monitor(),
+          "validation metric that chooses the epoch; empty: auc (ctr), rmse (rating), f1 "
+          "(text, image), ndcg@10 (ranking, sequence)");
     visit("class_weight", self.class_weight(), "'balanced' gives both labels the same total weight; or 'none'");
     visit("scene_weight", self.scene_weight(), "'balanced' gives every scene the same total weight; or 'none'");
     visit("precision", self.precision(),

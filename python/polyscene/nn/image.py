@@ -66,7 +66,8 @@ class ImageAugment(Block):
     Called with x [B, C, h, w] of values in [0, 1]; returns the same shape. p counts pixels from the centre, d is a
     drawn whole shift, z between 1 / (1 + scale) and 1 + scale, c between 1 - crop and 1 with o a place for what is
     left. Between pixels x is bilinear, outside of the image it is 0. Amounts are 0 unless given, which leaves a change
-    out to the last bit. Draws come from torch's generator, ten numbers an image whatever the amounts.
+    out to the last bit. Draws come from torch's generator, ten numbers an image whatever the amounts (none where all
+    are 0).
 
     Args:
         options: ``shift`` (whole pixels along each axis), ``rotate`` (degrees to either side), ``scale``, ``crop``

@@ -21,9 +21,10 @@ class UNet(Block):
     gate is resized to the size of its level; the finest level has none, as in the paper. Unlike the U-Net of 2015
     convolutions keep the size (zeros around) and there is a norm; images are filled up with zeros at the right and the
     bottom to a multiple of 2^depth, and the maps are cut back. Norm batch (Ioffe & Szegedy, ICML 2015) takes its
-    statistics from all images of the batch in training; with group (Wu & He, ECCV 2018; 8 channels or more in a group)
-    or none an image knows nothing of the others, but group measures each by itself, so that contrast, say, is lost.
-    Convolutions start as in the paper of 2015, gates nearly open. :func:`segmentation_loss` is its loss.
+    statistics from all images of the batch in training; with group (Wu & He, ECCV 2018; 8 channels or more in a group,
+    fewer in one) or none an image knows nothing of the others, but group measures each by itself, so that contrast,
+    say, is lost. Convolutions of the blocks and those that grow start as in the paper of 2015, gates nearly open.
+    :func:`segmentation_loss` is its loss.
 
     Args:
         input_size: channels of an image (C).
@@ -49,7 +50,8 @@ class UNet(Block):
     def gates(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Returns the gates of levels 1 to depth - 1, [B, H / 2^l, W / 2^l] rounded up, in (0, 1).
 
-        The finest comes first; without ``attention`` there are none.
+        The finest comes first; without ``attention`` there are none. In training this is a pass like any other, which
+        moves the statistics of norm batch: call ``eval`` first.
         """
         self._check()
         return list(self._impl.gates(x))

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import classed
 import numpy as np
 import polyscene as ps
 import pytest
@@ -63,21 +64,11 @@ def test_a_run_end_to_end(config: Path, cli: Any) -> None:
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(config: Path) -> None:
-    whole = runs.resolve(config, ["report.html=false"])
-    run = runs.execute(whole, runs.folder_for(whole, config.parent / "whole", resume=False))
-    part = runs.resolve(config, ["report.html=false", "train.epochs=1"])
-    runs.execute(part, runs.folder_for(part, config.parent / "part", resume=False))
-    rest = runs.execute(whole, runs.folder_for(whole, config.parent / "part", resume=True), resume=True)
-    for (name, a), (_, b) in zip(run.model.state_dict().items(), rest.model.state_dict().items(), strict=True):
-        assert a.equal(b), name
+    classed.check_resumed(config, ["report.html=false"])
 
 
 def test_a_run_that_migrates(config: Path) -> None:
-    given = ["report.html=false", "train.epochs=1", "transfer.mechanism=fine_tune", "transfer.target=c"]
-    resolved = runs.resolve(config, given)
-    run = runs.execute(resolved, runs.folder_for(resolved, config.parent / "moved", resume=False))
-    assert run.result.transfer is not None and run.result.transfer["metric"] == "log_loss"
-    assert run.model.name == "specialist" and run.model.predict(run.data.test).shape == (len(run.data.test), 3)
+    classed.check_migrated(config, 3)
 
 
 def test_what_a_config_may_say(config: Path) -> None:

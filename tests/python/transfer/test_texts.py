@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
+import classed
 import polyscene as ps
 import pyarrow as pa
 import pytest
 import torch
 from polyscene import transfer
 from polyscene._extension import _C
-from torch.nn import functional
 
 
 @pytest.fixture(scope="module")
@@ -25,39 +24,18 @@ def made(data: Any, seed: int = 0) -> Any:
 
 
 def test_distillation_is_kl_of_the_softmax(data: Any) -> None:
-    student, teachers, batch = made(data), [made(data, 1), made(data, 2)], ps.testing.batch(data, 32)
-    taught = transfer.Distilled(student, teachers, temperature=3.0, weights=[0.25, 0.75])
-    p = 0.25 * (teachers[0](batch) / 3).softmax(1) + 0.75 * (teachers[1](batch) / 3).softmax(1)
-    expected = 9 * functional.kl_div((student(batch) / 3).log_softmax(1), p.detach(), reduction="batchmean")
-    torch.testing.assert_close(taught.soft_loss(batch), expected)
+    classed.check_distillation(made(data), [made(data, 1), made(data, 2)], data)
 
 
 def test_pseudo_labels_take_the_likeliest_class_where_it_is_sure(data: Any) -> None:
-    model, table = made(data), data.valid
+    model = made(data)
     with torch.no_grad():
         model.state_dict()["output.weight"].mul_(8)
-    taught = transfer.PseudoLabelled(model, table, threshold=0.6, weight=1.0, ramp=1, rows=len(table), seed=0)
-    rows = torch.arange(len(table))
-    batch = table.batch(rows)
-    logits = model(batch)
-    best, guess = logits.softmax(1).max(1)
-    assert 0 < int((best >= 0.6).sum()) < len(table)
-    found = taught._impl.unlabelled_loss(batch)
-    expected = (functional.cross_entropy(logits, guess, reduction="none") * (best >= 0.6)).mean()
-    torch.testing.assert_close(found, expected)
+    classed.check_pseudo_labels(model, data.valid, 0.6)
 
 
 def test_mean_teacher_and_aligned_losses_add_to_the_model_s(data: Any) -> None:
-    model, batch = made(data), ps.testing.batch(data, 32)
-    own = model.loss(batch)
-    for kind in ("dann", "mmd", "coral"):
-        assert transfer.Aligned(copy.deepcopy(model), data.train, kind=kind, strength=0.0).loss(batch) == own
-        found = transfer.Aligned(copy.deepcopy(model), data.train, kind=kind, strength=1.0, ramp=1).loss(batch)
-        assert found.isfinite() and found != own
-    taught = transfer.MeanTeacher(copy.deepcopy(model), data.valid, weight=1.0, ramp=1)
-    torch.testing.assert_close(taught.loss(batch), own)  # student and teacher are the same at the start
-    ps.Trainer(epochs=2, lr=0.05).fit(taught, data)
-    assert taught.averaged().predict(data.test).shape == (len(data.test), 3)
+    classed.check_added_losses(made(data), data)
 
 
 def test_fisher_information_is_that_of_drawn_classes(data: Any) -> None:

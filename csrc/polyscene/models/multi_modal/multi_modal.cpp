@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "polyscene/data/classes.h"
+#include "polyscene/models/ranking_model.h"
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/masks.h"
@@ -44,11 +45,7 @@ MultiModalImpl::MultiModalImpl(std::shared_ptr<const data::Schema> schema_, Mult
   if (text != known.lists.end()) {
     text_column_ = text->name;
     word_rows_.add(text_column_, known.list_rows(*text));
-    auto vectors = torch::empty({word_rows_.total(), options.dim()}).normal_(0, options.init_std());
-    vectors.narrow(0, 0, std::min(data::kFirstId, word_rows_.total())).zero_();
-    words = register_module(
-        "words", torch::nn::Embedding(
-                     torch::nn::EmbeddingOptions(word_rows_.total(), options.dim())._weight(std::move(vectors))));
+    words = register_module("words", normal_table(word_rows_.total(), options.dim(), options.init_std()));
     text_encoder = register_module("text_encoder", nn::TextEncoder(options.dim(), nn::TextEncoderOptions()
                                                                                       .kind(options.text())
                                                                                       .hidden(options.width())

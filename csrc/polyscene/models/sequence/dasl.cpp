@@ -1,5 +1,6 @@
 #include "polyscene/models/sequence/dasl.h"
 
+#include "polyscene/models/ranking_model.h"
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/masks.h"
 
@@ -7,11 +8,6 @@ namespace polyscene::models {
 namespace {
 
 using torch::Tensor;
-
-torch::nn::Embedding vectors_of(int64_t rows, int64_t width, double spread) {
-  auto table = spread > 0 ? torch::randn({rows, width}) * spread : torch::zeros({rows, width});
-  return torch::nn::Embedding(torch::nn::EmbeddingOptions(rows, width)._weight(std::move(table)));
-}
 
 }  // namespace
 
@@ -24,9 +20,9 @@ DASLImpl::DASLImpl(std::shared_ptr<const data::Schema> schema_, DASLOptions opti
   TORCH_CHECK_VALUE(options.orthogonality() >= 0, "DASL: orthogonality must be 0 or more, got ",
                     options.orthogonality());
   const auto u = options.user_dim(), people = schema().categorical[schema().user].rows();
-  users = register_module("users", vectors_of(scenes() * people, u, common.init_std()));
-  user_bias = register_module("user_bias", vectors_of(scenes() * people, 1, 0));
-  item_bias = register_module("item_bias", vectors_of(schema().categorical[schema().item].rows(), 1, 0));
+  users = register_module("users", normal_table(scenes() * people, u, common.init_std()));
+  user_bias = register_module("user_bias", normal_table(scenes() * people, 1, 0));
+  item_bias = register_module("item_bias", normal_table(schema().categorical[schema().item].rows(), 1, 0));
   scene_intercept = register_parameter("scene_intercept", torch::zeros({scenes()}));
   std::vector<int64_t> first, second;
   for (int64_t s = 0; s < scenes(); ++s) {
@@ -71,14 +67,8 @@ Tensor DASLImpl::states(const Behaviour& events, const Tensor& u) {
 const Tensor& DASLImpl::known() {
   const auto now = history() && history()->keeps_events() ? history() : nullptr;
   if (known_.defined() && known_of_ == now) return known_;
-  const auto people = schema().categorical[schema().user].rows();
-  known_ = torch::zeros({people, scenes()}, torch::kBool);
-  if (now) {
-    const auto user = torch::arange(people).repeat_interleave(now->offsets.diff());
-    known_.index_put_({user, now->scene}, torch::ones({1}, torch::kBool));
-    known_[data::kUnknown].zero_();  // many people
-    known_[data::kMissing].zero_();
-  }
+  known_ = now ? present_users(*now->interactions()).t().contiguous()
+               : torch::zeros({schema().categorical[schema().user].rows(), scenes()}, torch::kBool);
   known_of_ = now;
   return known_;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "polyscene/core/interleave.h"
 #include "polyscene/models/scene_scores.h"
@@ -84,23 +85,22 @@ const ItemKNNImpl::Similar& ItemKNNImpl::similar(int64_t scene) {
   interleaved_for(items, 64, [&](int64_t begin, int64_t end) {
     std::vector<double> together(items), nearest(ordered ? items : 0);
     std::vector<int32_t> met, found;
-    for (int64_t i = begin; i < end; ++i) {
-      met.clear();
-      const auto add = [&](int32_t j, double weight) {
-        if (together[j] == 0) met.push_back(j);
-        together[j] += weight;
-      };
-      if (!ordered) {
-        for (auto a = item_at[i]; a < item_at[i + 1]; ++a) {
-          for (auto b = user_at[user[a]]; b < user_at[user[a] + 1]; ++b) {
-            if (item[b] != i) add(item[b], 1);
-          }
+    const auto add = [&](int32_t j, double weight) {
+      if (together[j] == 0) met.push_back(j);
+      together[j] += weight;
+    };
+    const auto add_pairs = [&](int64_t i) {
+      for (auto a = item_at[i]; a < item_at[i + 1]; ++a) {
+        for (auto b = user_at[user[a]]; b < user_at[user[a] + 1]; ++b) {
+          if (item[b] != i) add(item[b], 1);
         }
       }
-      for (int64_t a = ordered ? walked.item_at[i] : 0, end_a = ordered ? walked.item_at[i + 1] : 0; a < end_a;) {
+    };
+    const auto add_walks = [&](int64_t i) {
+      for (auto a = walked.item_at[i]; a < walked.item_at[i + 1];) {
         const auto who = walked.users[walked.places[a]];
         found.clear();
-        for (; a < end_a && walked.users[walked.places[a]] == who; ++a) {
+        for (; a < walked.item_at[i + 1] && walked.users[walked.places[a]] == who; ++a) {
           for (const int step : {-1, 1}) {
             double weight = 1;
             const auto last = step < 0 ? walked.user_at[who] - 1 : walked.user_at[who + 1];
@@ -112,11 +112,12 @@ const ItemKNNImpl::Similar& ItemKNNImpl::similar(int64_t scene) {
             }
           }
         }
-        for (const auto j : found) {
-          add(j, nearest[j]);
-          nearest[j] = 0;
-        }
+        for (const auto j : found) add(j, std::exchange(nearest[j], 0.0));
       }
+    };
+    for (int64_t i = begin; i < end; ++i) {
+      met.clear();
+      ordered ? add_walks(i) : add_pairs(i);
       std::sort(met.begin(), met.end());
       const auto mine = static_cast<double>(item_at[i + 1] - item_at[i]);
       auto& row = rows[i];
@@ -275,7 +276,8 @@ torch::Tensor ItemKNNImpl::reasons(int64_t, const Met& met, int64_t scene, const
     const auto one = met.item.narrow(0, j, 1);
     // An item that several scenes hold is one pair here.
     const auto times = overall ? met.item.eq(one).sum().item<int64_t>() : 1;
-    out.select(1, j).copy_(of_items(one, scene).index_select(0, items) / static_cast<double>(times));
+    const auto counts = met.scene[j].item<int64_t>() == scene ? 1 : options.elsewhere();
+    out.select(1, j).copy_(of_items(one, scene).index_select(0, items) * (counts / static_cast<double>(times)));
   }
   return out;
 }

@@ -66,7 +66,7 @@ class ItemKNNImpl : public Model,
   torch::Tensor score_events(const data::Events& events, int64_t scene, const torch::Tensor& items) override;
   /// sim of the item; -inf without a common user; -inf between scenes when each has its own.
   torch::Tensor similarity(int64_t item, int64_t from, int64_t to, const torch::Tensor& items) override;
-  /// Exact: the score is their sum.
+  /// Exact for rankings: the score is their sum. Of sequences `recency` is left out, the order of events is not known.
   torch::Tensor reasons(int64_t user, const Met& met, int64_t scene, const torch::Tensor& items) override;
   std::string name() const override { return "item_knn"; }
   OptionMap options_map() const override { return to_map(options); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "polyscene/models/ranking_model.h"
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/masks.h"
@@ -29,11 +30,7 @@ TextClassifierImpl::TextClassifierImpl(std::shared_ptr<const data::Schema> schem
   column_ = text->name;
   rows_.add(column_, known.list_rows(*text));
 
-  auto table = torch::empty({rows_.total(), options.dim()}).normal_(0, options.init_std());
-  table.narrow(0, 0, std::min(data::kFirstId, rows_.total())).zero_();
-  words = register_module(
-      "words",
-      torch::nn::Embedding(torch::nn::EmbeddingOptions(rows_.total(), options.dim())._weight(std::move(table))));
+  words = register_module("words", normal_table(rows_.total(), options.dim(), options.init_std()));
   encoder = register_module("encoder", nn::TextEncoder(options.dim(), nn::TextEncoderOptions()
                                                                           .kind(options.encoder())
                                                                           .hidden(options.width())

@@ -3,33 +3,25 @@
 #include "../interest/events.h"
 #include "../tiny.h"
 #include "catch.h"
+#include "click_model.h"
 
 using namespace polyscene;
 using models::DASL;
 using models::DASLOptions;
 
-TEST_CASE("DASL: attention is over the events that count, of all scenes") {
+TEST_CASE("DASL: attention, scores and roles are those of models that follow events") {
+  check_click_model<DASL, DASLOptions>("DASL");
+}
+
+TEST_CASE("DASL: the events of all scenes share one softmax") {
   auto options = DASLOptions();
   options.common.events("all");
   DASL model(tiny_schema(), options);
   scramble(*model);
   model->eval();
-  const auto found = model->explain(tiny_followed());
-  CHECK(found[1].first == "attention");
-  CHECK(found[1].second.sizes() == torch::IntArrayRef({8, 3}));
-  CHECK_THAT(found[1].second[2], IsNear(torch::zeros({3})));
-  CHECK_THAT(found[1].second[0].sum(), IsNear(torch::ones({})));
-  CHECK(found[2].first == "events");
+  CHECK_THAT(model->explain(tiny_followed())[1].second[0].sum(), IsNear(torch::ones({})));
 }
 
-TEST_CASE("DASL: scores of candidates are those of rows with the events of their users") {
-  DASL model(tiny_schema());
-  scramble(*model);
-  model->eval();
-  check_scores(*model);
-}
-
-TEST_CASE("DASL: users and items must be named") {
-  CHECK_THROWS_WITH(DASL(anonymous_schema()), StartsWith("DASL: the data must have a user and an item column"));
+TEST_CASE("DASL: options out of range") {
   CHECK_THROWS_WITH(DASL(tiny_schema(), DASLOptions().alignment(-1)), StartsWith("DASL: alignment must be 0 or more"));
 }

@@ -3,34 +3,14 @@
 #include "../interest/events.h"
 #include "../tiny.h"
 #include "catch.h"
+#include "click_model.h"
 
 using namespace polyscene;
 using models::DIN;
 using models::DINOptions;
 
-TEST_CASE("DIN: attention is over the events that count") {
-  auto options = DINOptions();
-  options.common.events("all");
-  DIN model(tiny_schema(), options);
-  scramble(*model);
-  model->eval();
-  const auto found = model->explain(tiny_followed());
-  CHECK(found[1].first == "attention");
-  CHECK(found[1].second.sizes() == torch::IntArrayRef({8, 3}));
-  CHECK_THAT(found[1].second[2], IsNear(torch::zeros({3})));
-  CHECK(found[2].first == "events");
-  CHECK(found[2].second[1].item<int64_t>() == 1);
-}
-
-TEST_CASE("DIN: scores of candidates are those of rows with the events of their users") {
-  DIN model(tiny_schema());
-  scramble(*model);
-  model->eval();
-  check_scores(*model);
-}
-
-TEST_CASE("DIN: users and items must be named") {
-  CHECK_THROWS_WITH(DIN(anonymous_schema()), StartsWith("DIN: the data must have a user and an item column"));
+TEST_CASE("DIN: attention, scores and roles are those of models that follow events") {
+  check_click_model<DIN, DINOptions>("DIN");
 }
 
 TEST_CASE("DIN: rows without events read the row alone") {

@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import classed
 import numpy as np
 import polyscene as ps
 import pyarrow as pa
@@ -158,13 +159,7 @@ def test_learns_and_predicts_what_it_is_measured_by(data: Any, encoder: str, aug
         model = ps.models.ImageClassifier(data.schema, encoder=encoder, **options | augment)
         return model, ps.Trainer(lr=0.01, epochs=6, batch_size=32, seed=3, threads=1).fit(model, data)
 
-    (model, history), (again, _) = fit(), fit()
-    assert history[-1]["train_loss"] < history[0]["train_loss"] and "f1" in history[0]["valid"]
-    result = ps.evaluate(model, data.test)
-    p = model.predict(data.test)
-    assert result.overall["accuracy"] == pytest.approx((p.argmax(1) == data.test.labels().numpy()).mean())
-    assert result.overall["accuracy"] > 0.8
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    classed.check_learning(fit, data, 0.8)
 
 
 @every_scene
