@@ -9,6 +9,7 @@ from polyscene.comparison import Comparison, compare
 from polyscene.data import Batch, Dataset, Schema, Table, open_data, read_table
 from polyscene.display import TrainingProgress
 from polyscene.evaluation import Recommendations, evaluate
+from polyscene.moving import moves
 from polyscene.quantizing import is_quantized, quantize
 from polyscene.results import Predictions, Result
 from polyscene.saving import load, save
@@ -38,6 +39,7 @@ __all__ = [
     "is_quantized",
     "load",
     "models",
+    "moves",
     "open_data",
     "quantize",
     "read_table",

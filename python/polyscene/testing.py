@@ -52,7 +52,7 @@ def tiny_data(task: str = "ctr", seed: int = 0, *, rows: int = 600, bare: bool =
     if task == "ranking":
         return _tiny_ranking(draw, rows)
     if task == "sequence":
-        return _tiny_sequences(draw, rows)
+        return _tiny_sequences(draw, rows, bare)
     if task == "text":
         return _tiny_texts(draw, rows)
     if task == "image":
@@ -137,8 +137,11 @@ def _tiny_ranking(draw: np.random.Generator, rows: int) -> TinyData:
     return TinyData(columns, schema, tables)
 
 
-def _tiny_sequences(draw: np.random.Generator, rows: int) -> TinyData:
-    """Users walk through items: from item i of any scene mostly to one of a few that belong to it, of any scene."""
+def _tiny_sequences(draw: np.random.Generator, rows: int, bare: bool) -> TinyData:
+    """Users walk through items: from item i of any scene mostly to one of a few that belong to it, of any scene.
+
+    Items are of one genre, a third of them of two.
+    """
     length = max(rows // _USERS, 3)
     follower = np.stack([draw.permutation(_ITEMS) for _ in range(2)], 1)  # two items that follow each
     walks = np.empty((_USERS, length), np.int64)
@@ -151,6 +154,11 @@ def _tiny_sequences(draw: np.random.Generator, rows: int) -> TinyData:
             walks[person, step] = at
     user, item = np.repeat(np.arange(_USERS), length), walks.ravel()
     scene = item * len(_SCENES) // _ITEMS
+    genres = [[i % _GENRES, *([(i + 1) % _GENRES] if i % 3 == 0 else [])] for i in range(_ITEMS)]
+    about = [genres[i] for i in item]
+    interest = _C.data.Ragged(
+        _int32(np.concatenate(about)), torch.from_numpy(np.cumsum([0, *(len(each) for each in about)]))
+    )
     columns = _C.data.Columns(
         categorical=["user_id", "item_id"],
         codes=torch.from_numpy(np.stack([user, item], 1).astype(np.int32)),
@@ -162,7 +170,9 @@ def _tiny_sequences(draw: np.random.Generator, rows: int) -> TinyData:
         list_ids=[],
         scene=torch.from_numpy(scene.astype(np.int32)),
         scene_names=list(_SCENES),
-        time=torch.from_numpy(np.tile(np.arange(length), _USERS) * 60),
+        time=None if bare else torch.from_numpy(np.tile(np.arange(length), _USERS) * 60),
+        interest=None if bare else interest,
+        interest_ids=None if bare else _C.data.Strings([f"g{k}" for k in range(_GENRES)]),
     )
     later = length - 1 - np.tile(np.arange(length), _USERS)
     parts = {"train": later > 1, "valid": later == 1, "test": later == 0}

@@ -62,6 +62,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   models/sequence/dien_test.cpp
   models/sequence/din_test.cpp
   models/sequence/gru4rec_test.cpp
+  models/sequence/interest_sequence_test.cpp
   models/sequence/sasrec_test.cpp
   models/sequence/tri_cdr_test.cpp
   models/single/autoint_test.cpp

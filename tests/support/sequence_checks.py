@@ -15,6 +15,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "bert4rec": {"dim": 8, "max_length": 6, "dropout": 0.0},
     "c2dsr": {"dim": 8, "max_length": 6, "dropout": 0.0},
     "tri_cdr": {"dim": 8, "max_length": 6, "dropout": 0.0, "warm_up": 0},
+    "interest_sequence": {"dim": 8, "max_length": 6, "dropout": 0.0},
 }
 
 

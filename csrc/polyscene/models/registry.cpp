@@ -46,6 +46,7 @@
 #include "polyscene/models/sequence/dien.h"
 #include "polyscene/models/sequence/din.h"
 #include "polyscene/models/sequence/gru4rec.h"
+#include "polyscene/models/sequence/interest_sequence.h"
 #include "polyscene/models/sequence/sasrec.h"
 #include "polyscene/models/sequence/tri_cdr.h"
 #include "polyscene/models/single/autoint.h"
@@ -132,6 +133,7 @@ std::deque<Entry>& table() {
       entry<BERT4RecImpl, BERT4RecOptions>("bert4rec", "BERT4Rec", {"sequence"}),
       entry<C2DSRImpl, C2DSROptions>("c2dsr", "C2DSR", {"sequence"}),
       entry<TriCDRImpl, TriCDROptions>("tri_cdr", "TriCDR", {"sequence"}),
+      entry<InterestSequenceImpl, InterestSequenceOptions>("interest_sequence", "InterestSequence", {"sequence"}),
       entry<TextClassifierImpl, TextClassifierOptions>("text_classifier", "TextClassifier", {"text"}),
       entry<ImageClassifierImpl, ImageClassifierOptions>("image_classifier", "ImageClassifier", {"image"}),
       entry<MultiModalImpl, MultiModalOptions>("multi_modal", "MultiModal", {"text", "image"}),

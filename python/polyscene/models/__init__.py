@@ -13,7 +13,7 @@ from polyscene.models.cross_closed import CrossEASE
 from polyscene.models.cross_factor import CLFM, CMF, DCDCSR, EMCDR, SSCDR
 from polyscene.models.cross_graph import BiTGCF, DisenCDR
 from polyscene.models.cross_neural import DTCDR, NATR, PTUPCDR, CoNet, DeepAPF
-from polyscene.models.cross_sequence import C2DSR, TriCDR
+from polyscene.models.cross_sequence import C2DSR, InterestSequence, TriCDR
 from polyscene.models.cross_variational import CDRIB, UniCDR
 from polyscene.models.ctr import AutoInt, DCNv2, DeepFM, FactorizationMachine, WideDeep, XDeepFM
 from polyscene.models.events import BST, DASL, DIEN, DIN
@@ -72,6 +72,7 @@ __all__ = [
     "GRU4Rec",
     "ImageClassifier",
     "InterestMigration",
+    "InterestSequence",
     "ItemKNN",
     "LightGCN",
     "Logistic",

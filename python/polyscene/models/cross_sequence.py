@@ -1,4 +1,4 @@
-"""Models of task sequence that follow each scene by itself beside all of them."""
+"""Models of task sequence that tell scenes apart: views of each beside all of them, or interests that move."""
 
 from __future__ import annotations
 
@@ -102,3 +102,57 @@ class TriCDR(Model):
     """
 
     _cpp_name = "tri_cdr"
+
+
+class InterestSequence(Model):
+    r"""Interest migration for events: which interests somebody has, which one and which scene come next, which item.
+
+    .. math::
+        h_t = \text{encoder}(x_1 .. x_t), \quad c_t = \text{attention}(h_t; h_1 .. h_t), \quad
+        y_t = \sigma(W_h [c_t; h_t] + b_h)
+
+        p(y_{t+1} | y_t) = \text{softmax}(W_p [c_t; y_t] + b_p + y_t A_{s_t, s}), \qquad
+        p(s_{t+1}) = \text{softmax}(W_s [c_t; y_t] + b_s)
+
+        v_k = \sum_{j \le t} \text{softmax}_j(u_k \cdot \tanh(W_a h_j + b_a) + a_{k, t - j} + b_{k, gap}
+        + c_{k, s, s_j})\, h_j, \qquad
+        r_i = (W_z [c_t; h_t; \textstyle\sum_k p_k v_k] + b_z + W_m p + o_s) \cdot q_i
+
+    :class:`InterestMigration` for task sequence. :math:`x_j` are an event's item, scene and interests, s is the scene
+    that is asked for. Each interest extracts a vector of its own (ComiRec-SA; Cen et al., KDD 2020) by an attention
+    that knows how many events and how much time ago something was, in powers of two seconds, and of which scene (c:
+    asked scene, event's scene); A is what an ordered pair of scenes adds to the move of interests. The interests that
+    are expected next weigh the vectors. The loss is that of the items and, by their weights, of the interests of an
+    event, of the event after it, and of its scene. Without an interest column interests are latent, and only items and
+    scenes teach. ``explain`` gives attention [B, K, T], interests and transitions [B, K] and next_scene [B, S];
+    ``transition_matrix`` how interests move from scene to scene. Tasks: sequence.
+
+    Args:
+        schema: vocabularies and scenes of the data, with a user and an item column.
+        dim: width of the items' vectors and of all states.
+        max_length: events that are followed, the newest; longer pasts are cut into windows.
+        scope: "overall".
+        dropout: of embedded events, states and attention weights.
+        loss: "ce" over the items of the scene, "bce" or "bpr" against drawn ones.
+        negatives: items drawn beside each that followed, none of which the user met there.
+        sampler: "uniform", "popularity" or "in_batch".
+        encoder: "gru", "lstm", "cnn" or "transformer".
+        layers: of the encoder.
+        heads: of the attention over states; must divide dim.
+        interests: latent interests where the data names none.
+        transition: "softmax" for one next interest, "bernoulli" for each interest on its own.
+        gaps: whether what an interest reads depends on how long ago an event was.
+        interest_weight: weight of the loss of the interests at an event.
+        transition_weight: weight of the loss of the next interest.
+        scene_weight: weight of the loss of the next scene.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("sequence")
+        >>> model = InterestSequence(data.schema, dim=8)
+        >>> found = model.explain(ps.testing.batch(data, 4))
+        >>> found["transitions"].shape, found["next_scene"].shape
+        (torch.Size([4, 5]), torch.Size([4, 3]))
+    """
+
+    _cpp_name = "interest_sequence"

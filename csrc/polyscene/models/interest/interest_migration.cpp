@@ -1,6 +1,7 @@
 #include "polyscene/models/interest/interest_migration.h"
 
 #include "polyscene/core/errors.h"
+#include "polyscene/models/interest/interest_moves.h"
 #include "polyscene/nn/masks.h"
 
 namespace polyscene::models {
@@ -100,12 +101,6 @@ void InterestMigrationImpl::sparse_gradients(bool on) {
   if (past) past->item->options.sparse(on);
 }
 
-torch::Tensor InterestMigrationImpl::multi_hot(const data::Ragged& lists, const torch::TensorOptions& like) const {
-  auto out = torch::zeros({lists.size(), interests_}, like);
-  const auto row = torch::arange(lists.size(), lists.offsets.options()).repeat_interleave(lists.offsets.diff());
-  return out.index_put_({row.to(like.device()), lists.values.to(torch::kInt64)}, torch::ones({}, like));
-}
-
 InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& all_events,
                                                            const torch::Tensor& row_scene, bool all_steps) {
   const auto events = all_events.newest(options.max_length());
@@ -123,8 +118,8 @@ InterestMigrationImpl::Steps InterestMigrationImpl::follow(const data::Events& a
   }
   const auto item = schema().categorical[schema().item].name;
   auto x = embedding->embed(item, events.item) + event_label.index_select(0, events.label.gt(0.5).to(torch::kInt64));
-  if (events.interest.defined()) x = x + multi_hot(events.interest, like).mm(event_interest);  // [L, D]
-  const auto padded = nn::pad_ragged(x, events.offsets);                                       // [B, T, D]
+  if (events.interest.defined()) x = x + multi_hot(events.interest, interests_, like).mm(event_interest);  // [L, D]
+  const auto padded = nn::pad_ragged(x, events.offsets);                                                   // [B, T, D]
   const auto scene = nn::pad_ragged(events.scene, events.offsets).values;
   out.valid = padded.valid;
   out.states =
@@ -160,7 +155,7 @@ torch::Tensor InterestMigrationImpl::transition(const torch::Tensor& context, co
 }
 
 torch::Tensor InterestMigrationImpl::probabilities(const torch::Tensor& logits) const {
-  return options.transition() == "softmax" ? logits.softmax(-1) : logits.sigmoid();
+  return move_probabilities(logits, options.transition());
 }
 
 InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batch, Steps given) {
@@ -220,21 +215,13 @@ torch::Tensor InterestMigrationImpl::loss(const data::Batch& batch) {
     // Interests of the last event of each row that has one.
     const auto rows_with = followed.nonzero().squeeze(1);
     const auto last = batch.history.offsets.slice(0, 1).index_select(0, rows_with) - 1;
-    const auto target = multi_hot(batch.history.interest.take(last), out.interest_logits.options());
+    const auto target = multi_hot(batch.history.interest.take(last), interests_, out.interest_logits.options());
     loss = loss + options.interest_weight() *
                       torch::binary_cross_entropy_with_logits(out.interest_logits.index_select(0, rows_with), target);
   }
   if (options.transition_weight() > 0 && batch.interest.defined()) {
-    const auto target = multi_hot(batch.interest, out.transition_logits.options());  // [B, K]
-    const auto known = target.sum(1).gt(0).to(target.dtype());
-    torch::Tensor each;
-    if (options.transition() == "softmax") {
-      each = -(target / target.sum(1, true).clamp_min(1) * out.transition_logits.log_softmax(-1)).sum(1);
-    } else {
-      each =
-          torch::binary_cross_entropy_with_logits(out.transition_logits, target, {}, {}, at::Reduction::None).mean(1);
-    }
-    loss = loss + options.transition_weight() * (each * known).sum() / known.sum().clamp_min(1);
+    const auto target = multi_hot(batch.interest, interests_, out.transition_logits.options());  // [B, K]
+    loss = loss + options.transition_weight() * move_loss(out.transition_logits, target, options.transition());
   }
   return loss;
 }
@@ -256,7 +243,6 @@ Explanation InterestMigrationImpl::explain(const data::Batch& batch) {
 }
 
 torch::Tensor InterestMigrationImpl::transition_matrix(int64_t from, int64_t to) {
-  constexpr int64_t kUsers = 512;
   TORCH_CHECK_VALUE(history_ && history_->item.defined(), "InterestMigration: transition_matrix needs a trained model");
   const auto scenes = schema().num_scenes();
   TORCH_CHECK_INDEX(from >= 0 && from < scenes && to >= 0 && to < scenes, "transition_matrix: scenes must be in [0, ",
@@ -264,56 +250,34 @@ torch::Tensor InterestMigrationImpl::transition_matrix(int64_t from, int64_t to)
   const torch::NoGradGuard no_grad;
   const bool training = is_training();
   eval();
-  const auto k = interests_, length = options.max_length();
+  const auto k = interests_;
   const auto like = event_label.options();
-  auto sum = torch::zeros({k, k}, like), weight = torch::zeros({k, 1}, like);
-  const auto* start = history_->offsets.const_data_ptr<int64_t>();
-  const auto users = history_->offsets.numel() - 1;
-  // Windows of `length` events that overlap by one, so that every step but a user's last has its next event.
-  std::vector<int64_t> index, ends = {0};
-  const auto flush = [&] {
-    if (ends.size() == 1) return;
-    const auto chosen = torch::tensor(index, torch::kInt64);
-    data::Events events{torch::tensor(ends, torch::kInt64),      history_->item.index_select(0, chosen),
-                        history_->scene.index_select(0, chosen), history_->label.index_select(0, chosen),
-                        history_->time.index_select(0, chosen),  history_->interest.take(chosen)};
-    const auto n = static_cast<int64_t>(ends.size()) - 1;
+  MeanMoves moves;
+  const auto add = [&](const data::Events& events) {
+    const auto n = events.offsets.numel() - 1;
     const auto steps = follow(events, torch::zeros({n}, torch::kInt64), true);
     const auto scene = nn::pad_ragged(events.scene, events.offsets).values;  // [B, T]
     const auto t = scene.size(1);
-    const auto moves = steps.valid.slice(1, 1) & scene.slice(1, 0, t - 1).eq(from) & scene.slice(1, 1).eq(to);
-    const auto at = moves.flatten().nonzero().squeeze(1);  // steps that go from `from` to `to`
+    const auto moving = steps.valid.slice(1, 1) & scene.slice(1, 0, t - 1).eq(from) & scene.slice(1, 1).eq(to);
+    const auto at = moving.flatten().nonzero().squeeze(1);  // steps that go from `from` to `to`
+    if (at.numel() == 0) return;
     const auto pick = [&](const torch::Tensor& x) { return x.slice(1, 0, t - 1).flatten(0, 1).index_select(0, at); };
-    if (at.numel() > 0) {
-      const auto context = pick(steps.contexts), state = pick(steps.states);
-      const auto interest = interest_head->forward(torch::cat({context, state}, 1)).sigmoid();
-      const auto scene_from = torch::full({at.numel()}, from, torch::kInt64),
-                 scene_to = torch::full_like(scene_from, to);
-      const auto next = probabilities(transition(context, interest, scene_from, scene_to));
-      auto now = interest;
-      if (events.interest.defined())
-        now = pick(nn::pad_ragged(multi_hot(events.interest, like), events.offsets).values);
-      sum += now.t().mm(next);
-      weight += now.sum(0).unsqueeze(1);
+    const auto context = pick(steps.contexts), state = pick(steps.states);
+    const auto interest = interest_head->forward(torch::cat({context, state}, 1)).sigmoid();
+    const auto scene_from = torch::full({at.numel()}, from, torch::kInt64), scene_to = torch::full_like(scene_from, to);
+    const auto next = probabilities(transition(context, interest, scene_from, scene_to));
+    auto now = interest;
+    if (events.interest.defined()) {
+      now = pick(nn::pad_ragged(multi_hot(events.interest, k, like), events.offsets).values);
     }
-    index.clear();
-    ends.assign(1, 0);
+    moves.add(now, next);
   };
-  for (int64_t u = data::kFirstId; u < users; ++u) {
-    for (auto begin = start[u]; begin + 1 < start[u + 1]; begin += length - 1) {
-      const auto end = std::min(begin + length, start[u + 1]);
-      for (auto j = begin; j < end; ++j) index.push_back(j);
-      ends.push_back(static_cast<int64_t>(index.size()));
-      if (length < 2) break;
-    }
-    if (static_cast<int64_t>(ends.size()) > kUsers) flush();
-  }
-  flush();
+  if (options.max_length() > 1) each_window(*history_, options.max_length(), add);
   const auto zero = torch::zeros({k, transition_head->options.in_features() - k}, like);
   const auto scene_from = torch::full({k}, from, torch::kInt64), scene_to = torch::full({k}, to, torch::kInt64);
   const auto alone = probabilities(transition(zero, torch::eye(k, like), scene_from, scene_to));
   train(training);
-  return torch::where(weight > 0, sum / weight.clamp_min(1e-12), alone);
+  return moves.mean(alone);
 }
 
 }  // namespace polyscene::models

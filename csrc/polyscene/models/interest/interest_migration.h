@@ -131,7 +131,6 @@ class InterestMigrationImpl : public Model {
   torch::Tensor transition(const torch::Tensor& context, const torch::Tensor& interest, const torch::Tensor& from,
                            const torch::Tensor& to);
   torch::Tensor probabilities(const torch::Tensor& transition_logits) const;
-  torch::Tensor multi_hot(const data::Ragged& interests, const torch::TensorOptions& like) const;
   Output run(const data::Batch& batch, Steps steps);
 
   int64_t interests_ = 0;

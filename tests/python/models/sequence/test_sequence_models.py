@@ -13,8 +13,8 @@ import slow_sequences as slow
 import torch
 from sequence_checks import candidates, make, state
 
-NAMES = ["sasrec", "gru4rec", "bert4rec", "c2dsr", "tri_cdr"]
-BY_SCENE = {"c2dsr", "tri_cdr"}  # that follow each scene by itself anyway
+NAMES = ["sasrec", "gru4rec", "bert4rec", "c2dsr", "tri_cdr", "interest_sequence"]
+BY_SCENE = {"c2dsr", "tri_cdr", "interest_sequence"}  # that tell scenes apart by themselves
 every = pytest.mark.parametrize("name", NAMES)
 STATES = {"sasrec": slow.sasrec_states, "gru4rec": slow.gru_states}
 LOSSES = [("sasrec", loss) for loss in ("bce", "ce", "bpr")]

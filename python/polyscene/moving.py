@@ -1,0 +1,158 @@
+"""How well a model tells where interest goes next: into which scene, to which interest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from polyscene.evaluation import table_for
+
+_ROWS = 4_096
+
+
+def moves(model: Any, table: Any, train: Any = None, k: Sequence[int] = (1, 3)) -> dict[str, dict[str, float]]:
+    """Measures the next scene and the next interest that a model expects after what somebody did before each row.
+
+    Args:
+        model: one whose ``explain`` gives ``next_scene`` or ``transitions``: ``interest_sequence``,
+            ``interest_migration``.
+        table: rows to measure on, or a path or frame that is encoded with the model's schema.
+        train: the training table; with it stands what a chain without a model would say (Markov, of order 1): the
+            scenes that followed the last event's scene most often, and the interests that followed its interests in
+            that pair of scenes, or in any pair where there was none.
+        k: cut-offs of the interests.
+
+    Returns:
+        For "overall" and each scene of the rows (the one they came in): ``rows``, those with a past; ``scene_accuracy``
+        and ``scene_log_loss`` of the next scene; ``interest_hit@k``, the share of the rows with interests that have one
+        of them among the k likeliest; ``chain_scene_accuracy`` and ``chain_interest_hit@k``. What the model or the data
+        do not have is left out, what has no row is nan.
+
+    Raises:
+        ValueError: a model that expects neither, a cut-off below 1.
+
+    Example:
+        >>> import polyscene as ps
+        >>> data = ps.testing.tiny_data("sequence")
+        >>> model = ps.models.InterestSequence(data.schema, dim=16)
+        >>> _ = ps.Trainer(epochs=2).fit(model, data)
+        >>> sorted(ps.moves(model, data.test, data.train)["overall"])[:3]
+        ['chain_interest_hit@1', 'chain_interest_hit@3', 'chain_scene_accuracy']
+    """
+    if (
+        isinstance(k, int)
+        or not k
+        or any(isinstance(each, bool) or not isinstance(each, int) or each < 1 for each in k)
+    ):
+        raise ValueError(f"moves: k must be a list of positive whole numbers, got {k!r}")
+    table = table_for(model, table)
+    schema = model.schema
+    chain = None if train is None else _Chain(schema, train)
+    found: dict[str, list[np.ndarray]] = {}
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for batch in _batches(table, model.history_length):
+                said = model.explain(batch)
+                if not {"next_scene", "transitions"} & said.keys():
+                    raise ValueError(
+                        f"moves: {model.name} expects neither scenes nor interests; interest_sequence and "
+                        "interest_migration do"
+                    )
+                if not schema.interests:  # latent interests have no truth
+                    said.pop("transitions", None)
+                for name, values in _of_rows(batch, said, chain, k).items():
+                    found.setdefault(name, []).append(values)
+    finally:
+        model.train(training)
+    columns = {name: np.concatenate(parts) for name, parts in found.items()}
+    scene = columns.pop("scene")
+    out = {"overall": _means(columns, np.ones(len(scene), dtype=bool))}
+    return out | {name: _means(columns, scene == code) for code, name in enumerate(schema.scenes)}
+
+
+class _Chain:
+    """Counts of what followed what in training rows."""
+
+    def __init__(self, schema: Any, train: Any) -> None:
+        scenes, interests = len(schema.scenes), len(schema.interests)
+        self.scenes = torch.zeros(scenes, scenes, dtype=torch.float64)
+        self.pairs = torch.zeros(scenes, scenes, interests, interests, dtype=torch.float64)
+        for batch in _batches(train, 1):
+            rows, last = _last(batch)
+            came = batch.history.scene[last]
+            self.scenes.index_put_((came, batch.scene[rows]), torch.ones(len(rows), dtype=torch.float64), True)
+            if interests:
+                before = _multi_hot(batch.history.interest, interests)[last]
+                after = _multi_hot(batch.interest, interests)[rows]
+                moved = before.unsqueeze(2) * after.unsqueeze(1)
+                self.pairs.index_put_((came, batch.scene[rows]), moved, True)
+        self.any_pair = self.pairs.sum((0, 1))
+
+    def interests(self, came: torch.Tensor, asked: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        """How often each interest followed, [n, K]."""
+        mine = torch.einsum("nk,nkl->nl", before, self.pairs[came, asked])
+        wider, most = before @ self.any_pair, self.any_pair.sum(0).expand(len(came), -1)
+        mine = torch.where(mine.sum(1, keepdim=True) > 0, mine, wider)
+        return torch.where(mine.sum(1, keepdim=True) > 0, mine, most)
+
+
+def _batches(table: Any, history: int) -> Iterator[Any]:
+    for start in range(0, len(table), _ROWS):
+        yield table.batch(torch.arange(start, min(start + _ROWS, len(table))), history=history)
+
+
+def _last(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows that have a past, and the newest event of each."""
+    ends = batch.history.offsets[1:]
+    rows = torch.nonzero(ends > batch.history.offsets[:-1]).squeeze(1)
+    return rows, ends[rows] - 1
+
+
+def _multi_hot(lists: Any, interests: int) -> torch.Tensor:
+    out = torch.zeros(len(lists.offsets) - 1, interests, dtype=torch.float64)
+    row = torch.arange(len(out)).repeat_interleave(lists.offsets.diff())
+    out[row, lists.values.long()] = 1
+    return out
+
+
+def _of_rows(
+    batch: Any, said: dict[str, torch.Tensor], chain: _Chain | None, k: Sequence[int]
+) -> dict[str, np.ndarray]:
+    rows, last = _last(batch)
+    scene = batch.scene[rows]
+    came = batch.history.scene[last]
+    out = {"scene": scene}
+    if "next_scene" in said:
+        share = said["next_scene"][rows].double()
+        out["scene_accuracy"] = share.argmax(1) == scene
+        out["scene_log_loss"] = -share.gather(1, scene.unsqueeze(1)).squeeze(1).log()
+        if chain is not None:
+            out["chain_scene_accuracy"] = chain.scenes[came].argmax(1) == scene
+    if "transitions" in said and batch.interest is not None:
+        interests = said["transitions"].size(1)
+        truth = _multi_hot(batch.interest, interests)[rows]
+        expected = {"interest": said["transitions"][rows].double()}
+        if chain is not None:
+            before = _multi_hot(batch.history.interest, interests)[last]
+            expected["chain_interest"] = chain.interests(came, scene, before)
+        for name, scores in expected.items():
+            order = scores.argsort(dim=1, descending=True, stable=True)
+            for cut in k:
+                hit = truth.gather(1, order[:, :cut]).amax(1)
+                # Rows without interests are asked nothing.
+                out[f"{name}_hit@{cut}"] = torch.where(truth.sum(1) > 0, hit, torch.nan)
+    return {name: values.numpy() for name, values in out.items()}
+
+
+def _means(columns: dict[str, np.ndarray], mine: np.ndarray) -> dict[str, float]:
+    out: dict[str, float] = {"rows": int(mine.sum())}
+    for name, values in columns.items():
+        known = values[mine].astype(float)
+        known = known[~np.isnan(known)]
+        out[name] = float(known.mean()) if len(known) else float("nan")
+    return out
