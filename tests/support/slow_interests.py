@@ -94,7 +94,7 @@ class SlowInterestSequence:
             "interest_logits": logits,
             "move": move,
             "transitions": p,
-            "scene_logits": linear(w, "scene_head", both),
+            "scene_logits": linear(w, "scene_head", both) + w["followed"][past[t].scene],
         }
 
     def loss(self, batch: Any, candidates: list[list[int]]) -> float:

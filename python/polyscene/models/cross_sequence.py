@@ -112,7 +112,7 @@ class InterestSequence(Model):
         y_t = \sigma(W_h [c_t; h_t] + b_h)
 
         p(y_{t+1} | y_t) = \text{softmax}(W_p [c_t; y_t] + b_p + y_t A_{s_t, s}), \qquad
-        p(s_{t+1}) = \text{softmax}(W_s [c_t; y_t] + b_s)
+        p(s_{t+1}) = \text{softmax}(W_s [c_t; y_t] + b_s + \log n_{s_t, s_{t+1}})
 
         v_k = \sum_{j \le t} \text{softmax}_j(u_k \cdot \tanh(W_a h_j + b_a) + a_{k, t - j} + b_{k, gap}
         + c_{k, s, s_j})\, h_j, \qquad
@@ -121,10 +121,11 @@ class InterestSequence(Model):
     :class:`InterestMigration` for task sequence. :math:`x_j` are an event's item, scene and interests, s is the scene
     that is asked for. Each interest extracts a vector of its own (ComiRec-SA; Cen et al., KDD 2020) by an attention
     that knows how many events and how much time ago something was, in powers of two seconds, and of which scene (c:
-    asked scene, event's scene); A is what an ordered pair of scenes adds to the move of interests. The interests that
-    are expected next weigh the vectors. The loss is that of the items and, by their weights, of the interests of an
-    event, of the event after it, and of its scene. Without an interest column interests are latent, and only items and
-    scenes teach. ``explain`` gives attention [B, K, T], interests and transitions [B, K] and next_scene [B, S];
+    asked scene, event's scene). A is what an ordered pair of scenes adds to the move of interests; n are the shares of
+    scenes that followed each scene in training rows, where the next scene starts. The interests that are expected next
+    weigh the vectors. The loss is that of the items and, by their weights, of the interests of an event, of the event
+    after it, and of its scene. Without an interest column interests are latent, and only items and scenes teach.
+    ``explain`` gives attention [B, K, T], interests and transitions [B, K] and next_scene [B, S];
     ``transition_matrix`` how interests move from scene to scene. Tasks: sequence.
 
     Args:

@@ -1,6 +1,7 @@
 #include "polyscene/models/sequence/interest_sequence.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "polyscene/core/errors.h"
 #include "polyscene/models/interest/interest_moves.h"
@@ -75,7 +76,26 @@ InterestSequenceImpl::InterestSequenceImpl(std::shared_ptr<const data::Schema> s
   if (options.gaps()) gap_bias = register_parameter("gap_bias", torch::zeros({kGaps, k}));
   pair_bias = register_parameter("pair_bias", torch::zeros({scenes * scenes, k}));
   scene_transition = register_parameter("scene_transition", torch::zeros({scenes * scenes, k, k}));
+  torch::nn::init::zeros_(scene_head->weight);
+  torch::nn::init::zeros_(scene_head->bias);
+  followed = register_buffer("followed", torch::full({scenes, scenes}, -std::log(static_cast<double>(scenes))));
   asked_scene = register_parameter("asked_scene", torch::zeros({scenes, d}));
+}
+
+void InterestSequenceImpl::prepare(const data::Table& train) {
+  Model::prepare(train);
+  const auto scenes = schema().num_scenes();
+  auto count = torch::ones({scenes * scenes}, torch::kInt64);
+  if (history() && history()->keeps_events()) {
+    const auto& scene = history()->scene;
+    auto first = torch::zeros({scene.numel() + 1}, torch::kBool);  // events that follow none of their user
+    first.index_fill_(0, history()->offsets, true);
+    const auto pair = scene.slice(0, 0, -1) * scenes + scene.slice(0, 1);
+    count += torch::bincount(pair.masked_select(~first.slice(0, 1, -1)), {}, scenes * scenes);
+  }
+  const torch::NoGradGuard no_grad;
+  const auto shares = count.view({scenes, scenes}).to(torch::kFloat64);
+  followed.copy_((shares / shares.sum(1, true)).log());
 }
 
 Tensor InterestSequenceImpl::drop(const Tensor& x) { return nn::drop(x, common.dropout(), is_training()); }
@@ -117,7 +137,7 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
   const auto now = pick(encoded.interests).sigmoid();
   Answer out;
   out.transitions = transition(contexts, now, pick(events.scene), asked);
-  out.next_scene = dense_of(scene_head, torch::cat({contexts, now}, 1));
+  out.next_scene = dense_of(scene_head, torch::cat({contexts, now}, 1)) + followed.index_select(0, pick(events.scene));
   // Queries of a list side by side, [B, Q]: its newest event or all of them.
   const auto lengths = events.offsets.diff();
   const auto some = lengths.gt(0).nonzero().squeeze(1);

@@ -48,22 +48,24 @@ struct InterestSequenceOptions {
 ///   h_t = encoder(x_1 .. x_t),  x_j = q_{i_j} + e_{s_j} + sum of g_k over the interests k of event j
 ///   c_t = attention(h_t; h_1 .. h_t),   y_t = sigma(W_h [c_t; h_t] + b_h)                    interests now, [K]
 ///   p(y_{t+1} | y_t) = softmax or sigma(W_p [c_t; y_t] + b_p + y_t A[s_t, s])                s: the scene asked for
-///   p(s_{t+1}) = softmax(W_s [c_t; y_t] + b_s)
+///   p(s_{t+1}) = softmax(W_s [c_t; y_t] + b_s + log n(s_t, s_{t+1}))
 ///   v_k = sum_{j <= t} softmax_j(u_k . tanh(W_a h_j + b_a) + a_k[t - j] + b_k[gap(t, j)] + c_k[s, s_j]) h_j
 ///   z = W_z [c_t; h_t; sum_k p_k v_k] + b_z + W_m p + o_s,    r_i = z . q_i,  i of s
 ///
 /// Interests are extracted as ComiRec's self-attention does (Cen et al., KDD 2020), one vector v_k for each, with
 /// biases of what lies between (as T5 and TiSASRec know it, Li et al., WSDM 2020): the number of events, the time in
-/// steps of powers of two seconds, and the scenes of asking and of the event. A [S, S, K, K] is what an ordered pair of
-/// scenes adds to the move of interests. The interests expected next weigh the vectors, so that one state of width D
-/// remains and any scene is asked at the cost of one. The loss is that of the items and, each with its weight, of the
-/// interests of an event (binary cross-entropy), of those of the event that followed, and of its scene; steps whose
-/// next event augmentation hides teach no interest. Shapes: L events, D dim, K interests, S scenes, T max_length; a
-/// step costs O(K D) for each event before it.
+/// steps of powers of two seconds, and the scenes of asking and of the event. n are the shares of scenes that followed
+/// each scene in training rows, each counted once more, so that the model starts as their chain. A [S, S, K, K] is what
+/// an ordered pair of scenes adds to the move of interests. The interests expected next weigh the vectors, so that one
+/// state of width D remains and any scene is asked at the cost of one. The loss is that of the items and, each with its
+/// weight, of the interests of an event (binary cross-entropy), of those of the event that followed, and of its scene;
+/// steps whose next event augmentation hides teach no interest. Shapes: L events, D dim, K interests, S scenes, T
+/// max_length; a step costs O(K D) for each event before it.
 class InterestSequenceImpl : public SequenceModel {
  public:
   /// Throws ValueError when the data names no user or no item, or for options out of range.
   explicit InterestSequenceImpl(std::shared_ptr<const data::Schema> schema, InterestSequenceOptions options = {});
+  void prepare(const data::Table& train) override;
   torch::Tensor loss(const data::Batch& batch) override;
   /// "state" [B, D]; "attention" [B, K, T], what each interest reads of the newest T events that count, oldest first;
   /// "events" [B], how many of these there are; "interests" [B, K], "transitions" [B, K] and "next_scene" [B, S].
@@ -89,6 +91,7 @@ class InterestSequenceImpl : public SequenceModel {
   torch::Tensor interest_query;                            ///< u, [K, D]
   torch::Tensor step_bias, gap_bias, pair_bias;            ///< a [T, K], b [32, K], c [S * S, K] (asked, of the event)
   torch::Tensor scene_transition;                          ///< A, [S * S, K, K]
+  torch::Tensor followed;                                  ///< log n, [S, S], a buffer
   torch::Tensor asked_scene;                               ///< o, [S, D]
 
  protected:

@@ -132,6 +132,22 @@ def test_transition_matrix_is_the_mean_over_training_events(data: Any) -> None:
     np.testing.assert_allclose(found.sum(1).numpy(), 1, rtol=1e-9)
 
 
+def test_next_scenes_start_as_the_chain_of_training_rows(data: Any) -> None:
+    model = ps.models.InterestSequence(data.schema, dim=8)
+    model.prepare(data.train)
+    count = np.ones((3, 3))
+    batch = data.train.batch(torch.arange(len(data.train)), history=1)
+    came = [past[0].scene if past else None for past in events_of(batch.history)]
+    for before, after in zip(came, batch.scene.tolist(), strict=True):
+        if before is not None:
+            count[before, after] += 1
+    expected = count / count.sum(1, keepdims=True)
+    np.testing.assert_allclose(model.state_dict()["followed"].exp().numpy(), expected, rtol=1e-6)
+    batch = data.test.batch(torch.arange(5), history=6)
+    came = [past[-1].scene for past in events_of(batch.history)]
+    np.testing.assert_allclose(model.eval().explain(batch)["next_scene"].detach().numpy(), expected[came], rtol=1e-5)
+
+
 def test_it_learns_the_next_interest_and_the_next_scene() -> None:
     # Interests and scenes go round: 0 -> 1 -> 2 -> 0, whatever the item.
     rng = np.random.default_rng(3)
