@@ -173,4 +173,5 @@ def _estimate(model: Model, data: Any) -> dict[str, Any] | None:
     except ValueError:
         return None
     values = {"probe": found.probe, "answer": found.answer, "leep": found.leep, "base_rate": found.base_rate}
-    return {name: None if np.isnan(value) else value for name, value in values.items()} | {"rows": found.rows}
+    plain = {name: None if np.isnan(value) else value for name, value in values.items()}
+    return plain | {"rows": found.rows, "metric": found.metric}

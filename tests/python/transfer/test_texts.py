@@ -13,6 +13,8 @@ import pytest
 import torch
 from polyscene import transfer
 from polyscene._extension import _C
+from scipy.stats import entropy
+from sklearn.metrics import f1_score
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,13 @@ def test_words_are_carried_by_their_names_and_outputs_by_their_classes(data: Any
     assert "hidden.linears.0.weight" in found.copied
 
 
-def test_what_is_for_clicks_alone_says_so(data: Any) -> None:
-    with pytest.raises(ValueError, match="transferability: made for task ctr, the data's task is 'text'"):
-        transfer.transferability(made(data), data.train)
+def test_a_source_that_knows_the_words_is_estimated_to_be_worth_more(data: Any) -> None:
+    rows, model = transfer.rows_of(data.train, ["television"]), made(data)
+    before = transfer.transferability(model, rows)
+    ps.Trainer(epochs=8, lr=0.05, batch_size=64, patience=0).fit(model, transfer.rows_of(data.train, ["phone"]))
+    after = transfer.transferability(model, rows)
+    assert (after.metric, after.rows) == ("f1", len(rows)) and after == transfer.transferability(model, rows)
+    assert after.answer > before.answer and after.gain > before.gain and after.probe > 0.5
+    label, p = rows.labels().numpy(), model.predict(rows)
+    assert after.answer == pytest.approx(f1_score(label, p.argmax(1), average="macro"))
+    assert after.leep >= after.base_rate == pytest.approx(-entropy(np.bincount(label.astype(int))))
