@@ -39,6 +39,7 @@ class Dataset:
         report: what was read, dropped (and why), found twice, missing and imputed.
         group: of rows that a split kept together, int32 [N]: the same number for rows of one group, -1 for a row that
             is a group of its own; None without such a split.
+        unlabelled: training rows of a transfer's target whose labels are not read (`transfer.few_labels`), or None.
 
     Example:
         >>> import polyscene as ps
@@ -72,6 +73,7 @@ class Dataset:
         self.report = report
         self.group = group
         self.simulation: _C.data.Simulation | None = None
+        self.unlabelled: _C.data.Table | None = None
         self._raw = columns
         self._rows: dict[str, torch.Tensor] = {}
         self._digests: dict[str, str] = {}

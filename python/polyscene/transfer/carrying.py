@@ -149,7 +149,7 @@ def continue_runs(
         name = run.name if run.name not in sources else str(run)
         sources[name] = found.part("general") if found.name == "specialist" else found  # type: ignore[operator]
     stages = Stages(model, train, folder, resume, callbacks)
-    flow = Carried(model, data, sources, block | {"unlabelled": None}, stages)
+    flow = Carried(model, data, sources, block | {"unlabelled": getattr(data, "unlabelled", None)}, stages)
     start = flow.migrated()["carried"]
     nothing = [name for name, each in flow.carried.items() if not each["copied"] and not each["by_id"]]
     if nothing:
