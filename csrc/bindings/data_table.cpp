@@ -99,15 +99,18 @@ void bind_table(py::module_& m) {
           "Windows of training rows: (positions in `rows` of the newest of each, events before it).")
       .def("__len__", &Sequences::size);
   py::class_<Windows>(m, "Windows", "Windows of users' training events.")
-      .def(py::init([](const Table& table, int64_t length) { return windows_of(table, length); }), py::arg("table"),
-           py::arg("length"), py::call_guard<py::gil_scoped_release>())
+      .def(py::init([](const Table& table, int64_t length, bool within_scene) {
+             return windows_of(table, length, within_scene);
+           }),
+           py::arg("table"), py::arg("length"), py::arg("within_scene") = false,
+           py::call_guard<py::gil_scoped_release>())
       .def_readonly("position", &Windows::position, "int64 [W], position in the table of each window's newest row.")
       .def_readonly("length", &Windows::length, "int32 [W], events before it.")
       .def("__len__", [](const Windows& self) { return self.position.numel(); });
   py::class_<WindowBatches>(m, "WindowBatches", "Walks the windows of a table in batches of about equal length.")
-      .def(py::init<const Table&, const Windows&, int64_t, int64_t, uint64_t, int64_t>(), py::arg("table"),
+      .def(py::init<const Table&, const Windows&, int64_t, int64_t, uint64_t, int64_t, bool>(), py::arg("table"),
            py::arg("windows"), py::arg("length"), py::arg("batch_size") = 128, py::arg("seed") = 0,
-           py::arg("epoch") = 0, py::keep_alive<1, 2>(), py::keep_alive<1, 3>())
+           py::arg("epoch") = 0, py::arg("within_scene") = false, py::keep_alive<1, 2>(), py::keep_alive<1, 3>())
       .def("__len__", &WindowBatches::count)
       .def("__iter__", [](py::object self) { return self; })
       .def("__next__", [](WindowBatches& self) {

@@ -68,14 +68,23 @@ class Paired:
         elif metric == "accuracy":
             parts = [self.correct[model].astype(float), ones]
         elif self.given is not None:
-            parts = []
-            for number in range(int(max(1, label.max(initial=0), self.given.max(initial=0))) + 1):
-                mine, said = label == number, self.given[model] == number
-                parts += [mine & said, said, mine]
+            return self._class_sums(label, self.given[model], weight)
         else:
             said = score >= self.threshold[model]
             parts = [said & self.positive, said & ~self.positive, ~said & self.positive]
-        return np.stack([np.bincount(self.unit, weights=p * weight, minlength=self.units) for p in parts], axis=1)
+        return self._by_unit([p * weight for p in parts])
+
+    def _by_unit(self, parts: list[np.ndarray]) -> np.ndarray:
+        return np.stack([np.bincount(self.unit, weights=part, minlength=self.units) for part in parts], axis=1)
+
+    def _class_sums(self, label: np.ndarray, given: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Of each class its hits, what is called it and what is it, by weight, and the rows of either, by number."""
+        assert self.given is not None
+        parts = []
+        for number in range(int(max(1, label.max(initial=0), self.given.max(initial=0))) + 1):
+            mine, said = label == number, given == number
+            parts += [(mine & said) * weight, said * weight, mine * weight, (mine | said).astype(float)]
+        return self._by_unit(parts)
 
     def _user_sums(self, score: np.ndarray) -> np.ndarray:
         if self.user is None:
@@ -101,11 +110,11 @@ def from_sums(metric: str, sums: np.ndarray) -> np.ndarray:
 
 
 def _over_classes(metric: str, sums: np.ndarray) -> np.ndarray:
-    """The mean over classes that a row has or is given; one that nothing was divided by counts 0."""
-    hit, said, mine = (sums[..., i::3] for i in range(3))
+    """The mean over classes that a row has or is given, be its weight 0; one that nothing was divided by counts 0."""
+    hit, said, mine, rows = (sums[..., i::4] for i in range(4))
     below = {"precision": said, "recall": mine, "f1": said + mine}[metric]
     value = np.where(below > 0, (2 if metric == "f1" else 1) * hit / below, 0)
-    return value.sum(-1) / (said + mine > 0).sum(-1)
+    return np.where(mine.sum(-1) > 0, value.sum(-1) / (rows > 0).sum(-1), math.nan)
 
 
 def user_aucs(

@@ -161,8 +161,8 @@ def _one(
     study: Study, config: Mapping[str, Any], target: str, thin: Sequence[Mapping[str, Any]], seed: int
 ) -> dict[str, Any]:
     """The score of every way on the target's test rows, one seed."""
-    from polyscene.data import Table
     from polyscene.transfer import plan, rows_of
+    from polyscene.transfer.labels import unlabelled
 
     start = time.time()
     here = copy.deepcopy(dict(config))
@@ -175,7 +175,7 @@ def _one(
         data = data.thin(source, study.source_share, seed=seed, parts=("train",))
     shown = None
     if study.unlabelled and thin:
-        shown = Table(data.columns, data.schema, rows=rows_of(whole.train, [target]).rows, role="train")
+        shown = unlabelled(whole, data, [target])
     seed_everything(seed)
     of_model = {key: value for key, value in here["model"].items() if key != "name"}
     model = models.create(here["model"]["name"], data.schema, **of_model)

@@ -191,7 +191,10 @@ def print_transfer(verdict: Mapping[str, Any], console: Console | None = None) -
     if estimate:
         known = [f"{name} {estimate[name]:.4f}" for name in ("probe", "answer") if estimate[name] is not None]
         gain = estimate["leep"] - estimate["base_rate"]
-        console.print(f"before training: AUC of {', '.join(known) or 'nothing'}; LEEP over the base rate {gain:.4f}")
+        metric = metric_title(estimate["metric"])
+        console.print(
+            f"before training: {metric} of {', '.join(known) or 'nothing'}; LEEP over the base rate {gain:.4f}"
+        )
     harm = verdict.get("harm")
     if harm:
         console.print(f"against the target alone: {harm['message']}")

@@ -177,7 +177,7 @@ def execute(
 
         tensorboard.require()
     if data is None:
-        data = load_data(config)
+        data = load_data(config, carried=bool(sources))
     if data.train is None or data.test is None:
         raise ValueError(f"dataset: a run needs training and test rows, got {', '.join(data.tables)}")
     measured = config["evaluate"]["unseen_scene"]
@@ -262,8 +262,12 @@ def _left_out(
 _ROLES = ("label", "scene", "user", "item")
 
 
-def load_data(config: dict[str, Any]) -> Dataset:
-    """The data set of a resolved config.
+def load_data(config: dict[str, Any], carried: bool = False) -> Dataset:
+    """The data set of a resolved config, with as many labels of the target as ``transfer.labels`` says.
+
+    Args:
+        config: as `resolve` returns it.
+        carried: whether finished runs are carried into it: then all its scenes are the target.
 
     Raises:
         ValueError: the files are not what the config says; the message names file, row and column.
@@ -277,12 +281,25 @@ def load_data(config: dict[str, Any]) -> Dataset:
     if block["name"] == "table" and "root" in block:
         block = _below(Path(block.pop("root")), block)
     try:
-        return datasets.from_config(block)
+        out = datasets.from_config(block)
     except (ValueError, TypeError, FileNotFoundError) as error:
         text = str(error)
         if not text.startswith("read_table: "):
             raise
         raise type(error)(f"dataset: {text.removeprefix('read_table: ')}") from error
+    return out if config["transfer"]["labels"] == 1 else _few_labels(out, config["transfer"], carried)
+
+
+def _few_labels(data: Dataset, block: dict[str, Any], carried: bool) -> Dataset:
+    from polyscene.transfer import few_labels
+    from polyscene.transfer.migration import scenes_of
+
+    if not carried and not block["mechanism"]:
+        raise ValueError("transfer.labels is for a transfer, and there is no transfer.mechanism")
+    if carried:
+        return few_labels(data, list(data.counts()["train"]), block["labels"])
+    _, target = scenes_of(data, list(block["sources"]), block["target"])
+    return few_labels(data, [target], block["labels"])
 
 
 def _below(root: Path, block: dict[str, Any]) -> dict[str, Any]:

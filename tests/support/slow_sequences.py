@@ -323,7 +323,8 @@ class SlowTriCDR:
         if joint:
             return self.combined(self.views(past, len(past) - 1, scene)[0])
         together, own = self.encode(past)
-        return self.options["scale"] * unit(together[-1] + self.asked(past, own, len(past) - 1, scene))
+        query = self.asked(past, own, len(past) - 1, scene)
+        return self.options["scale"] * (unit(together[-1]) + (unit(query) if query.any() else query))
 
     def loss(self, batch: Any, candidates: list[list[int]], joint: bool = True) -> float:
         table, place = unit(self.w["item.weight"]), 0

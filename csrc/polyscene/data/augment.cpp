@@ -41,6 +41,7 @@ Batch Augmenter::apply(Batch batch, const RandomStream& stream) const {
   const auto rows = batch.size();
   batch.history.item = batch.history.item.clone();
   batch.history.scene = batch.history.scene.clone();
+  batch.next_item = batch.next_item.clone();
   auto* item = batch.history.item.data_ptr<int32_t>();
   const auto *at = batch.history.offsets.const_data_ptr<int64_t>(), *row = batch.row.const_data_ptr<int64_t>(),
              *scene = batch.history.scene.const_data_ptr<int64_t>();
@@ -68,6 +69,7 @@ Batch Augmenter::apply(Batch batch, const RandomStream& stream) const {
       const auto from = first + stream.below(n - std::min(run, n) + 1, number(0, 5));
       // Items and their scenes stay together: the run is a shuffled copy of itself.
       for (auto i = std::min(run, n) - 1; i > 0; --i) {
+        batch.next_item.data_ptr<int64_t>()[from + i - 1] = kUnknown;  // it may stand before the step
         const auto other = stream.below(i + 1, number(i, 6));
         std::swap(item[from + i], item[from + other]);
         std::swap(batch.history.scene.data_ptr<int64_t>()[from + i],

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "polyscene/data/steps.h"
+
 namespace polyscene::data {
 namespace {
 
@@ -96,7 +98,6 @@ Ragged Sequences::before(const std::vector<int64_t>& rows, int64_t length) const
 }
 
 Windows Sequences::windows(const torch::Tensor& rows, int64_t length) const {
-  TORCH_CHECK_VALUE(length > 0, "Sequences: windows must have room for a past event, got length ", length);
   const auto* wanted = rows.const_data_ptr<int64_t>();
   const auto* wanted_end = wanted + rows.numel();
   const auto* order = order_.const_data_ptr<int32_t>();
@@ -109,16 +110,10 @@ Windows Sequences::windows(const torch::Tensor& rows, int64_t length) const {
     for (auto i = start[u]; i < start[u + 1]; ++i) {
       if (part[i] == kTrain) mine.push_back(order[i]);
     }
-    for (auto last = static_cast<int64_t>(mine.size()) - 1; last > 0;) {
-      const auto* found = std::lower_bound(wanted, wanted_end, mine[last]);
-      if (found == wanted_end || *found != mine[last]) {
-        --last;
-        continue;
-      }
-      position.push_back(found - wanted);
-      lengths.push_back(static_cast<int32_t>(std::min(last, length)));
-      last -= length;
-    }
+    cut_windows(mine, wanted, wanted_end, length, [&](int64_t first, int64_t last, int64_t place) {
+      position.push_back(place);
+      lengths.push_back(static_cast<int32_t>(last - first));
+    });
   }
   return {torch::tensor(position, torch::kInt64), torch::tensor(lengths, torch::kInt32)};
 }

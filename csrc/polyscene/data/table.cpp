@@ -10,6 +10,7 @@
 #include "polyscene/core/sha256.h"
 #include "polyscene/data/images.h"
 #include "polyscene/data/positions.h"
+#include "polyscene/data/steps.h"
 
 namespace polyscene::data {
 namespace {
@@ -128,20 +129,6 @@ torch::Tensor gather(const torch::Tensor& column, const std::vector<int64_t>& ro
     for (int64_t i = begin; i < end; ++i) to[i] = from[rows[i]];
   });
   return out;
-}
-
-// The events that follow those of a batch's history: the next one in it, and the row's own after the last.
-void add_next(Batch& out) {
-  const auto& events = out.history;
-  const auto last = events.offsets.slice(0, 1) - 1;
-  const auto rows = events.offsets.diff().gt(0).nonzero().squeeze(1);
-  const auto shifted = [&](const torch::Tensor& of_events, const torch::Tensor& own) {
-    auto next = torch::zeros({of_events.numel()}, torch::kInt64);
-    if (of_events.numel() > 1) next.slice(0, 0, -1).copy_(of_events.slice(0, 1));
-    return next.index_copy_(0, last.index_select(0, rows), own.index_select(0, rows));
-  };
-  out.next_item = shifted(events.item, out.item);
-  out.next_scene = shifted(events.scene, out.scene);
 }
 
 }  // namespace

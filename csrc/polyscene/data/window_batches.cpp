@@ -1,17 +1,59 @@
 #include "polyscene/data/window_batches.h"
 
 #include <algorithm>
+#include <limits>
+
+#include "polyscene/data/steps.h"
 
 namespace polyscene::data {
 namespace {
 
 constexpr int64_t kBatchesOfPool = 64;  // windows that are sorted together, in batches
+constexpr int64_t kUsersAtOnce = 4096;  // whose events are split by scene together
+constexpr int64_t kAllBefore = std::numeric_limits<int32_t>::max();
+
+// Windows of the events of each scene; `rows` ascending.
+Windows windows_of_scenes(const Table& table, const torch::Tensor& rows, int64_t length) {
+  const auto& sequences = *table.sequences();
+  const auto whole = sequences.windows(rows, kAllBefore).position;  // one of each user
+  const auto* wanted = rows.const_data_ptr<int64_t>();
+  const auto* code = table.columns()->scene.const_data_ptr<int32_t>();
+  const auto& scene_of = table.encoding().scene;
+  std::vector<int64_t> position;
+  std::vector<int32_t> lengths;
+  const auto scenes = static_cast<size_t>(table.schema().num_scenes());
+  std::vector<std::vector<int64_t>> mine(scenes), place(scenes);  // rows of the source, places among the user's
+  for (int64_t begin = 0; begin < whole.numel(); begin += kUsersAtOnce) {
+    const auto newest = rows.index_select(0, whole.slice(0, begin, begin + kUsersAtOnce));
+    const auto count = newest.numel();
+    const auto* last_row = newest.const_data_ptr<int64_t>();
+    const auto [before, offsets] = sequences.before({last_row, last_row + count}, kAllBefore);
+    const auto *event = before.const_data_ptr<int64_t>(), *at = offsets.const_data_ptr<int64_t>();
+    for (int64_t u = 0; u < count; ++u) {
+      for (size_t s = 0; s < scenes; ++s) mine[s].clear(), place[s].clear();
+      for (auto j = at[u]; j <= at[u + 1]; ++j) {
+        const auto row = j < at[u + 1] ? event[j] : last_row[u];
+        const auto s = scene_of[code[row]];
+        if (s < 0) continue;
+        mine[s].push_back(row);
+        place[s].push_back(j);
+      }
+      for (size_t s = 0; s < scenes; ++s) {
+        cut_windows(mine[s], wanted, wanted + rows.numel(), length, [&](int64_t first, int64_t last, int64_t found) {
+          position.push_back(found);
+          lengths.push_back(static_cast<int32_t>(place[s][last] - place[s][first]));
+        });
+      }
+    }
+  }
+  return {torch::tensor(position, torch::kInt64), torch::tensor(lengths, torch::kInt32)};
+}
 
 }  // namespace
 
 WindowBatches::WindowBatches(const Table& table, const Windows& windows, int64_t length, int64_t batch_size,
-                             uint64_t seed, int64_t epoch)
-    : table_(table), length_(length) {
+                             uint64_t seed, int64_t epoch, bool within_scene)
+    : table_(table), length_(length), within_scene_(within_scene) {
   TORCH_CHECK_VALUE(batch_size > 0, "batches: batch_size must be positive, got ", batch_size);
   const auto count = windows.position.numel();
   const auto* of = windows.length.const_data_ptr<int32_t>();
@@ -23,6 +65,7 @@ WindowBatches::WindowBatches(const Table& table, const Windows& windows, int64_t
     for (auto first = begin; first < end; first += batch_size) {
       const std::vector<int64_t> mine(order.begin() + first, order.begin() + std::min(first + batch_size, end));
       batches_.push_back(windows.position.index_select(0, torch::tensor(mine, torch::kInt64)));
+      longest_.push_back(of[mine.back()]);
     }
   }
   order_ =
@@ -31,18 +74,25 @@ WindowBatches::WindowBatches(const Table& table, const Windows& windows, int64_t
 
 std::optional<Batch> WindowBatches::next() {
   if (given_ == order_.size()) return std::nullopt;
-  return table_.batch(batches_[order_[given_++]], /*grouped=*/false, length_);
+  const auto number = order_[given_++];
+  if (!within_scene_) return table_.batch(batches_[number], /*grouped=*/false, length_);
+  auto batch = table_.batch(batches_[number], /*grouped=*/false, longest_[number]);
+  const auto own = batch.scene.repeat_interleave(batch.history.offsets.diff());
+  batch.history = batch.history.keep(batch.history.scene.eq(own)).newest(length_);
+  add_next(batch);
+  return batch;
 }
 
-Windows windows_of(const Table& table, int64_t length) {
+Windows windows_of(const Table& table, int64_t length, bool within_scene) {
   TORCH_CHECK_VALUE(table.sequences(),
                     "windows: the table does not know the order of its users' events; read it with task 'sequence'");
   const auto rows = table.rows().defined() ? table.rows() : torch::arange(table.size());
-  if (std::is_sorted(rows.const_data_ptr<int64_t>(), rows.const_data_ptr<int64_t>() + rows.numel())) {
-    return table.sequences()->windows(rows, length);
-  }
+  const auto cut = [&](const torch::Tensor& sorted) {
+    return within_scene ? windows_of_scenes(table, sorted, length) : table.sequences()->windows(sorted, length);
+  };
+  if (std::is_sorted(rows.const_data_ptr<int64_t>(), rows.const_data_ptr<int64_t>() + rows.numel())) return cut(rows);
   const auto [sorted, place] = rows.sort();
-  auto out = table.sequences()->windows(sorted, length);
+  auto out = cut(sorted);
   out.position = place.index_select(0, out.position);
   return out;
 }

@@ -2,19 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "polyscene/core/errors.h"
 #include "polyscene/nn/checks.h"
 #include "polyscene/nn/dropout.h"
+#include "polyscene/nn/group_norm.h"
 #include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::nn {
 namespace {
 
 constexpr const char* kImage = "ImageEncoder";
-constexpr int64_t kNormGroups = 8;
 
 void check_image_choice(const char* option, const std::string& given, const std::vector<std::string>& known) {
   TORCH_CHECK_VALUE(std::find(known.begin(), known.end(), given) != known.end(), kImage, ": ", option,
@@ -44,11 +43,7 @@ void ImageEncoderImpl::add(int64_t from, int64_t to, int64_t kernel, int64_t ste
   torch::nn::init::zeros_(layer->bias);
   convolutions->push_back(layer);
   if (options.norm() == "batch") norms->push_back(torch::nn::BatchNorm2d(to));
-  if (options.norm() == "group") {
-    // A channel by itself would be a constant on a map of one position: then all channels are one group.
-    const auto groups = std::gcd(kNormGroups, to);
-    norms->push_back(torch::nn::GroupNorm(torch::nn::GroupNormOptions(groups < to ? groups : 1, to)));
-  }
+  if (options.norm() == "group") norms->push_back(group_norm(to));
 }
 
 void ImageEncoderImpl::reset() {

@@ -51,10 +51,9 @@ struct ImageEncoderOptions {
 ///           of each later stage moves by steps of 2, and s is a 1 x 1 convolution with a norm there, elsewhere h
 ///           itself (He et al., CVPR 2016, basic blocks, "B" shortcuts)
 ///
-/// Filters reach over the edge, where zeros stand, and start as He et al. (ICCV 2015). Norms: group, of gcd(8, width)
-/// groups, or one where these would be single channels (Wu and He, ECCV 2018): a row knows nothing of the others, and
-/// no statistics of one scene stay behind for another, hence the default; batch (Ioffe and Szegedy, ICML 2015), whose
-/// running statistics are those of all scenes that trained; none.
+/// Filters reach over the edge, where zeros stand, and start as He et al. (ICCV 2015). Norms: group (`group_norm`): a
+/// row knows nothing of the others, and no statistics of one scene stay behind for another, hence the default; batch
+/// (Ioffe and Szegedy, ICML 2015), whose running statistics are those of all scenes that trained; none.
 ///
 /// Shapes: B images, C channels, [h, w] the image, [h', w'] the last map, H the last width.
 class ImageEncoderImpl : public torch::nn::Cloneable<ImageEncoderImpl> {

@@ -6,6 +6,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/group_norm.h"
 
 namespace polyscene::nn {
 namespace {
@@ -14,13 +15,6 @@ constexpr const char* kUNet = "UNet";
 constexpr double kOpen = 2;  // score of a gate at first: sigma(2) = 0.88
 const std::vector<std::string> kUNetNorms = {"none", "batch", "group"};
 
-// The most groups of equally many channels, 8 in each at least: alone, a channel would be as strong in every image.
-int64_t groups_of(int64_t channels) {
-  int64_t groups = std::max<int64_t>(1, channels / 8);
-  while (channels % groups != 0) --groups;
-  return groups;
-}
-
 torch::nn::ModuleList unet_block(int64_t from, int64_t to, const std::string& norm) {
   torch::nn::ModuleList block;
   for (const auto in : {from, to}) {
@@ -28,7 +22,7 @@ torch::nn::ModuleList unet_block(int64_t from, int64_t to, const std::string& no
     torch::nn::init::kaiming_normal_(convolution->weight, 0, torch::kFanIn, torch::kReLU);
     block->push_back(std::move(convolution));
     if (norm == "batch") block->push_back(torch::nn::BatchNorm2d(to));
-    if (norm == "group") block->push_back(torch::nn::GroupNorm(groups_of(to), to));
+    if (norm == "group") block->push_back(group_norm(to));
   }
   return block;
 }

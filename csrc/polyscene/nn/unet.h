@@ -44,9 +44,9 @@ struct UNetOptions {
 /// terms have the size of u_{l+1}, and a_l is resized between its pixels; as in that paper the finest level has no
 /// gate. Unlike the U-Net of 2015 convolutions keep the size (zeros around), there is a norm, and images of any size
 /// do: they are filled up with zeros at the right and the bottom to a multiple of 2^depth and the maps cut back. Norm
-/// batch (Ioffe & Szegedy, ICML 2015) takes part of its statistics from the other images in training; with group (Wu &
-/// He, ECCV 2018; 8 channels or more in a group, fewer in one) or none an image knows nothing of them, but group
-/// measures every image by itself, so that what all pixels of an image have in common, such as its contrast, is lost.
+/// batch (Ioffe & Szegedy, ICML 2015) takes part of its statistics from the other images in training; with group
+/// (`group_norm`) or none an image knows nothing of them, but group measures every image by itself, so that what all
+/// pixels of an image have in common, such as its contrast, is lost.
 /// Convolutions of the blocks and those that grow start as N(0, 2 / inputs), as in the paper of 2015, gates nearly
 /// open.
 ///

@@ -293,6 +293,8 @@ std::string resolve_config(const std::string& text, const std::string& source,
   resolve_mechanism(out["transfer"], config["transfer"], top.at("transfer"));
   check_choice(out["transfer"]["fusion"], top.at("transfer").at("fusion"),
                {"rows", "uniform", "fisher", "greedy", "arithmetic", "learned"});
+  const double labels = out["transfer"]["labels"];
+  TORCH_CHECK_VALUE(labels > 0 && labels <= 1, source, ": transfer.labels must be in (0, 1], got ", labels);
   const double threshold = out["evaluate"]["threshold"];
   TORCH_CHECK_VALUE(threshold > 0 && threshold < 1, source, ": evaluate.threshold must be in (0, 1), got ", threshold);
   check_metrics(out, source);

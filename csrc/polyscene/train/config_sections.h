@@ -54,6 +54,7 @@ struct TransferOptions {
   TORCH_ARG(std::vector<std::string>, frozen) = {};
   TORCH_ARG(int64_t, source_epochs) = 0;
   TORCH_ARG(double, guard) = 2;
+  TORCH_ARG(double, labels) = 1;
 
  public:
   template <typename Self, typename Visitor>
@@ -69,6 +70,9 @@ struct TransferOptions {
     visit("frozen", self.frozen(), "prefixes of parameter names that stay as they were migrated");
     visit("source_epochs", self.source_epochs(), "epochs of each source model; 0: as in train");
     visit("guard", self.guard(), "standard errors by which a migrated model must beat the target's own to be kept");
+    visit("labels", self.labels(),
+          "share of the target's training and validation rows whose labels are known, drawn by the seed of the split; "
+          "mechanisms that want rows without labels are shown all its training rows");
   }
 };
 

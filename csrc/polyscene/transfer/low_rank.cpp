@@ -8,6 +8,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/core/named_tensors.h"
+#include "polyscene/nn/checks.h"
 
 namespace polyscene::transfer {
 namespace {
@@ -16,10 +17,12 @@ namespace {
 struct LowRankBackward : public torch::autograd::Node {
   torch::autograd::variable_list apply(torch::autograd::variable_list&& given) override {
     if (!given[0].defined()) return {torch::Tensor(), torch::Tensor()};
-    const auto u = up.unpack(), d = down.unpack();
+    const auto u = up.unpack(), full = down.unpack();
+    const auto d = kept.defined() ? full * kept : full;
     const auto gradient = given[0];
     if (!gradient.is_sparse()) {
-      return {scale * gradient.matmul(d.transpose(-2, -1)), scale * u.transpose(-2, -1).matmul(gradient)};
+      const auto of_down = scale * u.transpose(-2, -1).matmul(gradient);
+      return {scale * gradient.matmul(d.transpose(-2, -1)), kept.defined() ? of_down * kept : of_down};
     }
     const auto rows = gradient._indices();        // [1, n]
     const auto values = gradient._values();       // [n, columns]
@@ -30,10 +33,12 @@ struct LowRankBackward : public torch::autograd::Node {
   void release_variables() override {
     up.reset_data();
     down.reset_data();
+    kept.reset();
   }
   std::string name() const override { return "LowRankBackward"; }
 
   torch::autograd::SavedVariable up, down;
+  torch::Tensor kept;
   double scale = 1;
 };
 
@@ -51,7 +56,7 @@ std::shared_ptr<torch::nn::Module> nested(std::shared_ptr<torch::nn::Module> at,
 
 }  // namespace
 
-torch::Tensor LowRank::Site::product(double scale) const { return base + scale * up.matmul(down); }
+torch::Tensor LowRank::Site::product(double scale) const { return base + scale * up.matmul(dropped()); }
 
 LowRank::LowRank(std::shared_ptr<models::Model> inner, LowRankOptions options_)
     : Wrapped(std::move(inner)), options(std::move(options_)) {
@@ -59,6 +64,7 @@ LowRank::LowRank(std::shared_ptr<models::Model> inner, LowRankOptions options_)
   TORCH_CHECK_VALUE(rank > 0, "LowRank: rank must be positive, got ", rank);
   TORCH_CHECK_VALUE(std::isfinite(options.alpha()) && options.alpha() >= 0,
                     "LowRank: alpha must be finite and not negative, got ", options.alpha());
+  nn::check_dropout("LowRank", options.dropout());
   TORCH_CHECK_VALUE(std::isfinite(options.lr_scale()) && options.lr_scale() > 0,
                     "LowRank: lr_scale must be positive, got ", options.lr_scale());
   const auto names = parameter_names(), tables = inner_->table_parameters();
@@ -109,14 +115,21 @@ LowRank::LowRank(std::shared_ptr<models::Model> inner, LowRankOptions options_)
 
 LowRank::~LowRank() { release(); }
 
-void LowRank::rebuild(bool anew) {
+void LowRank::rebuild(bool anew, bool drops) {
   const torch::NoGradGuard no_grad;
   for (auto& site : sites_) {
     const int64_t up = site.up._version(), down = site.down._version();
-    const bool moved = site.base.scalar_type() != site.weight.scalar_type();
+    const bool moved = site.base.scalar_type() != site.weight.scalar_type(), dropped = site.kept.defined();
+    site.kept.reset();
     // Versions say whether factors moved, unless somebody wrote past them.
-    if (up == site.up_version && down == site.down_version && !moved && !anew) continue;
+    if (up == site.up_version && down == site.down_version && !moved && !anew && !dropped) continue;
     if (moved) site.base = site.base.to(site.weight.options());
+    if (drops && !site.table) {
+      auto sizes = site.down.sizes().vec();
+      sizes[sizes.size() - 2] = 1;
+      const auto left = 1 - options.dropout();
+      site.kept = torch::empty(sizes, site.down.options().requires_grad(false)).bernoulli_(left).div_(left);
+    }
     const auto product = site.product(scale());
     // What an earlier pass, whose backward is to come, has read must not be written again.
     if (!product.equal(site.weight.detach())) site.weight.copy_(product);
@@ -126,14 +139,15 @@ void LowRank::rebuild(bool anew) {
 }
 
 void LowRank::attach() {
-  const bool on = torch::GradMode::is_enabled();
-  rebuild(/*anew=*/on);
+  const bool on = torch::GradMode::is_enabled(), drops = is_training() && options.dropout() > 0;
+  rebuild(/*anew=*/on || drops, drops);
   if (!on) return;
   for (auto& site : sites_) {
     auto node = c10::make_intrusive<LowRankBackward>();
     node->set_next_edges(torch::autograd::collect_next_edges(site.up, site.down));
     node->up = torch::autograd::SavedVariable(site.up, /*is_output=*/false);
     node->down = torch::autograd::SavedVariable(site.down, /*is_output=*/false);
+    node->kept = site.kept;
     node->scale = scale();
     torch::autograd::set_history(site.weight, node);
   }
@@ -202,6 +216,8 @@ std::vector<std::string> LowRank::table_parameters() const {
 void LowRank::train(bool on) {
   // Between passes the matrices are plain tensors, as optimisers and copies expect them.
   release();
+  // Nor do they keep what a pass dropped.
+  if (std::any_of(sites_.begin(), sites_.end(), [](const Site& site) { return site.kept.defined(); })) rebuild();
   Wrapped::train(on);
 }
 

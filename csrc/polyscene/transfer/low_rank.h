@@ -13,6 +13,7 @@ namespace polyscene::transfer {
 struct LowRankOptions {
   TORCH_ARG(int64_t, rank) = 4;
   TORCH_ARG(double, alpha) = 4;
+  TORCH_ARG(double, dropout) = 0;
   TORCH_ARG(std::vector<std::string>, parameters) = {};
   TORCH_ARG(std::vector<std::string>, trained) = {};
   TORCH_ARG(double, lr_scale) = 1;
@@ -22,6 +23,7 @@ struct LowRankOptions {
   static void fields(Self& self, Visitor&& visit) {
     visit("rank", self.rank(), "rank of what is added to each matrix (r)");
     visit("alpha", self.alpha(), "what is added is scaled by alpha / rank");
+    visit("dropout", self.dropout(), "dropout of the inputs of what is added to each matrix, in training");
     visit("parameters", self.parameters(),
           "names or prefixes of the matrices and tables, empty: all; a prefix means those where it saves entries");
     visit("trained", self.trained(), "names or prefixes of parameters that train in full instead");
@@ -35,8 +37,13 @@ struct LowRankOptions {
 ///
 /// and U and D train. Stacks of matrices (those of scenes and experts, [..., m, n]) have a pair each. D starts in
 /// U(-1/sqrt(n), 1/sqrt(n)), for lookup tables at N(0, 1), so that the model starts as it is. It is a reparametrisation
-/// of tensors by name and not a layer, so that it works for any model, whatever kernels read the matrix; there is
-/// therefore no dropout of a layer's input. Rows of ids that are new should train in full (`trained`), not by U D.
+/// of tensors by name and not a layer, so that it works for any model, whatever kernels read the matrix. Rows of ids
+/// that are new should train in full (`trained`), not by U D.
+///
+/// `dropout` p drops inputs of the added path in training: D diag(m) in the place of D, each m_j 0 with probability p,
+/// else 1 / (1 - p). A layer would draw for each row; here a pass draws once for all its rows, so that each row sees
+/// what the paper's does, and rows of a pass alike. Tables, whose input is an id, have none. A pass that drops must be
+/// followed by its backward before the next one.
 ///
 /// The matrices of the inner model hold W' from now on. They are rebuilt in front of a pass when U or D moved; their
 /// gradient goes to U and D alone, dU = alpha / r G D', dD = alpha / r U' G, sparse in U where lookups are. All other
@@ -78,11 +85,13 @@ class LowRank : public models::Wrapped {
     torch::Tensor up, down;  // U [..., m, r], D [..., r, n]
     int64_t up_version = -1, down_version = -1;
     bool table = false;
+    torch::Tensor kept;  // what D is multiplied with by dropout in the pass at hand, [..., 1, n], or undefined
     torch::Tensor product(double scale) const;
+    torch::Tensor dropped() const { return kept.defined() ? down * kept : down; }
   };
 
   double scale() const { return options.alpha() / static_cast<double>(options.rank()); }
-  void rebuild(bool anew = false);
+  void rebuild(bool anew = false, bool drops = false);
   void attach();
 
   std::vector<Site> sites_;

@@ -617,7 +617,7 @@ class Windows:
     """
     Windows of users' training events.
     """
-    def __init__(self, table: Table, length: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def __init__(self, table: Table, length: typing.SupportsInt | typing.SupportsIndex, within_scene: bool = False) -> None:
         ...
     def __len__(self) -> int:
         ...
@@ -635,7 +635,7 @@ class WindowBatches:
     """
     Walks the windows of a table in batches of about equal length.
     """
-    def __init__(self, table: Table, windows: Windows, length: typing.SupportsInt | typing.SupportsIndex, batch_size: typing.SupportsInt | typing.SupportsIndex = 128, seed: typing.SupportsInt | typing.SupportsIndex = 0, epoch: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+    def __init__(self, table: Table, windows: Windows, length: typing.SupportsInt | typing.SupportsIndex, batch_size: typing.SupportsInt | typing.SupportsIndex = 128, seed: typing.SupportsInt | typing.SupportsIndex = 0, epoch: typing.SupportsInt | typing.SupportsIndex = 0, within_scene: bool = False) -> None:
         ...
     def __iter__(self) -> typing.Any:
         ...

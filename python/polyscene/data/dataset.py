@@ -37,6 +37,9 @@ class Dataset:
         roles: what each column is.
         split: how rows were divided.
         report: what was read, dropped (and why), found twice, missing and imputed.
+        group: of rows that a split kept together, int32 [N]: the same number for rows of one group, -1 for a row that
+            is a group of its own; None without such a split.
+        unlabelled: training rows of a transfer's target whose labels are not read (`transfer.few_labels`), or None.
 
     Example:
         >>> import polyscene as ps
@@ -56,6 +59,7 @@ class Dataset:
         roles: Roles,
         split: Split,
         report: dict[str, Any],
+        group: torch.Tensor | None = None,
     ) -> None:
         self.name = name
         self.columns = columns
@@ -67,7 +71,9 @@ class Dataset:
         self.roles = roles
         self.split = split
         self.report = report
+        self.group = group
         self.simulation: _C.data.Simulation | None = None
+        self.unlabelled: _C.data.Table | None = None
         self._raw = columns
         self._rows: dict[str, torch.Tensor] = {}
         self._digests: dict[str, str] = {}
@@ -183,7 +189,7 @@ class Dataset:
             rows[part] = rows[part][~mine]
         roles = replace(self.roles, fitted={})
         _no_taught_tokenizer(roles, "Dataset.thin")
-        out = assemble(self.name, self._raw, roles, self.split, rows, self.report, owner="Dataset.thin")
+        out = self._again(roles, rows, "Dataset.thin")
         out.simulation = self.simulation
         return out
 
@@ -208,7 +214,11 @@ class Dataset:
         policy = "nearest" if self.roles.unseen_scene == "error" else self.roles.unseen_scene
         roles = replace(self.roles, fitted={}, unseen_scene=policy)
         _no_taught_tokenizer(roles, "Dataset.without")
-        return assemble(self.name, self._raw, roles, self.split, rows, self.report, owner="Dataset.without")
+        return self._again(roles, rows, "Dataset.without")
+
+    def _again(self, roles: Roles, rows: dict[str, torch.Tensor], owner: str) -> Dataset:
+        """The same source with other rows."""
+        return assemble(self.name, self._raw, roles, self.split, rows, self.report, group=self.group, owner=owner)
 
     def _scene(self, owner: str, name: str) -> int:
         names = self.columns.scene_names
@@ -231,11 +241,11 @@ class Dataset:
             raise ValueError(f"Dataset.save: {folder} exists and is no compiled data set; name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         self._raw.save(str(folder / "columns.safetensors"))
-        for part in ALL_PARTS:
-            target = folder / f"{part}.npy"
-            if part in self._rows:
+        for name in (*ALL_PARTS, "group"):
+            target, values = folder / f"{name}.npy", self.group if name == "group" else self._rows.get(name)
+            if values is not None:
                 with replacing(target) as temporary, open(temporary, "wb") as file:
-                    np.save(file, self._rows[part].numpy())
+                    np.save(file, values.numpy())
             else:
                 target.unlink(missing_ok=True)
         facts = {
@@ -287,29 +297,32 @@ def open_data(
         )
     columns = _C.data.Columns.open(str(folder / "columns.safetensors"))
     roles = Roles.from_json(json.dumps(facts["roles"]))
+    saved = {
+        name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
+        for name in (*ALL_PARTS, "group")
+        if (folder / f"{name}.npy").exists()
+    }
+    group = saved.pop("group", None)
+    was = Split(**facts["split"] | {"ratios": tuple(facts["split"]["ratios"])})
+    how: dict[str, Any] = {"history": history, "owner": owner}
     if split is None:
-        rows = {
-            part: torch.from_numpy(np.load(folder / f"{part}.npy", mmap_mode="c"))
-            for part in ALL_PARTS
-            if (folder / f"{part}.npy").exists()
-        }
-        spec = Split(**facts["split"] | {"ratios": tuple(facts["split"]["ratios"])})
-        return assemble(facts["name"], columns, roles, spec, rows, facts["report"], history=history, owner=owner)
+        return assemble(facts["name"], columns, roles, was, saved, facts["report"], group=group, **how)
     spec = split_spec(split, owner)
     if spec.by == "files":
         raise ValueError(f"{owner}: split by 'files' is the one that was saved; leave split out")
     _no_taught_tokenizer(roles, owner)
     user, time = _who(columns, roles), _array(columns.time)
-    group = None
-    if spec.column is not None:
+    if spec.column is None or spec.column != was.column:
+        group = None
+    if spec.column is not None and group is None:
         if spec.column not in roles.categorical:
             raise ValueError(
                 f"{owner}: split: column must be categorical in the compiled data, got {spec.column!r}; "
                 f"categorical columns: {', '.join(roles.categorical) or 'none'}"
             )
-        group = columns.codes[:, roles.categorical.index(spec.column)].numpy()
-    part = assign(spec, columns.scene.numpy(), user, time, owner, group)
-    return assemble(facts["name"], columns, roles, spec, part, facts["report"], history=history, owner=owner)
+        group = columns.codes[:, roles.categorical.index(spec.column)].contiguous()
+    part = assign(spec, columns.scene.numpy(), user, time, owner, _array(group))
+    return assemble(facts["name"], columns, roles, spec, part, facts["report"], group=group, **how)
 
 
 def _no_taught_tokenizer(roles: Roles, owner: str) -> None:
@@ -339,6 +352,7 @@ def assemble(
     *,
     schema: _C.data.Schema | None = None,
     history: bool | None = True,
+    group: torch.Tensor | None = None,
     owner: str = "read_table",
 ) -> Dataset:
     """Preprocesses, fits the schema on the training rows and makes the tables.
@@ -352,6 +366,7 @@ def assemble(
         report: what reading dropped.
         schema: encode for this one in the place of fitting one.
         history: whether tables carry the behaviour of users in the training rows; None: unless they are streamed.
+        group: int32 [N], which rows belong together (`Dataset.group`).
         owner: what messages call the caller.
     """
     raw = columns
@@ -390,7 +405,7 @@ def assemble(
             table.sequences = sequences
     if roles.task == "ranking" and "valid" in tables and "test" in tables:
         tables["test"].also_seen = _C.data.Interactions.of(tables["valid"])
-    out = Dataset(name, columns, schema, tables, roles, split, report)
+    out = Dataset(name, columns, schema, tables, roles, split, report, group)
     out._raw, out._rows = raw, given
     return out
 

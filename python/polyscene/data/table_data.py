@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from polyscene._extension import _C
 from polyscene.data._columns import Arrays, arrays
@@ -180,7 +181,8 @@ def read_table(
     elif not (part == 0).any():
         raise ValueError(f"{owner}: no training rows are left; dropped: {source.report['dropped']}")
     settle(source, part, frame)
-    return assemble(name, source.columns(), source.roles, spec, part, source.report, owner=owner)
+    group = None if source.group is None else torch.tensor(source.group)
+    return assemble(name, source.columns(), source.roles, spec, part, source.report, group=group, owner=owner)
 
 
 def _warn_of_one_scene(sources: list[Piece], owner: str) -> None:

@@ -18,8 +18,9 @@ class ImageEncoder(Block):
     Called with x [B, C, h, w]; returns [B, H]. The map is that of convolutions with ReLU, between whose stages the
     largest of each 2 x 2 positions is kept (``cnn``), or of a residual network of basic blocks with "B" shortcuts (He
     et al., CVPR 2016; ``resnet``). The attention is that of Yang et al. (NAACL 2016). ``norm`` is "group" (Wu and He,
-    ECCV 2018: an image knows nothing of the others of its batch, and no statistics of one scene stay behind for
-    another), "batch" (Ioffe and Szegedy, ICML 2015) or "none".
+    ECCV 2018, gcd(8, channels) groups, or one where these would be single channels: an image knows nothing of the
+    others of its batch, and no statistics of one scene stay behind for another), "batch" (Ioffe and Szegedy, ICML 2015)
+    or "none".
 
     Args:
         channels: channels of an image (C).

@@ -21,9 +21,10 @@ class UNet(Block):
     gate is resized to the size of its level; the finest level has none, as in the paper. Unlike the U-Net of 2015
     convolutions keep the size (zeros around) and there is a norm; images are filled up with zeros at the right and the
     bottom to a multiple of 2^depth, and the maps are cut back. Norm batch (Ioffe & Szegedy, ICML 2015) takes its
-    statistics from all images of the batch in training; with group (Wu & He, ECCV 2018; 8 channels or more in a group,
-    fewer in one) or none an image knows nothing of the others, but group measures each by itself, so that contrast,
-    say, is lost. Convolutions of the blocks and those that grow start as in the paper of 2015, gates nearly open.
+    statistics from all images of the batch in training; with group (Wu & He, ECCV 2018; gcd(8, channels) groups, or one
+    where these would be single channels) or none an image knows nothing of the others, but group measures each by
+    itself, so that contrast, say, is lost. Convolutions of the blocks and those that grow start as in the paper of
+    2015, gates nearly open.
     :func:`segmentation_loss` is its loss.
 
     Args:

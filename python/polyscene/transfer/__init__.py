@@ -15,6 +15,7 @@ from polyscene.transfer.continuing import Consolidated, FineTuned, LowRank, cons
 from polyscene.transfer.estimating import Estimate, negative_transfer, represented, transferability
 from polyscene.transfer.flow import Candidate, Migration
 from polyscene.transfer.fusing import Migrated, carry, fisher, fuse, lookups, state_of
+from polyscene.transfer.labels import few_labels
 from polyscene.transfer.migration import migrate, plan
 from polyscene.transfer.parts import adapted, digest, load_part, save_part, side_tuned
 from polyscene.transfer.stages import Anchored, rows_of
@@ -41,6 +42,7 @@ __all__ = [
     "carry",
     "consolidate",
     "digest",
+    "few_labels",
     "fisher",
     "fuse",
     "learn_weights",

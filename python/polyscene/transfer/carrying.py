@@ -149,7 +149,7 @@ def continue_runs(
         name = run.name if run.name not in sources else str(run)
         sources[name] = found.part("general") if found.name == "specialist" else found  # type: ignore[operator]
     stages = Stages(model, train, folder, resume, callbacks)
-    flow = Carried(model, data, sources, block | {"unlabelled": None}, stages)
+    flow = Carried(model, data, sources, block | {"unlabelled": getattr(data, "unlabelled", None)}, stages)
     start = flow.migrated()["carried"]
     nothing = [name for name, each in flow.carried.items() if not each["copied"] and not each["by_id"]]
     if nothing:
@@ -173,4 +173,5 @@ def _estimate(model: Model, data: Any) -> dict[str, Any] | None:
     except ValueError:
         return None
     values = {"probe": found.probe, "answer": found.answer, "leep": found.leep, "base_rate": found.base_rate}
-    return {name: None if np.isnan(value) else value for name, value in values.items()} | {"rows": found.rows}
+    plain = {name: None if np.isnan(value) else value for name, value in values.items()}
+    return plain | {"rows": found.rows, "metric": found.metric}

@@ -19,13 +19,15 @@ class LowRank(Around):
 
     :math:`W` [..., m, n] is frozen, :math:`U` [..., m, r] and :math:`D` [..., r, n] train; stacks of matrices, those of
     scenes and experts, have a pair each. It is a reparametrisation of tensors by name, so that it works for linear
-    layers and lookup tables of every model; the paper's dropout of a layer's input, which is 0 unless asked for, there
-    is none. Rows of new ids should train in full.
+    layers and lookup tables of every model. Rows of new ids should train in full.
 
     Args:
         model: what is adapted; it is copied and stays as it is.
         rank: r.
         alpha: the product is scaled by alpha / rank.
+        dropout: probability in [0, 1) that an input of the added path is dropped in training: a column of D is 0, or
+            else divided by 1 - dropout. The paper's layers draw for each row, here a pass draws for all its rows.
+            Lookup tables, whose input is an id, have none. Call ``backward`` before the next pass.
         parameters: names or prefixes of the matrices; empty for all. Unless it is named itself, a matrix is left alone
             where U and D have as many entries as it.
         trained: names or prefixes of parameters that train in full instead, such as the head or rows of new ids.
@@ -51,13 +53,15 @@ class LowRank(Around):
         *,
         rank: int = 4,
         alpha: float = 4.0,
+        dropout: float = 0.0,
         parameters: Sequence[str] = (),
         trained: Sequence[str] = (),
         lr_scale: float = 1.0,
     ) -> None:
         options = {"rank": rank, "alpha": alpha, "parameters": list(parameters), "trained": list(trained)}
         own = copy.deepcopy(model)
-        self._around(own, _C.transfer.LowRank(own._native(), options | {"lr_scale": lr_scale}))
+        rates = {"dropout": dropout, "lr_scale": lr_scale}
+        self._around(own, _C.transfer.LowRank(own._native(), options | rates))
 
     @property
     def matrices(self) -> list[str]:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from polyscene import _statistics as stats
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.data.roles import CLASSED
 from polyscene.evaluation import scores
 from polyscene.transfer.choosing import compare, usable
 
@@ -21,11 +23,13 @@ class Estimate:
     """What a source model may be worth on a target's rows, before anything is trained there.
 
     Attributes:
-        probe: AUC of a linear probe on the source's hidden layer, on held-out folds; nan where a fold has one class.
-        answer: AUC of the source's own answers on the same rows.
+        probe: what a linear probe on the source's hidden layer reaches on held-out folds: AUC, nan where every fold has
+            one class; of classes macro F1.
+        answer: the same of the source's own answers on the same rows.
         leep: mean log-likelihood of the labels given the source's answers, at most 0; higher is better.
         base_rate: the same of a constant answer.
         rows: how many rows spoke.
+        metric: what probe and answer are: "auc", or "f1" of classes.
     """
 
     probe: float
@@ -33,6 +37,7 @@ class Estimate:
     leep: float
     base_rate: float
     rows: int
+    metric: str = "auc"
 
     @property
     def gain(self) -> float:
@@ -45,14 +50,14 @@ def transferability(
 ) -> Estimate:
     r"""Estimates from training rows of a target what a trained source model is worth there; nothing is trained in it.
 
-    Two views. A linear probe: ridge logistic regression on ``represent``, standardised and fitted without the fold that
-    it is scored on. And LEEP (Nguyen et al., ICML 2020), with z the source's own answer:
+    Two views. A linear probe: ridge logistic regression on ``represent``, of classes with a softmax, standardised and
+    fitted without the fold that it is scored on. And LEEP (Nguyen et al., ICML 2020), with z the source's own answer:
 
     .. math:: \frac{1}{n} \sum_i \log \sum_z \hat P(y_i | z)\, p(z | x_i), \qquad
         \hat P(y, z) = \frac{1}{n} \sum_{i: y_i = y} p(z | x_i)
 
     Args:
-        model: a source model with the target's schema, for task ctr.
+        model: a source model with the target's schema, for task ctr, text or image.
         rows: training rows of the target.
         folds: of the probe, at least 2.
         ridge: of the probe.
@@ -71,17 +76,23 @@ def transferability(
         >>> found.leep <= 0, found.rows > 0
         (True, True)
     """
-    if model.schema.task != "ctr":
-        raise ValueError(f"transferability: made for task ctr, the data's task is {model.schema.task!r}")
+    task = model.schema.task
+    if task != "ctr" and task not in CLASSED:
+        raise ValueError(
+            f"transferability: made for labels 0 and 1 and for classes (tasks ctr, {', '.join(CLASSED)}), the data's "
+            f"task is {task!r}"
+        )
     if folds < 2 or len(rows) < folds:
         raise ValueError(
             f"transferability: there must be at least 2 folds and a row for each, got {folds}, {len(rows)}"
         )
     order = torch.as_tensor(_C.core.permutation(len(rows), seed, "transferability"))[:most]
     rows = rows.take(order)
+    x, p = represented(model, rows), np.clip(scores(model, rows), 1e-7, 1 - 1e-7)
+    fold = np.arange(len(rows)) % folds
+    if task in CLASSED:
+        return _of_classes(rows.labels().numpy().astype(np.int64), x, p, fold, ridge)
     label = rows.labels().numpy() > 0.5
-    x = represented(model, rows)
-    fold = np.arange(len(label)) % folds
     held = np.zeros(len(label))
     values = []
     for number in range(folds):
@@ -89,9 +100,19 @@ def transferability(
         held[inside] = _probe(x[~inside], label[~inside], x[inside], ridge)
         if usable(label[inside], "auc"):
             values.append(compare(label[inside], held[inside], held[inside]).first)
-    p = np.clip(scores(model, rows), 1e-7, 1 - 1e-7)
     auc = compare(label, p, p).first if usable(label, "auc") else float("nan")
-    return Estimate(float(np.mean(values)) if values else float("nan"), auc, *_leep(label, p), len(label))
+    leep = _leep(label.astype(np.int64), np.stack([1 - p, p], 1))
+    return Estimate(float(np.mean(values)) if values else float("nan"), auc, *leep, len(label))
+
+
+def _of_classes(label: np.ndarray, x: np.ndarray, p: np.ndarray, fold: np.ndarray, ridge: float) -> Estimate:
+    held = np.zeros_like(label)
+    for number in range(int(fold.max()) + 1):
+        inside = fold == number
+        held[inside] = _probe_of_classes(x[~inside], label[~inside], x[inside], ridge, p.shape[1]).argmax(1)
+    given = np.stack([held, p.argmax(1)])
+    found = stats.Paired(label, np.zeros_like(given, np.float64), (0.5, 0.5), np.arange(len(label)), given=given)
+    return Estimate(*stats.values(found, "f1"), *_leep(label, p), len(label), "f1")
 
 
 def represented(model: Model, rows: Any, batch_size: int = 4096) -> np.ndarray:
@@ -132,13 +153,38 @@ def _probe(x: np.ndarray, label: np.ndarray, held: np.ndarray, ridge: float) -> 
     return np.concatenate([(held - mean) / std, np.ones((len(held), 1))], 1) @ weight
 
 
-def _leep(label: np.ndarray, p: np.ndarray) -> tuple[float, float]:
-    z = np.stack([1 - p, p], 1)  # [N, 2]
-    joint = np.stack([z[~label].sum(0), z[label].sum(0)]) / len(label)  # [y, z]
+def _probe_of_classes(x: np.ndarray, label: np.ndarray, held: np.ndarray, ridge: float, classes: int) -> np.ndarray:
+    """Logits [n, C] of held rows by softmax regression with a ridge."""
+    from scipy.optimize import minimize
+
+    mean, std = x.mean(0), x.std(0)
+    std = np.where(std > 1e-12, std, 1.0)
+    design, later = (np.concatenate([(part - mean) / std, np.ones((len(part), 1))], 1) for part in (x, held))
+    penalty = np.full((design.shape[1], 1), ridge)
+    penalty[-1] = 1e-6
+    wanted = np.eye(classes)[label]
+
+    def lost(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weight = flat.reshape(-1, classes)
+        logits = design @ weight
+        logits -= logits.max(1, keepdims=True)
+        whole = np.exp(logits).sum(1, keepdims=True)
+        value = np.log(whole).sum() - (logits * wanted).sum() + 0.5 * (penalty * weight**2).sum()
+        gradient = design.T @ (np.exp(logits) / whole - wanted) + penalty * weight
+        return float(value), gradient.ravel()
+
+    found = minimize(lost, np.zeros(design.shape[1] * classes), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return later @ found.x.reshape(-1, classes)
+
+
+def _leep(label: np.ndarray, z: np.ndarray) -> tuple[float, float]:
+    """LEEP of labels [N] and answers [N, Z], and of a constant answer."""
+    classes = int(max(label.max(), z.shape[1] - 1)) + 1
+    joint = np.stack([z[label == y].sum(0) for y in range(classes)]) / len(label)  # [y, z]
     given = joint / joint.sum(0, keepdims=True).clip(1e-12)
-    of_label = (z * given[label.astype(int)]).sum(1)
-    rate = np.clip(label.mean(), 1e-12, 1 - 1e-12)
-    base = rate * np.log(rate) + (1 - rate) * np.log(1 - rate)
+    of_label = (z * given[label]).sum(1)
+    rates = np.bincount(label) / len(label)
+    base = (rates * np.log(rates.clip(1e-12))).sum()
     return float(np.log(of_label.clip(1e-12)).mean()), float(base)
 
 

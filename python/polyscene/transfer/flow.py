@@ -215,7 +215,7 @@ class Migration:
                 (self.valid.labels().numpy(), {c.name: self.score(c.state, self.valid, c.model) for c in candidates})
             )
         if self.valid is None or len(self.valid) < ENOUGH:
-            self.folds = min(FOLDS, len(self.rows) // 2)
+            self.folds = min(FOLDS, int(self.together.max() + 1) // 2)
             groups += [self.fold(number, candidates) for number in range(self.folds)]
         used = [group for group in groups if usable(group[0], self.metric)]
         out: dict[str, dict[str, Any]] = {}
@@ -233,10 +233,26 @@ class Migration:
         self.evidence = sum(len(label) for label, _ in used)
         return out
 
+    @property
+    def together(self) -> torch.Tensor:
+        """What folds of the target's training rows keep whole, numbered in their order, int64 [n].
+
+        The row, or the group that the split of the data keeps together.
+        """
+        of_source = getattr(self.data, "group", None)
+        if of_source is None:
+            return torch.arange(len(self.rows))
+        group = of_source[self.rows.rows].long()
+        alone = group < 0
+        group[alone] = int(of_source.max()) + 1 + torch.arange(int(alone.sum()))
+        _, first, position = np.unique(group.numpy(), return_index=True, return_inverse=True)
+        return torch.from_numpy(np.argsort(np.argsort(first))[position])
+
     def fold(self, number: int, candidates: list[Candidate]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Scores of a fold of the training rows by models that were trained as the candidates, but without it."""
-        order = torch.as_tensor(_C.core.permutation(len(self.rows), self.seed, "transfer folds"))
-        inside = order % self.folds == number  # a random fold for each row
+        together = self.together
+        order = torch.as_tensor(_C.core.permutation(int(together.max() + 1), self.seed, "transfer folds"))
+        inside = (order % self.folds == number)[together]  # a random fold for each row, or for what belongs together
         held = self.rows.take(inside.nonzero().squeeze(1))
         outside = inside.logical_not().nonzero().squeeze(1)
         rest = self.rows.take(outside)

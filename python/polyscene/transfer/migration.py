@@ -48,9 +48,9 @@ def migrate(
        where they start by the migration loss (:class:`Anchored`), or by another mechanism (:func:`mechanisms`).
     4. The candidates (the target's own model; fused and joint, each as it is and continued) are compared on the
        target's validation rows. Few rows say little: below 2,000, training rows speak as well, in 4 folds, each
-       scored by models that were trained the same way without it. The best migrated candidate is kept only if it
-       beats the target's own model by ``guard`` standard errors of their paired difference; else the target's own
-       model stays.
+       scored by models that were trained the same way without it; rows that a split by group keeps together are of one
+       fold. The best migrated candidate is kept only if it beats the target's own model by ``guard`` standard errors of
+       their paired difference; else the target's own model stays.
 
     Only training rows train a model that can be kept, and test rows are never looked at. All models see the same
     behaviour of users (events of all scenes), so that what is compared are the parameters.
@@ -74,7 +74,8 @@ def migrate(
         mechanism: a name of :func:`mechanisms`.
         settings: options of that mechanism.
         unlabelled: rows of the target whose labels are not read, for "pseudo_labels", "mean_teacher", "dann", "mmd" and
-            "coral" (beside the sources' rows, and of the same data set); the target's training rows if None.
+            "coral" (beside the sources' rows, and of the same data set); if None those of the data
+            (:func:`few_labels`), or else the target's training rows.
         callbacks: see :meth:`Trainer.fit`; the phase of an epoch names the training.
         folder: run folder; each training leaves ``stages/<name>.safetensors`` there.
         resume: go on from these files: the same bits as a transfer that was never stopped.
@@ -166,14 +167,26 @@ def plan(
         block, train = given | dict(config["transfer"]), dict(config["train"])
         block["mechanism"] = block["mechanism"] or "migrate"
     block["frozen"] = list(block["frozen"])
-    sources, target = _scenes(data, list(block.pop("sources")), block.pop("target"))
+    if block["unlabelled"] is None:
+        block["unlabelled"] = getattr(data, "unlabelled", None)
+    sources, target = scenes_of(data, list(block.pop("sources")), block.pop("target"))
     _check(model, block)
     train = {name: value for name, value in train.items() if value is not None}
     stages = Stages(model, train, None if folder is None else Path(folder), resume, callbacks)
     return Migration(model, data, sources, target, block, stages)
 
 
-def _scenes(data: Any, sources: list[str], target: str) -> tuple[list[str], str]:
+def scenes_of(data: Any, sources: list[str], target: str) -> tuple[list[str], str]:
+    """Sources and target of a transfer, filled in where they are left out.
+
+    Args:
+        data: the data set.
+        sources: scenes; empty for all but the target.
+        target: a scene; empty for the one with the fewest training rows.
+
+    Raises:
+        ValueError: unknown or repeated scenes, a target among the sources, a scene without training rows.
+    """
     schema = data.schema
     if data.train is None:
         raise ValueError("migrate: the data set has no training rows")

@@ -30,6 +30,19 @@ TEST_CASE("Sequences: windows cover what follows once") {
   CHECK(events == 5);
 }
 
+TEST_CASE("Sequences: windows within a scene hold the events of that scene alone") {
+  const auto table = sequence_table();
+  const auto windows = data::windows_of(table, 2, /*within_scene=*/true);
+  CHECK(windows.position.equal(torch::tensor({3, 6, 5}, torch::kInt64)));
+  CHECK(windows.length.equal(torch::tensor({2, 2, 1}, torch::kInt32)));  // with what lies between
+  data::WindowBatches batches(table, windows, 2, 3, 1, 1, /*within_scene=*/true);
+  const auto batch = batches.next();
+  REQUIRE(batch);
+  CHECK(batch->history.scene.equal(batch->scene));  // one event before each
+  CHECK(batch->next_item.equal(batch->item));
+  CHECK(batch->next_scene.equal(batch->scene));
+}
+
 TEST_CASE("Sequences: a row of two parts is refused") {
   const auto rows = torch::arange(3);
   CHECK_THROWS_WITH(data::Sequences(sequence_columns(), 0, {rows, rows}),

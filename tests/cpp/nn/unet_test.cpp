@@ -1,6 +1,7 @@
 #include "polyscene/nn/unet.h"
 
 #include "catch.h"
+#include "polyscene/nn/image_encoder.h"
 #include "polyscene/nn/segmentation_loss.h"
 
 using namespace polyscene::nn;
@@ -41,6 +42,16 @@ TEST_CASE("UNet: a clone computes the same") {
     net->eval();
     const auto x = torch::randn({1, 1, 9, 9});
     CHECK_THAT(std::dynamic_pointer_cast<UNetImpl>(net->clone())->forward(x), IsNear(net->forward(x), 0));
+  }
+}
+
+TEST_CASE("UNet: groups of a norm are those of the encoder of images") {
+  for (const auto& [width, groups] : {std::pair{1, 1}, {3, 1}, {8, 1}, {12, 4}, {16, 8}, {20, 4}, {64, 8}}) {
+    UNet net(1, 2, UNetOptions().channels(width).depth(1).norm("group"));
+    ImageEncoder encoder(1, ImageEncoderOptions().widths({width}));
+    const auto& block = net->down->at<torch::nn::ModuleListImpl>(0);
+    CHECK(block.at<torch::nn::GroupNormImpl>(1).options.num_groups() == groups);
+    CHECK(encoder->norms->at<torch::nn::GroupNormImpl>(0).options.num_groups() == groups);
   }
 }
 

@@ -136,6 +136,45 @@ def test_batches_of_windows_are_of_about_one_length_and_of_the_seed_alone() -> N
     assert np.mean(spread) < 1.5
 
 
+def named_windows(data: Any, length: int, within_scene: bool) -> list[tuple[str, ...]]:
+    """User, scene and items of each window that training walks, its newest item last."""
+    windows = _C.data.Windows(data.train, length, within_scene)
+    users, items = (["?", "-", *field.ids] for field in data.schema.categorical)
+    out = []
+    for batch in _C.data.WindowBatches(data.train, windows, length, 4, seed=1, epoch=1, within_scene=within_scene):
+        at, past = batch.history.offsets.tolist(), batch.history.item.tolist()
+        for b, (first, last) in enumerate(itertools.pairwise(at)):
+            scene = int(batch.scene[b])
+            assert 0 < last - first <= length
+            assert set(batch.history.scene[first:last].tolist()) <= {scene} or not within_scene
+            assert batch.next_item[first:last].tolist() == [*past[first + 1 : last], int(batch.item[b])]
+            assert batch.next_scene[last - 1] == scene
+            mine = [*past[first:last], int(batch.item[b])]
+            out.append((users[int(batch.user[b])], data.schema.scenes[scene], *(items[i] for i in mine)))
+    assert len(out) == len(windows)
+    return sorted(out)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 50])
+def test_windows_within_a_scene_are_those_of_its_rows_alone(length: int) -> None:
+    draw = np.random.default_rng(2)
+    rows = [(f"u{u}", f"i{draw.integers(9)}", "ab"[draw.integers(2)]) for u in range(9) for _ in range(3 * u)]
+    rows = [rows[i] for i in draw.permutation(len(rows))]
+    alone = []
+    for scene in "ab":
+        mine = ps.read_table(train=frame([row for row in rows if row[2] == scene]), task="sequence", label=None)
+        alone += named_windows(mine, length, within_scene=False)
+        assert named_windows(mine, length, within_scene=True) == named_windows(mine, length, within_scene=False)
+    both = ps.read_table(train=frame(rows), task="sequence", label=None)
+    assert named_windows(both, length, within_scene=True) == sorted(alone)
+
+
+def test_windows_without_room_are_refused() -> None:
+    for within_scene in (False, True):
+        with pytest.raises(ValueError, match="windows must have room for a past event, got length 0"):
+            _C.data.Windows(small().train, 0, within_scene)
+
+
 def test_negatives_were_not_met_in_the_scene_of_what_followed() -> None:
     data = ps.testing.tiny_data("sequence")
     batch = ps.testing.batch(data, 60, negatives=4)

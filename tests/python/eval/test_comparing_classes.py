@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import polyscene as ps
+import pyarrow as pa
 import pytest
+import torch
 from polyscene.results import Predictions, Result
 from scipy.stats import binomtest
 from sklearn import metrics as sk
@@ -49,6 +51,37 @@ def test_values_are_those_of_scikit_learn(weight: bool) -> None:
         assert row.first_value == pytest.approx(by_scikit(one, row.metric, row.scene))
         assert row.second_value == pytest.approx(by_scikit(other, row.metric, row.scene))
         assert row.low <= row.difference <= row.high or row.n < 100
+
+
+class Given(ps.Model):
+    """Logits that are given, row by row of the table."""
+
+    def __init__(self, schema: Any, logits: torch.Tensor) -> None:
+        super().__init__(schema)
+        self.logits = torch.nn.Parameter(logits)
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        return self.logits[batch.row]
+
+
+def test_rows_of_weight_0_still_have_their_class_as_in_evaluate() -> None:
+    """Class 3 stands in rows of weight 0 alone, and scene b has no weight at all."""
+    draw = np.random.default_rng(4)
+    label, logits = draw.integers(0, 4, 300), draw.normal(size=(300, 4))
+    logits[:, 3] -= 20  # nobody is called 3
+    scene = np.repeat(["a", "b"], [220, 80])
+    weight = np.where((label == 3) | (scene == "b"), 0, draw.integers(0, 3, 300))
+    rows = {"text": [f"w{k} w{k % 7}" for k in range(300)], "label": label, "scene": scene, "w": weight}
+    data = ps.read_table(pa.table(rows), task="text", text=["text"], scene="scene", weight="w")
+    result = ps.evaluate(Given(data.schema, torch.from_numpy(logits).float()), data.test)
+    assert 3 in result.predictions.label and (result.predictions.weight == 0).any()
+    found = ps.compare(result, result, draws=20)
+    for metric in METRICS:
+        value = found.row(metric).first_value
+        assert value == pytest.approx(result.overall[metric], rel=1e-9), metric
+        assert value == pytest.approx(by_scikit(result, metric, None), rel=1e-6), metric
+        assert found.row(metric, "a").first_value == pytest.approx(result.scenes["a"][metric], rel=1e-9), metric
+        assert np.isnan(found.row(metric, "b").first_value) and np.isnan(result.scenes["b"][metric]), metric
 
 
 def test_the_first_class_alone_is_a_class_of_its_own() -> None:

@@ -264,3 +264,42 @@ def test_options_that_do_not_fit_are_told(data: Any) -> None:
         ps.Trainer(mask=0.2, epochs=1).fit(ps.models.BPRMF(ranking.schema), ranking)
     with pytest.raises(ValueError, match="substitute takes another item of the same interest"):
         ps.Trainer(substitute=0.2, epochs=1).fit(model, data)
+
+
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "bert4rec"])
+def test_a_model_of_one_scene_follows_the_newest_events_of_that_scene(name: str, data: Any) -> None:
+    """Everywhere the same: in metrics and predictions, for recommendations, in sessions; never fewer than there are."""
+    torch.manual_seed(0)
+    model = ps.models.create(name, data.schema, dim=8, max_length=3, scope="scene", dropout=0.0)
+    model.prepare(data.train)
+    scores = []
+    with torch.no_grad():
+        for row in range(len(data.test)):
+            batch = data.test.batch(torch.tensor([row]), history=1000)
+            candidates = data.train.history.interactions().scene(int(batch.scene)).candidates.tolist()
+            known = int(batch.item) in candidates
+            scores.append(model.eval()(batch)[0, candidates.index(int(batch.item))].item() if known else -math.inf)
+    past = [past_of(data, row) for row in range(len(data.test))]
+    scenes = data.test.scenes().tolist()
+    assert any(sum(where == scenes[r] for _, where in each[-3:]) < 3 for r, each in enumerate(past))
+    given = model.predict(data.test)
+    np.testing.assert_allclose(given, 1 / (1 + np.exp(-np.array(scores))), rtol=1e-5)
+    # The rank of the wanted item says the same.
+    users = ps.evaluate(model, data.test, k=[1000]).per_user
+    for row, value in zip(users.facts["row"].tolist(), users.values["mrr@1000"].tolist(), strict=True):
+        batch = data.test.batch(torch.tensor([row]), history=1000)
+        scene, item = int(batch.scene), int(batch.item)
+        candidates = data.train.history.interactions().scene(scene).candidates
+        if item not in candidates.tolist():
+            continue
+        here = torch.tensor([i for i, where in past[row] if where == scene])
+        with torch.no_grad():
+            shown = model(batch)[0].masked_fill(torch.isin(candidates, here), -math.inf)
+        assert value == pytest.approx(1 / (1 + int((shown > shown[candidates.tolist().index(item)]).sum())))
+    # From training events alone, for people.
+    people = [f"u{n}" for n in range(12)]
+    found = [list(each) for each in model.recommend(people, k=3, scene="a").items]
+    assert found == [np.ravel(model.session(each).recommend(k=3, scene="a").items).tolist() for each in people]
+    ids = data.schema.categorical[0].ids
+    newest = data.train.history.before(torch.tensor([ids.index(each) + 2 for each in people]), length=3)
+    assert not newest.scene.eq(0).all()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from every_model import scramble
 from polyscene.transfer import negative_transfer, represented, rows_of, transferability
-from polyscene.transfer.estimating import _leep, _probe
+from polyscene.transfer.estimating import _leep, _probe, _probe_of_classes
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -37,7 +37,7 @@ def test_leep_matches_loops() -> None:
     for value, y in zip(p, label, strict=True):
         given = [joint[int(y), z] / (joint[0, z] + joint[1, z]) for z in (0, 1)]
         total += math.log(given[0] * (1 - value) + given[1] * value) / 30
-    leep, base = _leep(label, p)
+    leep, base = _leep(label.astype(int), np.stack([1 - p, p], 1))
     assert leep == pytest.approx(total) and leep >= base
     q = label.mean()
     assert base == pytest.approx(q * math.log(q) + (1 - q) * math.log(1 - q))
@@ -50,6 +50,33 @@ def test_probe_is_ridge_logistic_regression() -> None:
     mean, std = x.mean(0), x.std(0)
     wanted = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit((x - mean) / std, label)
     np.testing.assert_allclose(_probe(x, label, held, 1.0), wanted.decision_function((held - mean) / std), rtol=1e-4)
+
+
+def test_leep_of_classes_matches_loops() -> None:
+    rng = np.random.default_rng(2)
+    label, z = rng.integers(0, 3, 40), rng.dirichlet(np.ones(4), 40)  # three classes, a source with four answers
+    joint = [[sum(z[i, k] for i in range(40) if label[i] == y) / 40 for k in range(4)] for y in range(3)]
+    total = 0.0
+    for i in range(40):
+        given = [joint[label[i]][k] / sum(joint[y][k] for y in range(3)) for k in range(4)]
+        total += math.log(sum(given[k] * z[i, k] for k in range(4))) / 40
+    rates = [(label == y).mean() for y in range(3)]
+    leep, base = _leep(label, z)
+    assert leep == pytest.approx(total, rel=1e-12) and leep > base
+    assert base == pytest.approx(sum(rate * math.log(rate) for rate in rates), rel=1e-12)
+
+
+def test_probe_of_classes_is_softmax_regression() -> None:
+    rng = np.random.default_rng(1)
+    x, held = rng.normal(size=(90, 3)) * [1, 5, 0.1] + 2, rng.normal(size=(10, 3))
+    label = (x[:, :2] + rng.normal(size=(90, 2)) > 2).sum(1)
+    mean, std = x.mean(0), x.std(0)
+    wanted = LogisticRegression(C=0.5, tol=1e-10, max_iter=2000).fit((x - mean) / std, label)
+    found = _probe_of_classes(x, label, held, 2.0, 4)  # of the fourth class there is no row
+    p = np.exp(found - found.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    np.testing.assert_allclose(p[:, :3], wanted.predict_proba((held - mean) / std), atol=2e-3)
+    assert (found.argmax(1) == wanted.predict((held - mean) / std)).all() and p[:, 3].max() < 0.02
 
 
 def test_a_source_that_knows_is_worth_more(data: Any) -> None:
@@ -93,7 +120,9 @@ def test_harm_is_told_scene_by_scene(data: Any) -> None:
 
 def test_what_cannot_be_estimated_is_told(data: Any) -> None:
     rating = ps.testing.tiny_data("rating")
-    with pytest.raises(ValueError, match="transferability: made for task ctr, the data's task is 'rating'"):
+    with pytest.raises(
+        ValueError, match="transferability: made for labels 0 and 1 and for classes .*text, image.*task is 'rating'"
+    ):
         transferability(make(rating), rating.train)
     with pytest.raises(ValueError, match="transferability: there must be at least 2 folds and a row for each"):
         transferability(make(data), data.train.take(torch.tensor([0])), folds=2)

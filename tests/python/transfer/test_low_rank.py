@@ -105,6 +105,92 @@ def test_gradients_are_those_of_the_factors(name: str, data: Any) -> None:
                 assert found[path].view(-1)[entry].item() == pytest.approx(slope, rel=1e-4, abs=1e-7)
 
 
+def factors(adapted: LowRank, matrix: str) -> list[torch.Tensor]:
+    own = dict(adapted.named_parameters())
+    return [own[f"low_rank.{matrix}.{part}"].detach().clone() for part in ("up", "down")]
+
+
+@pytest.mark.parametrize("name", ["wide_deep", "mmoe", "python"])
+def test_dropout_drops_inputs_of_the_added_path_in_training_alone(name: str, data: Any) -> None:
+    model = make(name, data).double().eval()
+    chosen = ["item.weight", "head.weight"] if name == "python" else []
+    adapted = moved(LowRank(model, rank=1, alpha=2.0, dropout=0.4, parameters=chosen))
+    batch, base = draw(model, data, 24), adapted.base_state()
+    tables = {f"{prefix}.weight" for prefix in ("embedding", "item", "base")}
+    dropped = columns = 0
+    for seed in range(30):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            loss = adapted.train().loss(batch)
+        used = {matrix: adapted.state_dict()[matrix].clone() for matrix in adapted.matrices}
+        by_hand = copy.deepcopy(model)
+        by_hand.load_state_dict(base | used)
+        torch.testing.assert_close(loss, by_hand.loss(batch), rtol=1e-12, atol=1e-12)
+        for matrix, weight in used.items():
+            up, down = factors(adapted, matrix)
+            full = 2.0 * up @ down
+            found = (weight - base[matrix]).abs().sum(-2) / full.abs().sum(-2)  # of each input
+            if any(matrix.startswith(table) for table in tables):
+                torch.testing.assert_close(found, torch.ones_like(found))
+                continue
+            zero = found < 1e-9
+            torch.testing.assert_close(found[~zero], torch.full_like(found[~zero], 1 / 0.6))
+            dropped, columns = dropped + int(zero.sum()), columns + zero.numel()
+    assert columns > 300 and dropped / columns == pytest.approx(0.4, abs=0.05)
+    # Nothing of it stays: in evaluation, in what is merged, in the tensors between passes.
+    adapted.eval()
+    expected = copy.deepcopy(model)
+    state = {m: base[m] + 2.0 * torch.matmul(*factors(adapted, m)) for m in adapted.matrices}
+    expected.load_state_dict(base | state)
+    torch.testing.assert_close({m: adapted.state_dict()[m] for m in state}, state, rtol=0, atol=1e-12)
+    torch.testing.assert_close(adapted(batch), expected(batch), rtol=0, atol=1e-12)
+    adapted.train().loss(batch)
+    torch.testing.assert_close(adapted.merge().eval()(batch), expected(batch), rtol=0, atol=1e-6)
+    torch.testing.assert_close(adapted.eval()(batch), expected(batch), rtol=0, atol=1e-6)
+
+
+def test_gradients_under_dropout_are_those_of_the_pass(data: Any) -> None:
+    model = make("wide_deep", data).double().eval()
+    adapted = moved(LowRank(model, rank=1, alpha=2.0, dropout=0.5)).train()
+    batch = draw(model, data, 6)
+
+    def lost() -> torch.Tensor:
+        torch.manual_seed(11)
+        return adapted.loss(batch)
+
+    lost().backward()
+    found = {n: p.grad.clone() for n, p in adapted.named_parameters() if n.startswith("low_rank.")}
+    adapted.zero_grad()
+    with torch.no_grad():
+        for path, parameter in adapted.named_parameters():
+            flat = parameter.view(-1)
+            for entry in range(0, len(flat) if path in found else 0, 7):
+                value, both = flat[entry].item(), []
+                for step in (1e-6, -1e-6):
+                    flat[entry] = value + step
+                    both.append(lost().item())
+                flat[entry] = value
+                slope = (both[0] - both[1]) / 2e-6
+                assert found[path].to_dense().view(-1)[entry].item() == pytest.approx(slope, rel=1e-4, abs=1e-7)
+
+
+def test_the_mechanism_trains_with_dropout_and_repeats_itself(data: Any) -> None:
+    assert ps.transfer.mechanisms()["lora"].options["dropout"] == 0
+    states = {}
+    for run, dropout in (("none", 0.0), ("some", 0.5), ("again", 0.5)):
+        model = make("wide_deep", data)
+        torch.manual_seed(3)
+        adapted = LowRank(model, rank=2, dropout=dropout)
+        ps.Trainer(epochs=2, lr=0.02, batch_size=64, threads=1 + (run == "again")).fit(adapted, data)
+        states[run] = adapted.merged_state()
+    assert same(states["some"], states["again"]) and not same(states["some"], states["none"])
+    settings = {"rank": 2, "dropout": 0.3}
+    _, _, verdict = ps.transfer.migrate(
+        make("wide_deep", data), data, mechanism="lora", settings=settings, trainer={"epochs": 1}
+    )
+    assert verdict["target"] == "television"
+
+
 def test_two_passes_share_one_backward(data: Any) -> None:
     model = make("wide_deep", data).eval()
     adapted = moved(LowRank(model, rank=2)).eval()
@@ -181,6 +267,8 @@ def test_what_does_not_fit_is_told(data: Any) -> None:
     model = make("mf", data)
     with pytest.raises(ValueError, match="LowRank: rank must be positive, got 0"):
         LowRank(model, rank=0)
+    with pytest.raises(ValueError, match=r"LowRank: dropout must be in \[0, 1\), got 1"):
+        LowRank(model, dropout=1.0)
     with pytest.raises(ValueError, match="LowRank: mf has no matrix for which rank 30 is a saving"):
         LowRank(model, rank=30)
     with pytest.raises(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import classed
+import numpy as np
 import polyscene as ps
 import pyarrow as pa
 import pytest
 import torch
 from polyscene import transfer
 from polyscene._extension import _C
+from scipy.stats import entropy
+from sklearn.metrics import f1_score
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,41 @@ def test_migrate_chooses_by_log_loss(data: Any, mechanism: str) -> None:
     assert p.shape == (len(data.test), 3) and (abs(p.sum(1) - 1) < 1e-9).all()
 
 
+def test_folds_keep_rows_of_a_document_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    doc = [None if n % 11 == 0 else f"d{n // 5}" for n in range(300)]
+    rows = {"text": [f"w{draw.integers(9)} w{draw.integers(9)}" for _ in doc], "label": draw.integers(0, 2, 300)}
+    rows |= {"scene": ["few" if n < 120 else "many" for n in range(300)], "doc": doc}
+    split = {"by": "group", "column": "doc", "within": "scene", "seed": 1}
+    data = ps.read_table(pa.table(rows), task="text", text=["text"], split=split)
+    codes = data.group.tolist()
+    assert len({(code, name) for code, name in zip(codes, doc, strict=True)}) == len(set(doc)) and -1 in codes
+    data.save(tmp_path / "data")
+    for again in (ps.open_data(tmp_path / "data"), data.thin("few", 0.9), data.without("many")):
+        assert torch.equal(again.group, data.group)
+    assert torch.equal(ps.open_data(tmp_path / "data", split={**split, "seed": 2}).group, data.group)
+    assert ps.open_data(tmp_path / "data", split="random").group is None
+
+    flow = transfer.plan(made(data), data, target="few", trainer={"epochs": 1})
+    trained, refit = [], flow.stages.refit
+
+    def kept(start: Any, rows: Any, *more: Any) -> Any:
+        trained.append(set(rows.rows.tolist()))
+        return refit(start, rows, *more)
+
+    monkeypatch.setattr(flow.stages, "refit", kept)
+    flow.run()
+    mine, names = set(flow.rows.rows.tolist()), {row: doc[row] or row for row in range(300)}
+    held = {tuple(sorted(mine - rest)) for rest in trained}
+    assert len(held) == flow.folds == 4 and sorted(row for fold in held for row in fold) == sorted(mine)
+    folds = [{names[row] for row in fold} for fold in held]
+    assert sum(map(len, folds)) == len(set().union(*folds))  # no document in two of them
+    assert max(map(len, folds)) - min(map(len, folds)) <= 1
+    plain = ps.read_table(pa.table(rows), task="text", text=["text"], split={"by": "random", "seed": 1})
+    together = transfer.plan(made(plain), plain, target="few", trainer={"epochs": 1}).together
+    assert plain.group is None and torch.equal(together, torch.arange(len(together)))
+
+
 def test_words_are_carried_by_their_names_and_outputs_by_their_classes(data: Any) -> None:
     rows = pa.table({"text": ["w3 w1 new", "w1 w3 other"] * 9, "label": ["good", "bad"] * 9, "scene": ["phone"] * 18})
     here = ps.read_table(train=rows, test=rows, task="text", text=["text"])
@@ -79,6 +118,13 @@ def test_words_are_carried_by_their_names_and_outputs_by_their_classes(data: Any
     assert "hidden.linears.0.weight" in found.copied
 
 
-def test_what_is_for_clicks_alone_says_so(data: Any) -> None:
-    with pytest.raises(ValueError, match="transferability: made for task ctr, the data's task is 'text'"):
-        transfer.transferability(made(data), data.train)
+def test_a_source_that_knows_the_words_is_estimated_to_be_worth_more(data: Any) -> None:
+    rows, model = transfer.rows_of(data.train, ["television"]), made(data)
+    before = transfer.transferability(model, rows)
+    ps.Trainer(epochs=8, lr=0.05, batch_size=64, patience=0).fit(model, transfer.rows_of(data.train, ["phone"]))
+    after = transfer.transferability(model, rows)
+    assert (after.metric, after.rows) == ("f1", len(rows)) and after == transfer.transferability(model, rows)
+    assert after.answer > before.answer and after.gain > before.gain and after.probe > 0.5
+    label, p = rows.labels().numpy(), model.predict(rows)
+    assert after.answer == pytest.approx(f1_score(label, p.argmax(1), average="macro"))
+    assert after.leep >= after.base_rate == pytest.approx(-entropy(np.bincount(label.astype(int))))

@@ -214,8 +214,8 @@ Tensor TriCDRImpl::states_before(const data::Events& events, int64_t scene) {
   const auto asked = torch::full({mine.item.numel()}, -1, torch::kInt64).index_fill_(0, last, scene);
   const auto encoded = encode_events(mine, asked);
   const auto own = rows_from(encoded.own, encoded.newest.index_select(0, last));
-  const auto x =
-      joint() ? combined(views_at(mine, asked, encoded, last).first) : scaled(encoded.all.index_select(0, last) + own);
+  const auto x = joint() ? combined(views_at(mine, asked, encoded, last).first)
+                         : scaled(encoded.all.index_select(0, last)) + scaled(own);
   return torch::zeros({mine.offsets.numel() - 1, common.dim()}, x.options()).index_copy(0, some, x);
 }
 

@@ -65,7 +65,8 @@ struct TriCDROptions {
 /// A step sees the events before what followed, in the order of time, and no later one; with positions from the newest
 /// it knows in training how many more of each view the window holds. With two scenes it is the
 /// paper's model in both directions at once; q of the own encoder are those of scores. Where the paper starts from
-/// encoders that were trained alone, `warm_up` epochs train them here: H and O predict what followed by cosines.
+/// encoders that were trained alone, `warm_up` epochs train them here: H and O predict what followed by cosines, and a
+/// model that stops there scores by the sum of the two.
 /// Windows without events of other scenes, or of the own one, are not contrasted. Encoders are SASRec's. A step costs
 /// O(sum of squared lengths) beside its events. Shapes: L events, D dim, S scenes, n steps.
 class TriCDRImpl : public SequenceModel {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,44 @@ def test_tri_cdr_trains_its_encoders_first(data: Any) -> None:
     history = ps.Trainer(epochs=1, batch_size=16, patience=0).fit(model, data)
     assert len(history) == 3 and int(model.state_dict()["joined"]) == 1
     assert any(not torch.equal(start[name], value) for name, value in model.state_dict().items() if "attention" in name)
+
+
+def test_tri_cdr_that_stops_in_the_warm_up_answers_by_its_encoders(data: Any, tmp_path: Any) -> None:
+    """The best epoch of a warm-up is measured, saved and gone on from as what it was trained for."""
+    rows: list[dict[str, Any]] = []
+
+    def stop(row: dict[str, Any]) -> None:
+        rows.append(row)
+        if row["epoch"] == 3:
+            raise InterruptedError
+
+    trainer = ps.Trainer(epochs=2, batch_size=16, lr=0.02, patience=0, threads=1)
+
+    def start() -> Any:
+        torch.manual_seed(0)
+        return make("tri_cdr", data, warm_up=4)
+
+    whole = start()
+    history = trainer.fit(whole, data)
+    assert [row["phase"] for row in history] == ["views"] * 4 + ["fit"] * 2 and int(whole.state_dict()["joined"]) == 1
+    model = start()
+    with pytest.raises(InterruptedError):
+        trainer.fit(model, data, callbacks=stop, checkpoint=tmp_path / "last.safetensors")
+    ps.save(model, tmp_path / "m.safetensors")
+    for each in (model, ps.load(tmp_path / "m.safetensors"), copy.deepcopy(model)):
+        assert int(each.state_dict()["joined"]) == 0
+        assert ps.evaluate(each, data.valid).overall["ndcg@10"] == max(row["valid"]["ndcg@10"] for row in rows)
+    reference, batch = slow_tri_cdr(copy.deepcopy(model).double(), data), data.test.batch(torch.arange(12), history=6)
+    out = model.eval()(batch).detach().numpy()
+    for b, past in enumerate(slow.lists(batch.history)):
+        items = slow.unit(reference.w["item.weight"][candidates(data)[int(batch.scene[b])].numpy()])
+        expected = items @ reference.state(past, int(batch.scene[b]), joint=False)
+        np.testing.assert_allclose(out[b, : len(expected)], expected, atol=1e-5)
+    again = start()
+    resumed = trainer.fit(again, data, checkpoint=tmp_path / "last.safetensors", resume=True)
+    assert [row["train_loss"] for row in resumed] == [row["train_loss"] for row in history]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
 
 
 def test_tri_cdr_without_events_of_the_scene_asks_with_zeros(data: Any) -> None:
