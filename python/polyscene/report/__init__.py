@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from polyscene._model import Model
     from polyscene.report.inline import Inline
 
-__all__ = ["build_report", "build_summary", "build_table", "show_flows", "show_timelines"]
+__all__ = ["build_report", "build_summary", "build_table", "show_distances", "show_flows", "show_timelines"]
 
 
 def build_report(run_dir: str | Path) -> Path:
@@ -144,3 +144,32 @@ def show_flows(model: Model, data: Any, what: str = "scenes", *, exclude_seen: b
     if found is None:
         raise ValueError(f"show_flows: the data tell nothing of {what}; wanted several, and users with two events")
     return Inline(f"Between {what} over time", seeing.part("flow", found, what))
+
+
+def show_distances(verdict: Mapping[str, Any]) -> Inline:
+    """What each candidate of a transfer carried, layer by layer, inside a notebook.
+
+    Args:
+        verdict: of :func:`polyscene.transfer.migrate`, or ``result.transfer`` of a run.
+
+    Returns:
+        A figure that a notebook shows; ``save(path)`` writes it as a page.
+
+    Raises:
+        ValueError: a verdict without distances.
+
+    Example:
+        >>> import polyscene as ps
+        >>> from polyscene.report import show_distances
+        >>> data = ps.testing.tiny_data()
+        >>> _, _, verdict = ps.transfer.migrate(ps.models.MF(data.schema, dim=4), data, trainer={"epochs": 1})
+        >>> show_distances(verdict).title
+        'What was carried'
+    """
+    from polyscene.report import seeing
+    from polyscene.report.inline import Inline
+
+    found = seeing.distances(verdict.get("distances") or {})
+    if found is None:
+        raise ValueError("show_distances: the verdict holds no distances; run the transfer again")
+    return Inline("What was carried", seeing.part("distances", found))

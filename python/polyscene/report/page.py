@@ -31,6 +31,7 @@ def write_page(folder: Path) -> Path:
         "table": scene_table(run.result),
         "groups": group_lines(run.result),
         "transfer": transfer(run),
+        "distances": seeing.distances((run.result.transfer or {}).get("distances") or {}),
         "attention": attention(run.explain.get("attention") or {}),
         "words": words(run.explain.get("words") or []),
         "pixels": pixels(run.explain.get("pixels") or []),

@@ -10,8 +10,10 @@ from markupsafe import Markup
 
 from polyscene.report.charts import Legend
 from polyscene.report.flow import flow_diagram
+from polyscene.report.heatmap import heatmap
 from polyscene.report.timeline import colours_of, outcome, timeline
 
+MOST_LAYERS = 60
 CARRIED_BY = {
     "attention": "the model's attention, mean of its heads",
     "left_out": "how far the score of the recommended item, or of the row, falls when the event is left out",
@@ -85,6 +87,39 @@ def flow(content: Mapping[str, Any], what: str) -> dict[str, Any] | None:
     if not periods:
         return None
     return {"periods": periods, "said_by": SAID_BY.get(str(content.get("said_by")), ""), "left_out": _left(content)}
+
+
+def distances(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Heat maps of ``distances`` of a transfer: layers by candidates for each source, and representations."""
+    layers, values = content.get("layers") or [], content.get("values") or {}
+    candidates = list(values)
+    sources = list(dict.fromkeys(source for by in values.values() for source in by))
+    if not layers or not sources:
+        return None
+    largest = sorted(range(len(layers)), key=lambda k: -layers[k]["entries"])[:MOST_LAYERS]
+    shown = sorted(largest)
+    names = [f"{layers[k]['layer']} · {layers[k]['kind']}" for k in shown]
+    parts = []
+    for source in sources:
+        mine = [name for name in candidates if source in values[name]]
+        matrix = [[_number(values[name][source][k]) for name in mine] for k in shown]
+        new = sorted({layers[k]["layer"] for k in shown for name in mine if values[name][source][k] == "new"})
+        title = f"Distance from {source}"
+        figure = heatmap(matrix, names, mine, title, percent=False, mark_largest=False)
+        parts.append({"name": source, "figure": figure, "new": ", ".join(new)})
+    alike = content.get("similarity") or {}
+    similarity: Markup | None = None
+    if alike:
+        known = list(dict.fromkeys(source for by in alike.values() for source in by))
+        matrix = [[_number(by.get(source)) for source in known] for by in alike.values()]
+        title = "Similarity of representations"
+        similarity = heatmap(matrix, list(alike), known, title, percent=False, mark_largest=False)
+    left = len(layers) - len(shown)
+    return {"parts": parts, "similarity": similarity, "rows": content.get("similarity_rows"), "left_out": left}
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 def part(macro: str, *values: Any) -> Markup:
