@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
+from polyscene import _flows, _timelines
 from polyscene._model import Model
 from polyscene.data import images
 from polyscene.data.dataset import Dataset
@@ -16,36 +19,121 @@ _ROWS = 2_000
 _SCENES = 5
 
 
-def explanation(model: Model, data: Dataset) -> dict[str, Any]:
+def explanation(model: Model, data: Dataset, *, exclude_seen: bool = True) -> dict[str, Any]:
     """The content of ``explain.json``; empty for a model that explains nothing.
 
     ``attention``: weights over the past events of a few test rows. ``interest_scene``: mean predicted interest in each
-    scene over test rows. ``transition``: mean predicted next interest for each ordered pair of scenes. ``words`` and
-    ``pixels``: weights over the words of texts and the positions of images of a few test rows, in turn of each scene.
+    scene over test rows. ``transition``: mean predicted next interest for each ordered pair of scenes. ``timeline``:
+    what a few users did, which events carried the prediction that followed, and what came of it. ``flow`` and
+    ``interest_flow``: from what scene to what scene, and from what interest to what interest, events and predictions
+    move, by period. ``words`` and ``pixels``: weights over the words of texts and the positions of images of a few test
+    rows, in turn of each scene.
     """
-    table = data.test
-    classed = model.schema.task in CLASSED
-    if table is None or len(table) == 0 or (model.history_length == 0 and not classed):
+    table, task = data.test, model.schema.task
+    classed = task in CLASSED
+    if table is None or len(table) == 0 or (model.history_length == 0 and not classed and task != "sequence"):
         return {}
+    with _evaluating(model):
+        if classed:
+            return _read(model, table)
+        out: dict[str, Any] = {}
+        batch = table.batch(torch.arange(min(len(table), _ROWS)), history=model.history_length)
+        found = model.explain(batch)
+        names = _names(model, found)
+        weights = _timelines.weights_by_attention(model, batch, found)
+        if weights is not None and task != "sequence":  # whose timelines say it
+            shown = [table.columns.scene_names[code] for code in table.columns.scene[table.rows[batch.row]]]
+            heads = found["attention"].size(1) if found["attention"].dim() == 3 else 1
+            out["attention"] = {"heads": heads, "examples": _attention(model, batch, weights, shown)}
+        if "interests" in found:
+            out["interest_scene"] = _interest_scene(model, batch, found["interests"], names)
+        if "transitions" in found:
+            with contextlib.suppress(ValueError):  # a model may say what comes next without a matrix
+                out["transition"] = _transition(model, names)
+        if told := _timelines.timelines(model, table, exclude_seen=exclude_seen):
+            out["timeline"] = told
+        return out | _flows.flows(model, data, exclude_seen)
+
+
+def timelines(
+    model: Model, table: Any, users: Sequence[Any] | None = None, *, exclude_seen: bool = True
+) -> dict[str, Any] | None:
+    """What users did before a row of a table, which events carried the prediction, and what came of it.
+
+    Attention says what carried it where the model attends to events, the mean of its heads; of other models each event
+    is left out in turn, and what the score of the recommended item (of labels and ratings: of the row) falls by says
+    it. ``carried`` are the fewest events that hold half of what all of positive weight hold, five at most.
+
+    Args:
+        model: a trained model of data with users and items.
+        table: rows with a past, such as ``data.test``.
+        users: original ids, the newest row of each is told; None for the few whose past spans the most scenes.
+        exclude_seen: in task sequence, do not recommend and rank what the user met in the scene, as in evaluation.
+
+    Returns:
+        ``by`` ("attention" or "left_out"), ``task``, ``timed`` and ``people``: for each ``user``, ``events`` (oldest
+        first, 60 at most: ``item``, ``scene``, ``weight``, ``carried`` and, where known, ``time``, ``interests``,
+        ``liked``), ``next`` (the row: ``item``, ``scene``; in sequences its ``rank`` ``among`` how many, else ``score``
+        and ``label``), ``recommended``, and what the model says of ``interests``, ``transitions`` and ``next_scene``.
+        None where no row has a past. :func:`polyscene.report.show_timelines` draws it.
+
+    Raises:
+        ValueError: a user without a row.
+
+    Example:
+        >>> import polyscene as ps
+        >>> from polyscene.explaining import timelines
+        >>> data = ps.testing.tiny_data("sequence")
+        >>> model = ps.models.SASRec(data.schema, dim=8)
+        >>> _ = ps.Trainer(epochs=1).fit(model, data)
+        >>> told = timelines(model, data.test, ["u3"])
+        >>> told["by"], len(told["people"][0]["events"]), sorted(told["people"][0]["next"])
+        ('attention', 14, ['among', 'item', 'rank', 'scene', 'time'])
+    """
+    with _evaluating(model):
+        return _timelines.timelines(model, table, users, exclude_seen)
+
+
+def flows(model: Model, data: Any, *, exclude_seen: bool = True) -> dict[str, Any]:
+    """From what scene to what scene events and predictions move, and from what interest to what interest, by period.
+
+    An event of a user counts with the one that follows it; in task ctr events of label 1 alone. Periods hold about as
+    many steps each; without a time column they are thirds of each user's events.
+
+    Args:
+        model: a trained model.
+        data: a data set with test rows.
+        exclude_seen: in task sequence, do not recommend what the user met in the scene.
+
+    Returns:
+        ``flow`` (of scenes; where there are several) and ``interest_flow`` (where the data have interests): ``names``,
+        at most 8 scenes and 12 interests with the most events, ``left_out`` (how many more), and ``periods``, each with
+        ``name``, ``events`` [from][to] and, for up to 1,000 test rows, ``said``: the scene or the interest that follows
+        the newest event as ``said_by`` has it: "scores" (of the best item of all scenes), "next_scene" or "interests"
+        (the model's own shares). :func:`polyscene.report.show_flows` draws it.
+
+    Example:
+        >>> import polyscene as ps
+        >>> from polyscene.explaining import flows
+        >>> data = ps.testing.tiny_data("sequence")
+        >>> model = ps.models.GRU4Rec(data.schema, dim=8, hidden=8)
+        >>> _ = ps.Trainer(epochs=1).fit(model, data)
+        >>> found = flows(model, data)["flow"]
+        >>> found["names"], sum(sum(map(sum, period["events"])) for period in found["periods"])
+        (['phone', 'tablet', 'television'], 560.0)
+    """
+    with _evaluating(model):
+        return _flows.flows(model, data, exclude_seen)
+
+
+@contextlib.contextmanager
+def _evaluating(model: Model) -> Iterator[None]:
+    """Evaluation mode without gradients; then the mode that the model had."""
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            if classed:
-                return _read(model, table)
-            batch = table.batch(torch.arange(min(len(table), _ROWS)), history=model.history_length)
-            found = model.explain(batch)
-            out: dict[str, Any] = {}
-            names = _names(model, found)
-            # Only attention over events is shown: that of m2m is over experts.
-            if {"attention", "events"} <= found.keys() and found["attention"].size(-1) > 0:
-                shown = [table.columns.scene_names[code] for code in table.columns.scene[table.rows[batch.row]]]
-                out["attention"] = _attention(model, batch, found, shown)
-            if "interests" in found:
-                out["interest_scene"] = _interest_scene(model, batch, found["interests"], names)
-            if "transitions" in found:
-                out["transition"] = _transition(model, names)
-            return out
+            yield
     finally:
         model.train(training)
 
@@ -103,34 +191,26 @@ def _names(model: Model, found: dict[str, torch.Tensor]) -> list[str]:
     return [f"interest {i + 1}" for i in range(found["interests"].size(-1))] if "interests" in found else []
 
 
-def _attention(model: Model, batch: Any, found: dict[str, torch.Tensor], shown: list[str]) -> dict[str, Any]:
+def _attention(model: Model, batch: Any, weights: list[Any], shown: list[str]) -> list[dict[str, Any]]:
     # `shown` names the scene of each row as the data do: a new one has no name in the schema.
-    weights, length = found["attention"], found["events"]  # [B, heads, T], [B]
     schema = model.schema
     items = [None, None, *schema.categorical[schema.field(schema.item)].ids]
     offsets = batch.history.offsets
-    longest = torch.argsort(length, descending=True, stable=True)[:_EXAMPLES].tolist()
+    longest = sorted(range(len(weights)), key=lambda row: -len(weights[row]))[:_EXAMPLES]
     examples = []
     for row in longest:
-        n = int(length[row])
-        if n == 0:
+        if len(weights[row]) == 0:
             continue
-        last = int(offsets[row + 1])
-        chosen = range(last - n, last)
         events = [
             f"{items[int(batch.history.item[j])] or 'unknown'} · {schema.scenes[int(batch.history.scene[j])]}"
             f"{' · liked' if float(batch.history.label[j]) > 0.5 else ''}"
-            for j in chosen
+            for j in range(int(offsets[row]), int(offsets[row + 1]))
         ]
         item = items[int(batch.item[row])] or "unknown"
-        examples.append(
-            {
-                "title": f"{item} in {shown[row]}",
-                "events": events,
-                "weights": [round(float(w), 6) for w in weights[row, :, :n].mean(0)],
-            }
-        )
-    return {"heads": weights.size(1), "examples": examples}
+        share = weights[row].clip(0)  # of din, whose weights neither add up to 1 nor are all positive
+        told = [round(float(weight), 6) for weight in share / max(share.sum(), 1e-12)]
+        examples.append({"title": f"{item} in {shown[row]}", "events": events, "weights": told})
+    return examples
 
 
 def _interest_scene(model: Model, batch: Any, interests: torch.Tensor, names: list[str]) -> dict[str, Any]:

@@ -229,7 +229,7 @@ def execute(
     write_json(folder / "environment.json", environment)
     from polyscene.explaining import explanation
 
-    found = explanation(model, data)
+    found = explanation(model, data, exclude_seen=config["evaluate"].get("exclude_seen", True))
     if measured:
         found["left_out_scene"] = _left_out(data, measured, config, options, result)
     if new := new_scenes(model, data, result.threshold):

@@ -6,6 +6,7 @@
 #include "polyscene/models/ranking_model.h"
 #include "polyscene/models/scene_scores.h"
 #include "polyscene/nn/losses.h"
+#include "polyscene/nn/masks.h"
 #include "polyscene/nn/row_products.h"
 #include "polyscene/nn/scene_linear.h"
 #include "polyscene/nn/softmax_loss.h"
@@ -248,6 +249,8 @@ Tensor SequenceModel::last_states(const data::Events& events) {
   return torch::zeros({lengths.numel(), all.size(1)}, all.options()).index_copy(0, some, last);
 }
 
+Tensor SequenceModel::newest_weights(const data::Events&) { return {}; }
+
 Tensor SequenceModel::step(const Tensor&, Memory&) {
   TORCH_CHECK_VALUE(false, name(), " does not remember what it computed of earlier events");
 }
@@ -285,12 +288,25 @@ Tensor SequenceModel::forward(const data::Batch& batch) {
 
 Explanation SequenceModel::explain(const data::Batch& batch) {
   check(batch);
+  const auto count = batch.history.item.numel();
+  auto placed = batch.history;
+  placed.time = torch::arange(count);  // where each event lies in the batch
   auto out = torch::zeros({batch.size(), common.dim()}, item->weight.options());
+  Tensor weights;  // [L, heads]
   for (int64_t s = 0; s < schema().num_scenes(); ++s) {
     const auto mine = batch.scene.eq(s).nonzero().squeeze(1);
-    if (mine.numel() > 0) out = out.index_copy(0, mine, states_before(batch.history.take(mine), s));
+    if (mine.numel() == 0) continue;
+    const auto events = batch.history.take(mine);
+    out = out.index_copy(0, mine, states_before(events, s));
+    const auto found = newest_weights(followed(events, s));
+    if (!found.defined()) continue;
+    if (!weights.defined()) weights = torch::zeros({count, found.size(1)}, found.options());
+    weights = weights.index_copy(0, followed(placed.take(mine), s).time, found);
   }
-  return {{"state", out}};
+  if (!weights.defined()) return {{"state", out}};
+  return {{"state", out},
+          {"attention", nn::pad_ragged(weights, batch.history.offsets).values.transpose(1, 2)},
+          {"events", batch.history.offsets.diff()}};
 }
 
 }  // namespace polyscene::models

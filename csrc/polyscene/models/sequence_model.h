@@ -75,7 +75,9 @@ class SequenceModel : public Model, public FollowsEvents {
   /// Throws ValueError for a batch without what followed, or without negatives where the loss needs some.
   torch::Tensor loss(const data::Batch& batch) override;
   torch::Tensor score_events(const data::Events& events, int64_t scene, const torch::Tensor& items) override;
-  /// "state": after the newest event, [B, D].
+  /// "state": after the newest event, [B, D]. Of a model that attends also "attention" [B, heads, T], how the newest
+  /// state weighs the events of each row in the last block, oldest first, 0 on those that are not followed and after
+  /// the last; and "events" [B], how many there are.
   Explanation explain(const data::Batch& batch) override;
   /// The same state.
   torch::Tensor represent(const data::Batch& batch) override { return explain(batch)[0].second; }
@@ -106,6 +108,8 @@ class SequenceModel : public Model, public FollowsEvents {
   virtual torch::Tensor step(const torch::Tensor& item, Memory& memory);
   /// Those after the newest event of each list, [B, D]; 0 without events. Events are known, and not too many.
   virtual torch::Tensor last_states(const data::Events& events);
+  /// How that state weighs the events in the last block, [L, heads]; undefined for a model that does not attend.
+  virtual torch::Tensor newest_weights(const data::Events& events);
 
   /// The mean loss of the states at places `at` of the events (int64 [n]) after which `next` (int64 [n], items of
   /// `scene` int64 [n]) followed; `negative` int64 [n, N] where the loss compares. Items of the events are looked up in

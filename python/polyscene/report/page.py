@@ -10,7 +10,7 @@ from typing import Any
 
 from polyscene._files import write_text
 from polyscene.display import group_lines
-from polyscene.report import charts, curves
+from polyscene.report import charts, curves, seeing
 from polyscene.report.flow import flow_diagram
 from polyscene.report.heatmap import heatmap, level
 from polyscene.report.picture import picture_of, positions
@@ -31,11 +31,15 @@ def write_page(folder: Path) -> Path:
         "table": scene_table(run.result),
         "groups": group_lines(run.result),
         "transfer": transfer(run),
+        "distances": seeing.distances((run.result.transfer or {}).get("distances") or {}),
         "attention": attention(run.explain.get("attention") or {}),
         "words": words(run.explain.get("words") or []),
         "pixels": pixels(run.explain.get("pixels") or []),
         "transitions": transitions(run.explain.get("transition") or {}),
         "interests": interest_scene(run.explain.get("interest_scene") or {}),
+        "timelines": seeing.timelines(run.explain.get("timeline") or {}),
+        "scene_flow": seeing.flow(run.explain.get("flow") or {}, "scenes"),
+        "interest_flow": seeing.flow(run.explain.get("interest_flow") or {}, "interests"),
         "unseen": unseen(run),
         "speed": speed(run),
         "facts": facts(run),
@@ -50,14 +54,19 @@ def write_page(folder: Path) -> Path:
 
 def render(template: str, context: dict[str, Any]) -> str:
     """Fills a template of this package; everything but figures made here is escaped."""
+    return environment().get_template(template).render(context)
+
+
+def environment() -> Any:
+    """The templates of this package and their filters, a ``jinja2.Environment``."""
     import jinja2
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    environment = jinja2.Environment(
+    out = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"metric": metric_title, "fixed": fixed, "count": count, "plain": plain}
-    return environment.get_template(template).render(context)
+    out.filters |= {"metric": metric_title, "fixed": fixed, "count": count, "plain": plain}
+    return out
 
 
 def made(run: RunFolder) -> str:

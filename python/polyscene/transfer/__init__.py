@@ -12,6 +12,7 @@ from __future__ import annotations
 from polyscene.transfer._mechanisms import Mechanism, mechanisms
 from polyscene.transfer.aligning import Aligned, Balanced
 from polyscene.transfer.continuing import Consolidated, FineTuned, LowRank, consolidate
+from polyscene.transfer.distances import cka, distance_frame, layer_distances
 from polyscene.transfer.estimating import Estimate, negative_transfer, represented, transferability
 from polyscene.transfer.flow import Candidate, Migration
 from polyscene.transfer.fusing import Migrated, carry, fisher, fuse, lookups, state_of
@@ -40,11 +41,14 @@ __all__ = [
     "adapted",
     "add_tasks",
     "carry",
+    "cka",
     "consolidate",
     "digest",
+    "distance_frame",
     "few_labels",
     "fisher",
     "fuse",
+    "layer_distances",
     "learn_weights",
     "load_part",
     "lookups",

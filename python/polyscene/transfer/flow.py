@@ -18,6 +18,7 @@ from polyscene.results import metric_title
 from polyscene.training import Trainer
 from polyscene.transfer import _mechanisms
 from polyscene.transfer.choosing import Comparison, compare, metric_of, pool, usable
+from polyscene.transfer.distances import carried_by
 from polyscene.transfer.fusing import State, fuse_sources, state_of
 from polyscene.transfer.stages import Stage, Stages, rows_of
 from polyscene.transfer.starting import recompute_statistics
@@ -101,6 +102,7 @@ class Migration:
         found = self.compare(candidates)
         kept, verdict = self.choose(candidates, found)
         verdict["steps_to_target_score"] = self.speed(candidates)
+        verdict["distances"] = carried_by(self)
         _log.info("%s", verdict["message"])
         final = self.assemble(kept, starts.get("joint", next(iter(starts.values()))))
         return final, self.stages.history(kept.stage), verdict

@@ -88,7 +88,8 @@ def migrate(
         ``kept``, ``metric``, ``candidates`` (score on validation rows, score and gain with its standard error on all
         rows that chose), ``evidence``, ``rows``, ``fusion``, ``weights`` of the sources, and
         ``steps_to_target_score``: epochs and steps until the best validation score of the target's own model was
-        reached, with and without migration; None where it never was.
+        reached, with and without migration; None where it never was; ``distances``: what each candidate carried, layer
+        by layer, and how alike its representations are to each source's (:func:`distance_frame`).
 
     Raises:
         ValueError: unknown or repeated scenes, a target among the sources, a scene without training rows, a model with

@@ -23,6 +23,13 @@ data::Events single(const Tensor& item, const Tensor& scene) {
   return out;
 }
 
+// A mask after the events of each list.
+data::Events masked_after(data::Events events) {
+  const auto rows = events.offsets.numel() - 1;
+  events.interest = {};
+  return data::joined(events, single(torch::full({rows}, data::kMissing), torch::zeros({rows}, torch::kInt64)));
+}
+
 }  // namespace
 
 BERT4RecImpl::BERT4RecImpl(std::shared_ptr<const data::Schema> schema, BERT4RecOptions options_)
@@ -66,14 +73,17 @@ BERT4RecImpl::BERT4RecImpl(std::shared_ptr<const data::Schema> schema, BERT4RecO
 
 Tensor BERT4RecImpl::drop(const Tensor& x) { return nn::drop(x, common.dropout(), is_training()); }
 
-Tensor BERT4RecImpl::states(const Tensor& items, const data::Events& events) {
+Tensor BERT4RecImpl::states(const Tensor& items, const data::Events& events) { return encoded(items, events, nullptr); }
+
+Tensor BERT4RecImpl::encoded(const Tensor& items, const data::Events& events, Tensor* weights) {
   const auto lengths = events.offsets.diff();
   const auto left = events.offsets.slice(0, 1).repeat_interleave(lengths) - torch::arange(items.size(0));
   auto x = drop(normalised(*norm, items + positions.index_select(0, common.max_length() - left)));  // [L, D]
   const auto dropout = is_training() ? common.dropout() : 0;
   for (int64_t n = 0; n < options.layers(); ++n) {
-    const auto attended = nn::ragged_attention(linear_of(query, n, x), linear_of(key_value, n, x), events.offsets,
-                                               options.heads(), /*causal=*/false, dropout);
+    const auto q = linear_of(query, n, x), kv = linear_of(key_value, n, x);
+    if (weights && n + 1 == options.layers()) *weights = newest_weights_of(q, kv, events.offsets, options.heads());
+    const auto attended = nn::ragged_attention(q, kv, events.offsets, options.heads(), /*causal=*/false, dropout);
     const auto y = norm_of(attention_norm, n, x + drop(linear_of(output, n, attended)));
     x = norm_of(feedforward_norm, n, y + drop(linear_of(outer, n, torch::gelu(linear_of(inner, n, y)))));
   }
@@ -81,14 +91,25 @@ Tensor BERT4RecImpl::states(const Tensor& items, const data::Events& events) {
 }
 
 Tensor BERT4RecImpl::last_states(const data::Events& events) {
-  const auto rows = events.offsets.numel() - 1;
-  auto before = events.newest(common.max_length() - 1);
-  before.interest = {};
-  const auto masks = single(torch::full({rows}, data::kMissing), torch::zeros({rows}, torch::kInt64));
-  const auto all = data::joined(before, masks);
+  const auto before = events.newest(common.max_length() - 1);
+  const auto all = masked_after(before);
   const auto out = states(vectors(all.item.to(torch::kInt64)), all).index_select(0, all.offsets.slice(0, 1) - 1);
   // Of somebody without events nothing is said.
   return out * before.offsets.diff().gt(0).to(out.scalar_type()).unsqueeze(1);
+}
+
+Tensor BERT4RecImpl::newest_weights(const data::Events& events) {
+  const auto before = events.newest(common.max_length() - 1);
+  const auto all = masked_after(before);
+  Tensor found;
+  encoded(vectors(all.item.to(torch::kInt64)), all, &found);
+  auto shown = torch::ones({all.item.numel()}, torch::kBool);
+  shown.index_fill_(0, all.offsets.slice(0, 1) - 1, false);
+  found = found.index_select(0, shown.nonzero().squeeze(1));
+  const auto lengths = events.offsets.diff();
+  const auto left = events.offsets.slice(0, 1).repeat_interleave(lengths) - torch::arange(events.item.numel());
+  const auto at = left.lt(common.max_length()).nonzero().squeeze(1);  // the oldest of T events gives way to the mask
+  return torch::zeros({events.item.numel(), options.heads()}, found.options()).index_copy(0, at, found);
 }
 
 Tensor BERT4RecImpl::loss(const data::Batch& batch) {

@@ -59,8 +59,12 @@ class BERT4RecImpl : public SequenceModel {
  protected:
   torch::Tensor states(const torch::Tensor& items, const data::Events& events) override;
   torch::Tensor last_states(const data::Events& events) override;
+  /// From the mask, whose own weight is left out.
+  torch::Tensor newest_weights(const data::Events& events) override;
 
  private:
+  // States of all events; `weights`, where given, becomes those of the newest ones in the last block.
+  torch::Tensor encoded(const torch::Tensor& items, const data::Events& events, torch::Tensor* weights);
   torch::Tensor drop(const torch::Tensor& x);
 };
 TORCH_MODULE(BERT4Rec);

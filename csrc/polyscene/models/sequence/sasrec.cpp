@@ -75,12 +75,25 @@ torch::Tensor SASRecImpl::through(const torch::Tensor& items, const torch::Tenso
 }
 
 torch::Tensor SASRecImpl::states(const torch::Tensor& items, const data::Events& events) {
+  return encoded(items, events, nullptr);
+}
+
+torch::Tensor SASRecImpl::newest_weights(const data::Events& events) {
+  torch::Tensor out;
+  encoded(vectors(events.item.to(torch::kInt64)), events, &out);
+  return out;
+}
+
+torch::Tensor SASRecImpl::encoded(const torch::Tensor& items, const data::Events& events, torch::Tensor* weights) {
   const auto lengths = events.offsets.diff();
   auto place = torch::arange(items.size(0)) - events.offsets.slice(0, 0, -1).repeat_interleave(lengths);
   if (options.positions() == "newest") place = place + (common.max_length() - lengths).repeat_interleave(lengths);
   const auto dropout = is_training() ? common.dropout() : 0;
   return through(items, positions.index_select(0, place),
-                 [&](int64_t, const torch::Tensor& q, const torch::Tensor& kv) {
+                 [&](int64_t n, const torch::Tensor& q, const torch::Tensor& kv) {
+                   if (weights && n + 1 == options.layers()) {
+                     *weights = newest_weights_of(q, kv, events.offsets, options.heads());
+                   }
                    return nn::ragged_attention(q, kv, events.offsets, options.heads(), /*causal=*/true, dropout);
                  });
 }

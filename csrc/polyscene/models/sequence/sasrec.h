@@ -63,6 +63,7 @@ class SASRecImpl : public SequenceModel {
 
  protected:
   torch::Tensor states(const torch::Tensor& items, const data::Events& events) override;
+  torch::Tensor newest_weights(const data::Events& events) override;
   /// Keeps keys and values of each block.
   torch::Tensor step(const torch::Tensor& item, Memory& memory) override;
 
@@ -70,6 +71,8 @@ class SASRecImpl : public SequenceModel {
   // What block n attends to, [L, D], from its queries [L, D] and its keys and values [L, 2 D].
   using Attention = std::function<torch::Tensor(int64_t n, const torch::Tensor& q, const torch::Tensor& kv)>;
   torch::Tensor through(const torch::Tensor& items, const torch::Tensor& position, const Attention& attention);
+  // States after each event; `weights`, where given, becomes those of the last block.
+  torch::Tensor encoded(const torch::Tensor& items, const data::Events& events, torch::Tensor* weights);
   // The same for one event, on rows of numbers: x [D] is its item's vector and becomes its state.
   template <typename T>
   void through_row(T* x, Memory& memory) const;
