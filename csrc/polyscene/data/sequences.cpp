@@ -59,6 +59,7 @@ Sequences::Sequences(std::shared_ptr<const Columns> columns, int64_t user, const
       for (auto i = start[u]; i < start[u + 1]; ++i) part_.data_ptr<int8_t>()[i] = part[order[i]];
     }
   });
+  trained_ = part_.eq(kTrain).sum().item<int64_t>();
 }
 
 int64_t Sequences::user_of(int64_t row) const {

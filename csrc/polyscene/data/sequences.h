@@ -37,6 +37,7 @@ class Sequences {
   Windows windows(const torch::Tensor& rows, int64_t length) const;
 
   int64_t size() const { return order_.numel(); }  ///< L
+  int64_t trained() const { return trained_; }     ///< events of training rows
 
  private:
   int64_t user_of(int64_t row) const;
@@ -47,6 +48,7 @@ class Sequences {
   torch::Tensor order_;    // int32 [L], rows of the source
   torch::Tensor part_;     // int8 [L]
   torch::Tensor offsets_;  // int64 [U + 1]
+  int64_t trained_ = 0;
 };
 
 }  // namespace polyscene::data

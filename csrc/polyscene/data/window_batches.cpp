@@ -55,6 +55,7 @@ WindowBatches::WindowBatches(const Table& table, const Windows& windows, int64_t
                              uint64_t seed, int64_t epoch, bool within_scene)
     : table_(table), length_(length), within_scene_(within_scene) {
   TORCH_CHECK_VALUE(batch_size > 0, "batches: batch_size must be positive, got ", batch_size);
+  if (table.size() < table.sequences()->trained()) wanted_ = std::get<0>(table.rows().sort());
   const auto count = windows.position.numel();
   const auto* of = windows.length.const_data_ptr<int32_t>();
   auto order = permutation(count, RandomStream(seed, "shuffle", static_cast<uint64_t>(epoch)));
@@ -72,14 +73,44 @@ WindowBatches::WindowBatches(const Table& table, const Windows& windows, int64_t
       permutation(static_cast<int64_t>(batches_.size()), RandomStream(seed, "buckets", static_cast<uint64_t>(epoch)));
 }
 
+torch::Tensor WindowBatches::others(const torch::Tensor& positions, int64_t length) const {
+  const auto newest = table_.rows().index_select(0, positions);
+  const auto* own = newest.const_data_ptr<int64_t>();
+  const auto events = table_.sequences()->before({own, own + newest.numel()}, length).values;
+  auto out = torch::empty({events.numel()}, torch::kBool);
+  const auto* wanted = wanted_.const_data_ptr<int64_t>();
+  for (int64_t j = 0; j < events.numel(); ++j) {
+    out.data_ptr<bool>()[j] =
+        !std::binary_search(wanted, wanted + wanted_.numel(), events.const_data_ptr<int64_t>()[j]);
+  }
+  return out;
+}
+
 std::optional<Batch> WindowBatches::next() {
   if (given_ == order_.size()) return std::nullopt;
   const auto number = order_[given_++];
-  if (!within_scene_) return table_.batch(batches_[number], /*grouped=*/false, length_);
-  auto batch = table_.batch(batches_[number], /*grouped=*/false, longest_[number]);
-  const auto own = batch.scene.repeat_interleave(batch.history.offsets.diff());
-  batch.history = batch.history.keep(batch.history.scene.eq(own)).newest(length_);
-  add_next(batch);
+  const auto length = within_scene_ ? longest_[number] : length_;
+  auto batch = table_.batch(batches_[number], /*grouped=*/false, length);
+  auto& events = batch.history;
+  auto hidden = wanted_.defined() ? others(batches_[number], length) : torch::Tensor();
+  if (within_scene_) {
+    const auto mine = events.scene.eq(batch.scene.repeat_interleave(events.offsets.diff()));
+    events = events.keep(mine);
+    if (hidden.defined()) hidden = hidden.masked_select(mine);
+    const auto left = events.offsets.slice(0, 1).repeat_interleave(events.offsets.diff());
+    const auto newest = (left - torch::arange(left.numel())).le(length_);
+    events = events.keep(newest);
+    if (hidden.defined()) hidden = hidden.masked_select(newest);
+    add_next(batch);
+  }
+  if (hidden.defined() && hidden.numel() > 1) {
+    // What follows the newest event is the row itself, which is the table's.
+    auto follows = hidden.slice(0, 1).clone();
+    const auto last = events.offsets.slice(0, 1) - 1;
+    const auto rows = (events.offsets.diff().gt(0) & last.lt(follows.numel())).nonzero().squeeze(1);
+    follows.index_fill_(0, last.index_select(0, rows), false);
+    batch.next_item.slice(0, 0, -1).masked_fill_(follows, kUnknown);
+  }
   return batch;
 }
 

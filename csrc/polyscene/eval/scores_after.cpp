@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "polyscene/eval/met.h"
+#include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/sequence_model.h"
 #include "polyscene/models/wrapped.h"
 
@@ -10,6 +11,7 @@ namespace polyscene::eval {
 
 bool within_scene(const models::Model& model) {
   if (const auto* around = dynamic_cast<const models::Wrapped*>(&model)) return within_scene(around->inner());
+  if (const auto* two = dynamic_cast<const models::SpecialistImpl*>(&model)) return within_scene(*two->general);
   const auto* follows = dynamic_cast<const models::SequenceModel*>(&model);
   return follows && follows->common.scope() == "scene";
 }

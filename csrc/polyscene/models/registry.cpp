@@ -139,7 +139,8 @@ std::deque<Entry>& table() {
       entry<MultiModalImpl, MultiModalOptions>("multi_modal", "MultiModal", {"text", "image"}),
       entry<AdaptedImpl, AdaptedOptions>("adapted", "Adapted", {"ctr", "text", "image"}),
       entry<SideTunedImpl, SideTunedOptions>("side_tuned", "SideTuned", {"ctr", "rating", "text", "image"}),
-      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist", {"ctr", "rating", "text", "image"}),
+      entry<SpecialistImpl, SpecialistOptions>("specialist", "Specialist",
+                                               {"ctr", "rating", "text", "image", "ranking", "sequence"}),
   };
   return entries;
 }

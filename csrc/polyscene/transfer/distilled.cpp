@@ -9,6 +9,11 @@
 #include "polyscene/transfer/drawn.h"
 
 namespace polyscene::transfer {
+namespace {
+
+constexpr double kNever = -1e4;  // for places of a scene that has fewer items: a share of 0
+
+}  // namespace
 
 double prior_shift(double from, double to) {
   TORCH_CHECK_VALUE(from > 0 && from < 1 && to > 0 && to < 1,
@@ -86,15 +91,17 @@ torch::Tensor Distilled::soft_loss(const data::Batch& batch) {
   const auto& task = schema().task;
   const auto rows = task == "ranking" ? candidates(batch) : batch;
   const auto shape = [&](const torch::Tensor& scores) {
+    if (task == "sequence") return scores.masked_fill(scores.isinf(), kNever);
     return task == "ranking" ? scores.view({batch.size(), -1}) : scores;
   };
+  const bool shares = task == "ranking" || task == "sequence" || data::has_classes(task);
   torch::Tensor target;
   {
     const torch::NoGradGuard no_grad;
     for (size_t i = 0; i < teachers_.size(); ++i) {
       auto given = shape(teachers_[i]->forward(rows));
       if (!options.shifts().empty()) given = given + options.shifts()[i];
-      if (task == "ranking" || data::has_classes(task)) given = (given / options.temperature()).softmax(1);
+      if (shares) given = (given / options.temperature()).softmax(1);
       if (task == "ctr") given = (given / options.temperature()).sigmoid();
       target = target.defined() ? target + weights_[i] * given : weights_[i] * given;
     }

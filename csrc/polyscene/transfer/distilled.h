@@ -32,6 +32,7 @@ struct DistilledOptions {
 ///   loss = (1 - a) inner loss + a T^2 soft(s / T, sum_i w_i p_i) + features mean ||P h_s - h_t||^2 / H
 ///   p_i  = sigma((t_i + shift_i) / T)            soft: binary cross-entropy (ctr)
 ///   p_i  = softmax over the row's item and its negatives, soft: KL (ranking);    ratings: (s - sum_i w_i t_i)^2
+///          softmax over the items of the scene, after the past of a window's newest row (sequence)
 ///
 /// P is a linear map that trains beside (hints: Romero et al., ICLR 2015). Teachers are in evaluation mode and take no
 /// gradient. `prior_shift` gives the shift that moves a teacher's prior to the student's.

@@ -28,7 +28,8 @@ class Evaluating {
 
 torch::Tensor draw_labels(const torch::Tensor& out, const std::string& task, const RandomStream& stream) {
   auto labels = torch::empty({out.size(0)}, torch::kFloat32);
-  if (data::has_classes(task)) {  // the first class whose cumulative probability passes a uniform number
+  if (data::has_classes(task) ||
+      task == "sequence") {  // the first class whose cumulative probability passes a uniform number
     const auto sums = out.detach().to(torch::kFloat64).softmax(1).cumsum(1).contiguous();  // [B, C]
     for (int64_t i = 0; i < out.size(0); ++i) {
       const auto* row = sums.const_data_ptr<double>() + i * sums.size(1);
@@ -59,8 +60,9 @@ State fisher(models::Model& model, const data::Table& table, const FisherOptions
                     options.batch_size());
   TORCH_CHECK_VALUE(table.size() > 0, "fisher: the table has no rows");
   const auto& task = model.schema().task;
-  TORCH_CHECK_VALUE(task == "ctr" || task == "ranking" || task == "rating" || data::has_classes(task),
-                    "fisher: there are no probabilities for task '", task, "'");
+  TORCH_CHECK_VALUE(
+      task == "ctr" || task == "ranking" || task == "rating" || task == "sequence" || data::has_classes(task),
+      "fisher: there are no probabilities for task '", task, "'");
   const Evaluating mode(model);
   State out;
   for (const auto& entry : model.named_parameters()) out[entry.key()] = torch::zeros_like(entry.value());
@@ -74,8 +76,12 @@ State fisher(models::Model& model, const data::Table& table, const FisherOptions
     batch.label =
         draw_labels(logits, task, {static_cast<uint64_t>(options.seed()), "fisher labels", static_cast<uint64_t>(b)});
     batch.weight = torch::Tensor();
-    // Half the squared error is the negative log density of a normal with variance 1.
-    (model.task_loss(logits, batch) * (task == "rating" ? 0.5 : 1.0)).backward();
+    if (task == "sequence") {
+      torch::nll_loss(logits.log_softmax(1), batch.label.to(torch::kInt64)).backward();
+    } else {
+      // Half the squared error is the negative log density of a normal with variance 1.
+      (model.task_loss(logits, batch) * (task == "rating" ? 0.5 : 1.0)).backward();
+    }
     for (const auto& entry : model.named_parameters()) {
       const auto& gradient = entry.value().grad();
       if (!gradient.defined()) continue;

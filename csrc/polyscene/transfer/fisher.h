@@ -27,7 +27,8 @@ struct FisherOptions {
 ///
 /// Labels are drawn from the model itself, so the gradient of a row has mean 0 and B times the squared gradient of the
 /// mean over B rows is an unbiased estimate: one backward a batch in the place of one a row. Ratings count as normal
-/// with variance 1. Parameters that the rows do not reach have 0. Leaves the model's gradients empty.
+/// with variance 1; in a sequence an item of the scene is drawn after a row's past. Parameters that the rows do not
+/// reach have 0. Leaves the model's gradients empty.
 ///
 /// Throws ValueError for options that are not positive, an empty table, or a task without probabilities.
 State fisher(models::Model& model, const data::Table& table, const FisherOptions& options = {});

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "polyscene/core/errors.h"
 #include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
+#include "polyscene/data/negatives.h"
 #include "polyscene/models/wrapped.h"
 
 namespace polyscene::transfer {
@@ -45,8 +47,13 @@ std::vector<double> warm_start(models::Model& model, const std::vector<data::Tab
                     "warm_start: inner_lr and outer_lr must be positive, got ", options.inner_lr(), " and ",
                     options.outer_lr());
   TORCH_CHECK_VALUE(!tasks.empty(), "warm_start: there must be a task, got none");
-  TORCH_CHECK_VALUE(model.sampling().negatives == 0, "warm_start: ", model.name(),
-                    " draws negatives, which the trainer does alone");
+  std::optional<data::Negatives> negatives;
+  if (const auto sampling = model.sampling(); sampling.negatives > 0) {
+    const auto history = tasks.front().history() ? tasks.front().history() : model.history();
+    TORCH_CHECK_VALUE(history && history->keeps_events(), "warm_start: ", model.name(),
+                      " draws negatives, and nobody's events are known; call prepare(data.train)");
+    negatives.emplace(history->interactions(), sampling);
+  }
   const bool meta = options.kind() == "fomaml";
   TORCH_CHECK_VALUE(meta || options.outer_only().empty(),
                     "warm_start: outer_only is for fomaml; reptile moves what its tasks move");
@@ -82,7 +89,12 @@ std::vector<double> warm_start(models::Model& model, const std::vector<data::Tab
     auto positions = torch::empty({count}, torch::kInt64);
     for (int64_t i = 0; i < count; ++i)
       positions.data_ptr<int64_t>()[i] = from.const_data_ptr<int64_t>()[stream.below(from.numel(), i)];
-    return tasks[task].batch(positions, /*grouped=*/true, model.history_length());
+    auto batch = tasks[task].batch(positions, /*grouped=*/true, model.history_length());
+    if (!negatives) return batch;
+    const RandomStream beside(seed, "warm start negatives", number);
+    (batch.next_item.defined() ? batch.next_negative : batch.negative) =
+        batch.next_item.defined() ? negatives->draw_next(batch, beside) : negatives->draw(batch, beside);
+    return batch;
   };
   std::vector<double> history;
   uint64_t number = 0;

@@ -17,7 +17,7 @@ class Specialist(Model):
 
     What a transfer leaves (:func:`polyscene.transfer.migrate`): the special model is the target's, and nothing that was
     done for the target can harm the other scenes. The parameters are those of the two under ``general.`` and
-    ``special.``. Tasks: ctr, rating, text, image.
+    ``special.``. Tasks: ctr, rating, text, image, ranking, sequence.
 
     Args:
         schema: fields, vocabularies and scenes of the data.

@@ -13,7 +13,6 @@ import torch
 from polyscene._model import Model
 from polyscene.training import Trainer
 from polyscene.transfer import _mechanisms
-from polyscene.transfer.choosing import metric_of
 from polyscene.transfer.estimating import negative_transfer, transferability
 from polyscene.transfer.flow import Candidate, Migration
 from polyscene.transfer.fusing import State, carry, fuse, state_of
@@ -52,8 +51,7 @@ class Carried(Migration):
         self.initial = state_of(model)
         self.where = torch.arange(len(data.train))
         self.rows, self.valid = data.train, data.valid
-        labels = np.concatenate([t.labels().numpy() for t in (self.rows, self.valid) if t is not None])
-        self.metric = metric_of(data.schema.task, labels)
+        self.metric = chosen_by(self.rows, self.valid, self.target)
         self.way: list[str] = []
         self.weights = dict.fromkeys(sources, 1.0)
         self.candidates: list[Candidate] = []

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from polyscene.data.roles import CLASSED
+from polyscene._extension import _C
+from polyscene._model import Model
+from polyscene.data.roles import CLASSED, RANKED
 
 LOWER_IS_BETTER = frozenset({"log_loss", "rmse"})
+OF_RANKINGS = "ndcg@10"
+"""What rankings are compared by: a value of each user, or of each row of a sequence."""
 
 
 @dataclass
@@ -40,23 +45,54 @@ def usable(label: np.ndarray, metric: str) -> bool:
 
 
 def metric_of(task: str, label: np.ndarray) -> str:
-    """What models of a task are compared by: "rmse" (ratings), "log_loss" (classes, labels of one value) or "auc"."""
+    """What models of a task are compared by.
+
+    "rmse" (ratings), "log_loss" (classes, labels of one value), "ndcg@10" (rankings, sequences) or "auc".
+    """
+    if task in RANKED:
+        return OF_RANKINGS
     if task == "rating":
         return "rmse"
     return "auc" if task not in CLASSED and usable(label, "auc") else "log_loss"
+
+
+def chosen_by(rows: Any, valid: Any, target: str) -> str:
+    """What models of a target are compared by, from its training rows and its validation rows, if any.
+
+    Raises:
+        ValueError: rankings without validation rows.
+    """
+    if rows.schema.task not in RANKED:
+        labels = np.concatenate([table.labels().numpy() for table in (rows, valid) if table is not None])
+        return metric_of(rows.schema.task, labels)
+    if valid is None:
+        raise ValueError(
+            f"migrate: models of task {rows.schema.task!r} are compared on validation rows, and {target!r} has none; "
+            "split the data with some"
+        )
+    return OF_RANKINGS
+
+
+def query_values(model: Model, table: Any, metric: str = OF_RANKINGS) -> tuple[np.ndarray, np.ndarray]:
+    """A metric of each query of a ranking, full and without what was seen: values [Q] and codes of scenes [Q]."""
+    with model._running() as native:
+        found = _C.eval.evaluate_ranking(native, table, [metric], [10], 0, 0, True)["queries"]
+    return found["values"][metric].numpy(), found["scene"].numpy()
 
 
 def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str = "auc") -> Comparison:
     """Compares two models, row by row.
 
     The variance of a difference of auc is DeLong's (Biometrics, 1988): each row's own part in both values, paired. Of
-    log_loss and rmse it is that of the mean difference of the rows' losses; rmse is compared by its square.
+    log_loss and rmse it is that of the mean difference of the rows' losses, of ndcg@10 that of the values; rmse is
+    compared by its square.
 
     Args:
         label: observed labels, [N].
-        first: probabilities or ratings of the first model, [N]; of classes those of each, [N, C].
+        first: probabilities or ratings of the first model, [N]; of classes those of each, [N, C]; of rankings the
+            metric's value of each query.
         second: those of the second.
-        metric: "auc", "log_loss" or "rmse".
+        metric: "auc", "log_loss", "rmse" or "ndcg@10".
     """
     if metric == "auc":
         a_positive, a_negative = _placements(label, first)
@@ -65,6 +101,10 @@ def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: st
         variance += np.var(b_negative - a_negative, ddof=1) / len(a_negative)
         a, b = float(a_positive.mean()), float(b_positive.mean())
         return Comparison(a, b, b - a, float(variance), len(label))
+    if metric == OF_RANKINGS:
+        variance = np.var(second - first, ddof=1) / len(first)
+        a, b = float(first.mean()), float(second.mean())
+        return Comparison(a, b, b - a, float(variance), len(first))
     a_loss, b_loss = _losses(label, first, metric), _losses(label, second, metric)
     a, b = float(a_loss.mean()), float(b_loss.mean())
     variance = np.var(a_loss - b_loss, ddof=1) / len(label)

@@ -13,7 +13,7 @@ from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.data.roles import CLASSED
 from polyscene.evaluation import scores
-from polyscene.transfer.choosing import compare, usable
+from polyscene.transfer.choosing import OF_RANKINGS, compare, query_values, usable
 
 _Z = 1.959963984540054
 
@@ -195,7 +195,7 @@ def negative_transfer(own: Model, moved: Model, rows: Any, metric: str = "auc") 
         own: trained on the target's rows alone.
         moved: with transfer.
         rows: test rows.
-        metric: "auc", "log_loss" or "rmse".
+        metric: "auc", "log_loss", "rmse", or "ndcg@10" for rankings and sequences.
 
     Returns:
         ``scenes``: of each the values of both, ``gain`` (positive is better, whatever the metric) with its 95 %
@@ -214,10 +214,14 @@ def negative_transfer(own: Model, moved: Model, rows: Any, metric: str = "auc") 
         >>> sorted(negative_transfer(own, moved, data.test))
         ['harmed', 'message', 'metric', 'overall', 'scenes']
     """
-    if metric not in ("auc", "log_loss", "rmse"):
-        raise ValueError(f"negative_transfer: metric must be one of auc, log_loss, rmse, got {metric!r}")
-    label, scene = rows.labels().numpy(), rows.scenes().numpy()
-    first, second = scores(own, rows), scores(moved, rows)
+    if metric not in ("auc", "log_loss", "rmse", OF_RANKINGS):
+        raise ValueError(f"negative_transfer: metric must be one of auc, log_loss, rmse, {OF_RANKINGS}, got {metric!r}")
+    if metric == OF_RANKINGS:
+        first, scene = query_values(own, rows)
+        label, second = first, query_values(moved, rows)[0]
+    else:
+        label, scene = rows.labels().numpy(), rows.scenes().numpy()
+        first, second = scores(own, rows), scores(moved, rows)
     names = list(rows.schema.scenes) or [""]
     scenes = {}
     for code, name in enumerate(names):

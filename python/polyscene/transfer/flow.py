@@ -17,7 +17,16 @@ from polyscene.evaluation import scores
 from polyscene.results import metric_title
 from polyscene.training import Trainer
 from polyscene.transfer import _mechanisms
-from polyscene.transfer.choosing import Comparison, compare, metric_of, pool, usable
+from polyscene.transfer.choosing import (
+    LOWER_IS_BETTER,
+    OF_RANKINGS,
+    Comparison,
+    chosen_by,
+    compare,
+    pool,
+    query_values,
+    usable,
+)
 from polyscene.transfer.distances import carried_by
 from polyscene.transfer.fusing import State, fuse_sources, state_of
 from polyscene.transfer.stages import Stage, Stages, rows_of
@@ -69,7 +78,8 @@ class Migration:
         candidates: the models that may answer for the target, the target's own first; empty before :meth:`run`.
         rows: training rows of the target.
         valid: validation rows of the target, or None.
-        metric: what chooses: "auc" (labels), "rmse" (ratings), "log_loss" (classes, labels of one value).
+        metric: what chooses: "auc" (labels), "rmse" (ratings), "log_loss" (classes, labels of one value), "ndcg@10"
+            (rankings, sequences).
         way: the flow as it went.
     """
 
@@ -84,8 +94,7 @@ class Migration:
         self.rows = data.train.take(self.where)
         self.trained: dict[str, tuple[State, Any]] = {}
         self.valid = rows_of(data.valid, [target])
-        labels = np.concatenate([t.labels().numpy() for t in (self.rows, self.valid) if t is not None])
-        self.metric = metric_of(data.schema.task, labels)
+        self.metric = chosen_by(self.rows, self.valid, target)
         self.way: list[str] = []
         self.weights: dict[str, float] = {}
         self.candidates: list[Candidate] = []
@@ -185,14 +194,19 @@ class Migration:
         return fused, weights
 
     def score(self, state: State, table: Any, model: Model | None = None) -> np.ndarray:
-        """Probabilities or ratings of the rows by the model with these parameters."""
+        """What the model with these parameters says of the rows: probabilities, ratings, or values of queries."""
         model = self.model if model is None else model
         model.load_state_dict(state)
-        return scores(model, table)
+        return query_values(model, table, self.metric)[0] if self.ranks() else scores(model, table)
+
+    def ranks(self) -> bool:
+        """Whether rankings are compared, which have no labels."""
+        return self.metric == OF_RANKINGS
 
     def held_out(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Labels and scores of all rows that chose: what a threshold can be tuned on.
 
+        Of rankings both are values of queries.
         Validation rows are scored by the candidate itself, folds of the training rows by models that were trained like
         it without them.
 
@@ -205,18 +219,18 @@ class Migration:
     def validation_score(self, state: State) -> float:
         """Of a state on the target's validation rows (training rows without any), higher is better."""
         table = self.valid if self.valid is not None else self.rows
-        label, score = table.labels().numpy(), self.score(state, table)
+        score = self.score(state, table)
+        label = score if self.ranks() else table.labels().numpy()
         found = compare(label, score, score, self.metric).first if usable(label, self.metric) else float("nan")
-        return found if self.metric == "auc" else -found
+        return -found if self.metric in LOWER_IS_BETTER else found
 
     def compare(self, candidates: list[Candidate]) -> dict[str, dict[str, Any]]:
         """Each candidate against the first, on validation rows and, if they are few, on folds of the training rows."""
         groups = self.groups
         if self.valid is not None:
-            groups.append(
-                (self.valid.labels().numpy(), {c.name: self.score(c.state, self.valid, c.model) for c in candidates})
-            )
-        if self.valid is None or len(self.valid) < ENOUGH:
+            by = {c.name: self.score(c.state, self.valid, c.model) for c in candidates}
+            groups.append((by[OWN] if self.ranks() else self.valid.labels().numpy(), by))
+        if not self.ranks() and (self.valid is None or len(self.valid) < ENOUGH):
             self.folds = min(FOLDS, int(self.together.max() + 1) // 2)
             groups += [self.fold(number, candidates) for number in range(self.folds)]
         used = [group for group in groups if usable(group[0], self.metric)]
@@ -318,7 +332,7 @@ class Migration:
         """Epochs and steps until the best validation score of the target's own model, with and without migration."""
         own = candidates[0].stage
         assert own is not None
-        lower = self.metric != "auc"
+        lower = self.metric in LOWER_IS_BETTER
         reached = [row["valid"].get(self.metric, np.nan) for row in own.history]
         if self.valid is None or not np.isfinite(reached).any():
             return {}

@@ -49,8 +49,9 @@ def migrate(
     4. The candidates (the target's own model; fused and joint, each as it is and continued) are compared on the
        target's validation rows. Few rows say little: below 2,000, training rows speak as well, in 4 folds, each
        scored by models that were trained the same way without it; rows that a split by group keeps together are of one
-       fold. The best migrated candidate is kept only if it beats the target's own model by ``guard`` standard errors of
-       their paired difference; else the target's own model stays.
+       fold. Rankings and sequences are compared by NDCG@10 on validation rows alone. The best migrated candidate is
+       kept only if it beats the target's own model by ``guard`` standard errors of their paired difference; else the
+       target's own model stays.
 
     Only training rows train a model that can be kept, and test rows are never looked at. All models see the same
     behaviour of users (events of all scenes), so that what is compared are the parameters.

@@ -115,6 +115,29 @@ def test_windows_of_chosen_rows_cover_those() -> None:
     assert batch.history.item.tolist() == [4, 2] and batch.item.tolist() == [5, 3]
 
 
+@pytest.mark.parametrize("within", [False, True])
+def test_of_some_training_rows_these_alone_follow(within: bool) -> None:
+    data = ps.testing.tiny_data("sequence")
+    chosen = torch.from_numpy(np.sort(np.random.default_rng(1).choice(len(data.train), 200, False)))
+    some = data.train.take(chosen)
+
+    def followers(table: Any) -> list[tuple[int, int, int]]:
+        found = []
+        for batch in _C.data.WindowBatches(table, _C.data.Windows(table, 4, within), 4, 16, 0, 1, within):
+            owner = batch.user.repeat_interleave(batch.history.offsets.diff())
+            asked = batch.next_item > 1
+            rows = (owner[asked], batch.next_item[asked], batch.next_scene[asked])
+            found += list(zip(*(column.tolist() for column in rows), strict=True))
+        return sorted(found)
+
+    every = followers(data.train)
+    users, items, scenes = data.train.users(), data.train.items(), data.train.scenes()
+    # Nobody meets an item twice here: a row is its user and its item.
+    mine = {(int(users[i]), int(items[i]), int(scenes[i])) for i in chosen.tolist()}
+    assert followers(some) == [row for row in every if row in mine]
+    assert 0 < len(followers(some)) < len(every)
+
+
 def test_batches_of_windows_are_of_about_one_length_and_of_the_seed_alone() -> None:
     data = ps.testing.tiny_data("sequence", rows=1200)
     draw = np.random.default_rng(0)

@@ -1,6 +1,7 @@
 #include "polyscene/models/multi/specialist.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "polyscene/core/json.h"
 #include "polyscene/models/registry.h"
@@ -47,13 +48,36 @@ Model& SpecialistImpl::model_of(int64_t scene) const {
   return special_scenes_.eq(scene).any().item<bool>() ? *special : *general;
 }
 
+void SpecialistImpl::share_history() {
+  for (auto* part : {general.get(), special.get()}) {
+    if (!part->history()) part->set_history(history_);  // a model that was loaded holds it once
+  }
+}
+
 torch::Tensor SpecialistImpl::forward(const data::Batch& batch) {
   check(batch);
+  share_history();
   const auto rows = divide(batch.scene);
   if (rows.special.numel() == 0) return general->forward(batch);
   if (rows.general.numel() == 0) return special->forward(batch);
-  const auto out = torch::cat({general->forward(batch.take(rows.general)), special->forward(batch.take(rows.special))});
-  return out.index_select(0, torch::cat({rows.general, rows.special}).argsort());
+  auto first = general->forward(batch.take(rows.general)), second = special->forward(batch.take(rows.special));
+  if (schema().task == "sequence") {  // a scene with fewer items ends in -inf
+    const auto wide = std::max(first.size(1), second.size(1));
+    for (auto* each : {&first, &second}) {
+      *each = torch::constant_pad_nd(*each, {0, wide - each->size(1)}, -std::numeric_limits<double>::infinity());
+    }
+  }
+  return torch::cat({first, second}).index_select(0, torch::cat({rows.general, rows.special}).argsort());
+}
+
+torch::Tensor SpecialistImpl::score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
+  return model_of(scene).score_items(users, scene, items);
+}
+
+void SpecialistImpl::encode() {
+  share_history();
+  general->encode();
+  special->encode();
 }
 
 torch::Tensor SpecialistImpl::score(const data::Batch& candidates, const data::Events& events,
@@ -90,6 +114,7 @@ torch::Tensor SpecialistImpl::represent(const data::Batch& batch) {
 
 Explanation SpecialistImpl::explain(const data::Batch& batch) {
   check(batch);
+  share_history();
   const auto rows = divide(batch.scene);
   if (rows.special.numel() == 0) return general->explain(batch);
   if (rows.general.numel() == 0) return special->explain(batch);
@@ -142,9 +167,7 @@ void SpecialistImpl::sparse_gradients(bool on) {
 }
 
 torch::Tensor SpecialistImpl::transition_matrix(int64_t from, int64_t to) {
-  for (auto* part : {general.get(), special.get()}) {
-    if (!part->history()) part->set_history(history_);  // a model that was loaded holds it once
-  }
+  share_history();
   return model_of(to).transition_matrix(from, to);
 }
 

@@ -40,6 +40,9 @@ class SpecialistImpl : public Model {
   void prepare(const data::Table& train) override;
   bool fit_closed_form(const data::Table& train) override;
   void begin_epoch(int64_t epoch) override;
+  void encode() override;
+  torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
+  data::Sampling sampling() const override { return general->sampling(); }
   int64_t history_length() const override;
   std::vector<std::string> table_parameters() const override;
   void sparse_gradients(bool on) override;
@@ -58,6 +61,7 @@ class SpecialistImpl : public Model {
   };
   Rows divide(const torch::Tensor& scene) const;
   Model& model_of(int64_t scene) const;
+  void share_history();
 
   torch::Tensor special_scenes_;  // int64
 };

@@ -118,16 +118,24 @@ Tensor BERT4RecImpl::loss(const data::Batch& batch) {
                     ": the batch has no history with what followed; table.batch(rows) of task 'sequence' carries it");
   auto past = batch.history;
   past.interest = {};
-  const auto events = kept(lists_of(data::joined(past, single(batch.item, batch.scene))), nullptr);
+  const auto all = data::joined(past, single(batch.item, batch.scene));
+  // Training rows that a table leaves out are seen and not asked for; whether a window begins with one is not known.
+  auto first = torch::zeros({all.item.numel()}, torch::kBool);
+  first.index_fill_(0, all.offsets.slice(0, 0, -1), true);
+  const auto later = first.logical_not(), follows = batch.next_item.ge(data::kFirstId);
+  const bool some = (all.item.masked_select(later).ge(data::kFirstId) & follows.logical_not()).any().item<bool>();
+  auto asked = torch::full({all.item.numel()}, some ? 0 : 1, torch::kInt64);
+  asked.masked_scatter_(later, follows.to(torch::kInt64));
+  const auto events = kept(lists_of(all, &asked), &asked);
   const auto lengths = events.offsets.diff();
   const auto owner = torch::arange(lengths.numel()).repeat_interleave(lengths);
   const auto last = events.offsets.slice(0, 1).repeat_interleave(lengths) - 1 == torch::arange(owner.numel());
   // A window masks its newest event alone, or each with the same probability and, where none was drawn, the newest.
   const auto alone = torch::rand({lengths.numel()}).lt(options.last_ratio()).index_select(0, owner);
-  auto masked = torch::where(alone, last, torch::rand({owner.numel()}).lt(options.mask_ratio()));
+  auto masked = torch::where(alone, last, torch::rand({owner.numel()}).lt(options.mask_ratio())) & asked.gt(0);
   const auto drawn = torch::zeros({lengths.numel()}, torch::kInt64).index_add_(0, owner, masked.to(torch::kInt64));
   masked = masked | (last & drawn.index_select(0, owner).eq(0));
-  masked = masked & events.item.ge(data::kFirstId) & lengths.index_select(0, owner).gt(1);
+  masked = masked & asked.gt(0) & events.item.ge(data::kFirstId) & lengths.index_select(0, owner).gt(1);
   const auto at = masked.nonzero().squeeze(1);
   auto shown = events;
   shown.item = events.item.masked_fill(masked, data::kMissing);

@@ -11,6 +11,7 @@ import polyscene as ps
 import pytest
 import slow_sequences as slow
 import torch
+from polyscene._extension import _C
 from sequence_checks import candidates, make, state
 
 NAMES = ["sasrec", "gru4rec", "bert4rec", "c2dsr", "tri_cdr", "interest_sequence"]
@@ -296,3 +297,17 @@ def test_attention_drops_weights_evenly(data: Any) -> None:
     out = ps.nn.ragged_attention(q, kv, torch.tensor([0, n]), 1, False, dropout=0.25)
     assert out.mean().item() == pytest.approx(1, abs=0.02)
     assert out[:, 0].std().item() == pytest.approx(np.sqrt(0.25 / 0.75 / n), rel=0.2)
+
+
+def test_bert4rec_asks_for_the_tables_rows_alone(data: Any) -> None:
+    model = make("bert4rec", data, mask_ratio=0.6).train()
+    mine = (data.train.scenes() == 1).nonzero().squeeze(1)
+    table = data.train.take(mine)
+    asked: set[int] = set()
+    for batch in _C.data.WindowBatches(table, _C.data.Windows(table, 6), 6, 16, 0, 1):
+        asked |= set(batch.next_scene[batch.next_item > 1].tolist())
+        model.loss(batch).backward()
+    assert asked == {1}
+    grad = dict(model.named_parameters())["bias.weight"].grad[:, 0]  # of the softmaxes' items
+    others = torch.cat([candidates(data)[0], candidates(data)[2]])
+    assert grad[candidates(data)[1]].abs().sum() > 0 and grad[others].eq(0).all()
