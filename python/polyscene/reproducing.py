@@ -15,6 +15,7 @@ import numpy as np
 from polyscene import _quick as quickly
 from polyscene import _ranking_tables as ranked
 from polyscene import _studies as studies
+from polyscene import _table_notes as table_notes
 from polyscene import runs
 from polyscene._files import write_json, write_text
 from polyscene._markdown import cell, differences
@@ -29,8 +30,6 @@ _COLUMNS = {
     "ml100k-scenes": ("auc", "log_loss", "gauc", "f1"),
 }
 _COUNTED = ("accuracy", "precision", "recall", "f1")
-# What a table compares, seed by seed, in the scene that the models are carried into.
-_COMPARED = {"interest-migration": (("attention_transfer", "no_attention"), ("attention_transfer", "target_only"))}
 # What every run of a part is tested against, over seeds and over rows.
 _REFERENCES = {
     "ml100k-scenes": {
@@ -202,7 +201,9 @@ def reproduce(
         for name in dict.fromkeys(each["part"] for each in outcome.runs):
             outcome.tests += ranked.paired_tests([each for each in outcome.runs if each["part"] == name], folder)
         notes += ranked.notes(outcome.runs, table)
-    outcome.notes = notes + _differences(outcome) + _tested(outcome) + _searched(chosen)
+    moving = _SPLITS.get(table, ())
+    outcome.notes = notes + table_notes.differences(outcome, _COLUMNS.get(table, ()))
+    outcome.notes += table_notes.tested(outcome, moving) + table_notes.searched(chosen)
     if table in _COLUMNS:
         thresholds = sorted({round(each["threshold"], 4) for each in outcome.runs})
         shown = ", ".join(map(str, thresholds))
@@ -343,59 +344,6 @@ def _rows(figures: Sequence[Mapping[str, Any]], columns: Sequence[str] | None) -
                     row = {"part": part, "scene": scene, "run": run, "metric": metric}
                     out.append(row | {"mean": mean, "sd": sd, "values": values})
     return out
-
-
-def _differences(outcome: Outcome) -> list[str]:
-    """What the compared runs of a table differ by, seed by seed."""
-    notes = []
-    for part in dict.fromkeys(row["part"] for row in outcome.rows):
-        targets = {each["target"] for each in outcome.runs if each["part"] == part} - {None}
-        target = targets.pop() if len(targets) == 1 else "overall"
-        for one, other in _COMPARED.get(outcome.table, ()):
-            texts = []
-            for metric in _COLUMNS[outcome.table]:
-                pairs = zip(
-                    outcome.values(part, target, one, metric), outcome.values(part, target, other, metric), strict=False
-                )
-                steps = [a - b for a, b in pairs if a is not None and b is not None]
-                if steps:
-                    sd = f" ± {statistics.stdev(steps):.4f}" if len(steps) > 1 else ""
-                    texts.append(f"{metric_title(metric)} {statistics.fmean(steps):+.4f}{sd}")
-            if texts:
-                notes.append(f"{part}: {one} less {other} in {target}: {', '.join(texts)}.")
-    return notes
-
-
-def _tested(outcome: Outcome) -> list[str]:
-    if not outcome.tests:
-        return []
-    moving = _SPLITS.get(outcome.table, ())
-    over_rows = (
-        "Differences are means over seeds, run less reference; p (rows) is of a paired bootstrap of the test rows, "
-        "1000 resamples, p (seeds) of a paired t-test over the seeds; each is corrected by Holm over all runs and "
-        "scenes."
-    )
-    return [
-        *([] if outcome.table in ranked.TABLES else [over_rows]),
-        *(
-            [f"{', '.join(moving)}: the split moves with the seed; in other parts all seeds have the same rows."]
-            if moving
-            else []
-        ),
-        "Training on one thread; peak memory is that of the whole process, libraries and data included.",
-    ]
-
-
-def _searched(chosen: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[str]:
-    """The budget of the searches that made the configs, by part and number of trials."""
-    budgets: dict[tuple[str, int], list[str]] = {}
-    for part, run, config in chosen:
-        if found := config.get("tune", {}).get("found"):
-            budgets.setdefault((part, found["trials"]), []).append(run)
-    return [
-        f"{part}: options from {trials} trials on validation rows of the first seed: {', '.join(names)}."
-        for (part, trials), names in budgets.items()
-    ]
 
 
 def _portable(configs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

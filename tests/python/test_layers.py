@@ -54,6 +54,11 @@ def test_every_source_is_listed() -> None:
             assert not missing
 
 
+def test_no_module_is_longer_than_400_lines() -> None:
+    for path in (ROOT / "python" / "polyscene").rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 400, path
+
+
 @pytest.mark.parametrize("folder", ["experiments", "examples", "notebooks", "datasets", "docs"])
 def test_compiled_part_is_imported_by_the_package_only(folder: str) -> None:
     pattern = r"^\s*(from polyscene import .*\b_C\b|from polyscene\._C\b|import polyscene\._C\b)"

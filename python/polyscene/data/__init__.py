@@ -4,7 +4,8 @@ from polyscene._extension import _C
 from polyscene.data._findings import Finding
 from polyscene.data._images import images
 from polyscene.data.checking import CheckReport, check
-from polyscene.data.dataset import Dataset, open_data
+from polyscene.data.dataset import Dataset
+from polyscene.data.opening import open_data
 from polyscene.data.reading import read
 from polyscene.data.table_data import encode, read_table
 

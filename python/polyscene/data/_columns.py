@@ -13,8 +13,8 @@ import torch
 from polyscene._extension import _C
 from polyscene.data._cells import Codes, Lists, take_lists
 from polyscene.data._images import image_lists
+from polyscene.data.frame import Frame
 from polyscene.data.labels import label_values, weight_values
-from polyscene.data.reading import Frame
 from polyscene.data.roles import CLASSED, RANKED, LabelRole, ListRole, Roles, TimeRole
 from polyscene.data.scenes import scene_codes
 from polyscene.data.splits import ALL_PARTS

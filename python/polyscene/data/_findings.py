@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from polyscene.data import _cells
 from polyscene.data._errors import counted
-from polyscene.data.reading import Frame
+from polyscene.data.frame import Frame
 
 _INTEGRAL_FLOAT = r"^-?[0-9]+\.0+$"
 _FRACTION = r"\.[0-9]*[1-9]"

@@ -15,7 +15,8 @@ import torch
 from polyscene._extension import _C
 from polyscene.data._cells import BadCell, Lists, decoded, is_list, is_text
 from polyscene.data._errors import suggestion
-from polyscene.data.reading import Frame, Piece
+from polyscene.data.frame import Frame
+from polyscene.data.reading import Piece
 from polyscene.data.roles import ImageRole
 
 _DEEP = ("I", "F")  # modes of Pillow with more than 8 bits a channel begin like this

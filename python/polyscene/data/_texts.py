@@ -14,7 +14,7 @@ import pyarrow as pa
 from polyscene.data._cells import Lists, take_lists
 from polyscene.data._columns import Arrays
 from polyscene.data._errors import listed, suggestion
-from polyscene.data.reading import Frame
+from polyscene.data.frame import Frame
 from polyscene.data.roles import CLASSED, TokenizerRole
 from polyscene.data.splits import PARTS
 

@@ -14,9 +14,10 @@ from polyscene.data._columns import Arrays, all_zero, first_of_duplicates, with_
 from polyscene.data._errors import counted, listed
 from polyscene.data._findings import Finding, Findings, look
 from polyscene.data._images import image_lists
+from polyscene.data.frame import Frame
 from polyscene.data.labels import label_values
 from polyscene.data.overlap import Overlap, count_overlap
-from polyscene.data.reading import Frame, pieces, separate
+from polyscene.data.reading import pieces, separate
 from polyscene.data.roles import DEFAULTS, RANKED, LabelRole, Roles, TimeRole, resolve
 from polyscene.data.scenes import CLOCK, scene_codes
 

@@ -1,4 +1,4 @@
-"""A data set: tables that share columns and a schema; how it is assembled, saved and opened."""
+"""A data set: tables that share columns and a schema; how it is assembled and saved."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from polyscene._extension import _C
 from polyscene._files import replacing, write_json
 from polyscene.data import cleaning
 from polyscene.data._errors import counted
+from polyscene.data._fitting import array_of, every_class, fit, no_taught_tokenizer, users_of, with_numbers
 from polyscene.data.roles import Roles
-from polyscene.data.splits import ALL_PARTS, PARTS, Split, assign, digest_of, split_spec
+from polyscene.data.splits import ALL_PARTS, PARTS, Split, digest_of
 
 FORMAT = 1
 
@@ -188,7 +189,7 @@ class Dataset:
             mine[kept] = False
             rows[part] = rows[part][~mine]
         roles = replace(self.roles, fitted={})
-        _no_taught_tokenizer(roles, "Dataset.thin")
+        no_taught_tokenizer(roles, "Dataset.thin")
         out = self._again(roles, rows, "Dataset.thin")
         out.simulation = self.simulation
         return out
@@ -213,7 +214,7 @@ class Dataset:
             raise ValueError(f"Dataset.without: no scene but {scene!r} has training rows")
         policy = "nearest" if self.roles.unseen_scene == "error" else self.roles.unseen_scene
         roles = replace(self.roles, fitted={}, unseen_scene=policy)
-        _no_taught_tokenizer(roles, "Dataset.without")
+        no_taught_tokenizer(roles, "Dataset.without")
         return self._again(roles, rows, "Dataset.without")
 
     def _again(self, roles: Roles, rows: dict[str, torch.Tensor], owner: str) -> Dataset:
@@ -259,89 +260,6 @@ class Dataset:
         write_json(folder / "dataset.json", facts)
 
 
-def open_data(
-    path: str | os.PathLike[str], split: Mapping[str, Any] | str | None = None, *, history: bool | None = None
-) -> Dataset:
-    """Opens what `Dataset.save` wrote; columns and rows are memory-mapped.
-
-    More than 33,554,432 training rows are streamed: the trainer shuffles them in windows (``shuffle_window``), numeric
-    columns are fitted on so many rows at most, evenly spaced, and no memory is spent on each row.
-
-    Args:
-        path: the folder.
-        split: another split than the one that was saved, as in `read_table`; the compiled columns are not rewritten.
-            Making it takes memory for every row; save the result, and what is opened then is mapped again.
-        history: whether tables carry the behaviour of users, which takes about 32 bytes of memory a training row. What
-            models that follow users need, and `recommend` to leave out what was seen. None: unless they are streamed.
-
-    Raises:
-        ValueError: the folder holds no compiled data set, or one of a newer format.
-
-    Example:
-        >>> import polyscene as ps
-        >>> ps.datasets.load("simulator", users=50).save("compiled")
-        >>> data = open_data("compiled", split={"by": "time"})
-        >>> data.split.by, data.train.role
-        ('time', 'train')
-    """
-    folder = Path(path)
-    owner = "open_data"
-    try:
-        facts = json.loads((folder / "dataset.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{owner}: {folder} holds no compiled data set (dataset.json: {error})") from error
-    if facts.get("format_version") != FORMAT:
-        raise ValueError(
-            f"{owner}: {folder}: format_version must be {FORMAT}, got {facts.get('format_version')!r}; "
-            "a newer polyscene wrote it"
-        )
-    columns = _C.data.Columns.open(str(folder / "columns.safetensors"))
-    roles = Roles.from_json(json.dumps(facts["roles"]))
-    saved = {
-        name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
-        for name in (*ALL_PARTS, "group")
-        if (folder / f"{name}.npy").exists()
-    }
-    group = saved.pop("group", None)
-    was = Split(**facts["split"] | {"ratios": tuple(facts["split"]["ratios"])})
-    how: dict[str, Any] = {"history": history, "owner": owner}
-    if split is None:
-        return assemble(facts["name"], columns, roles, was, saved, facts["report"], group=group, **how)
-    spec = split_spec(split, owner)
-    if spec.by == "files":
-        raise ValueError(f"{owner}: split by 'files' is the one that was saved; leave split out")
-    _no_taught_tokenizer(roles, owner)
-    user, time = _who(columns, roles), _array(columns.time)
-    if spec.column is None or spec.column != was.column:
-        group = None
-    if spec.column is not None and group is None:
-        if spec.column not in roles.categorical:
-            raise ValueError(
-                f"{owner}: split: column must be categorical in the compiled data, got {spec.column!r}; "
-                f"categorical columns: {', '.join(roles.categorical) or 'none'}"
-            )
-        group = columns.codes[:, roles.categorical.index(spec.column)].contiguous()
-    part = assign(spec, columns.scene.numpy(), user, time, owner, _array(group))
-    return assemble(facts["name"], columns, roles, spec, part, facts["report"], group=group, **how)
-
-
-def _no_taught_tokenizer(roles: Roles, owner: str) -> None:
-    """A tokeniser that training rows taught does not fit others, and the columns hold its tokens."""
-    if roles.tokenizer is not None and roles.tokenizer.model:
-        raise ValueError(
-            f"{owner}: the {roles.tokenizer.kind} tokeniser was taught by the training rows as they are; read the "
-            "source again with the rows that are wanted, or with words"
-        )
-
-
-def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
-    return None if tensor is None else tensor.numpy()
-
-
-def _who(columns: _C.data.Columns, roles: Roles) -> np.ndarray | None:
-    return None if roles.user is None else columns.codes[:, roles.categorical.index(roles.user)].numpy()
-
-
 def assemble(
     name: str,
     columns: _C.data.Columns,
@@ -382,7 +300,7 @@ def assemble(
             changed = cleaning.apply(roles, numbers)
         else:
             parts = _parts(rows, columns.rows)
-            user, time = _who(columns, roles), _array(columns.time)
+            user, time = users_of(columns, roles), array_of(columns.time)
             roles, changed, kept, counts = cleaning.fit_apply(roles, numbers, parts, user, time, split.seed, owner)
             if counts:
                 report = report | counts
@@ -391,7 +309,7 @@ def assemble(
             columns = with_numbers(columns, changed)
     if schema is None:
         if roles.classes:
-            _every_class(columns, roles, rows["train"], owner)
+            every_class(columns, roles, rows["train"], owner)
         schema = fit(columns, roles, rows["train"])
     tables = {each: _C.data.Table(columns, schema, rows=chosen, role=each) for each, chosen in rows.items()}
     if "train" in tables and schema.user is not None and schema.item is not None:
@@ -410,50 +328,9 @@ def assemble(
     return out
 
 
-def _every_class(columns: _C.data.Columns, roles: Roles, train_rows: torch.Tensor, owner: str) -> None:
-    counts = torch.bincount(columns.label[train_rows].long(), minlength=len(roles.classes))
-    for name, count in zip(roles.classes, counts.tolist(), strict=True):
-        if count == 0:
-            raise ValueError(f"{owner}: no training row of class {name!r} is left")
-
-
 def _parts(rows: dict[str, torch.Tensor], n: int) -> np.ndarray:
     part = np.full(n, -1, np.int8)
     for code, each in enumerate(PARTS):
         if each in rows:
             part[rows[each].numpy()] = code
     return part
-
-
-def fit(columns: _C.data.Columns, roles: Roles, train_rows: torch.Tensor) -> _C.data.Schema:
-    """Fits the schema on the training rows; it keeps the roles, so that a model can read new files."""
-    return _C.data.fit_schema(
-        columns,
-        train_rows,
-        task=roles.task,
-        label=roles.label.column if roles.label else "label",
-        user=roles.user or "",
-        item=roles.item or "",
-        min_count=roles.min_count,
-        unseen_scene=roles.unseen_scene,
-        numeric=[
-            {"name": each.name, "scaling": each.scaling, "missing": each.missing, "outliers": each.outliers}
-            for each in roles.numeric
-        ],
-        lists=[
-            {"name": each.name, "kind": each.kind, "shares": each.shares, "max_length": each.max_length}
-            for each in roles.lists
-        ],
-        reader=roles.json(),
-    )
-
-
-def with_numbers(columns: _C.data.Columns, numbers: np.ndarray) -> _C.data.Columns:
-    """The same columns with other numbers; everything else is shared."""
-    shared = ("categorical", "codes", "ids", "numeric", "lists", "list_codes", "list_ids", "scene", "scene_names")
-    optional = ("label", "weight", "time", "interest", "interest_ids")
-    values = {key: getattr(columns, key) for key in shared}
-    values |= {key: value for key in optional if (value := getattr(columns, key)) is not None}
-    if values["interest"].offsets is None:
-        del values["interest"], values["interest_ids"]
-    return _C.data.Columns(numbers=torch.from_numpy(np.ascontiguousarray(numbers)), **values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from polyscene.data._errors import suggestion
-from polyscene.data.reading import Frame
+from polyscene.data.frame import Frame
 from polyscene.data.roles import CLASSED, LabelRole
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from polyscene.data import _cells
 from polyscene.data._errors import choice, mapping, name, unknown_key
-from polyscene.data.reading import Frame
+from polyscene.data.frame import Frame
 from polyscene.data.scenes import SceneRole, scene_role
 
 TASKS = ("ctr", "ranking", "rating", "sequence", "text", "image")

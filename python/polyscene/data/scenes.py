@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from polyscene.data._errors import listed, name, suggestion, unknown_key
 
 if TYPE_CHECKING:
-    from polyscene.data.reading import Frame
+    from polyscene.data.frame import Frame
 
 CLOCK = ("time_of_day", "day_of_week")
 MOST = 10_000  # scenes

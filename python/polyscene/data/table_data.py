@@ -17,7 +17,8 @@ from polyscene.data._errors import choice, listed, mapping, unknown_key
 from polyscene.data._texts import settle
 from polyscene.data.cores import core_rows, core_spec
 from polyscene.data.dataset import Dataset, assemble
-from polyscene.data.reading import Frame, Piece, pieces, separate
+from polyscene.data.frame import Frame
+from polyscene.data.reading import Piece, pieces, separate
 from polyscene.data.roles import RANKED, Roles, resolve
 from polyscene.data.splits import Split, assign, split_spec
 

@@ -15,7 +15,8 @@ from polyscene._extension import _C
 from polyscene.data._errors import mapping, unknown_key
 from polyscene.data._findings import Finding
 from polyscene.data.checking import CheckReport, check
-from polyscene.data.dataset import Dataset, assemble, open_data
+from polyscene.data.dataset import Dataset, assemble
+from polyscene.data.opening import open_data
 from polyscene.data.overlap import Overlap, overlap
 from polyscene.data.roles import LabelRole, ListRole, NumericRole, Roles, TimeRole
 from polyscene.data.scenes import SceneRole

@@ -26,31 +26,33 @@ from polyscene.nn.attention import (
 from polyscene.nn.embedding import FeatureEmbedding
 from polyscene.nn.functional import (
     attention_mask,
-    bce_with_logits,
-    bpr,
-    bpr_max,
     causal_mask,
-    coral,
-    distillation,
-    embedding_l2,
     last_state,
     masked_softmax,
-    migration_loss,
-    mmd,
     pad_ragged,
     padding_mask,
     ragged_attention,
+    unpad_ragged,
+)
+from polyscene.nn.fusion import Fusion
+from polyscene.nn.image import ImageAugment, ImageEncoder
+from polyscene.nn.layers import MLP, ConvEncoder, InterestPoints, SequenceEncoder, TransformerEncoder
+from polyscene.nn.losses import (
+    bce_with_logits,
+    bpr,
+    bpr_max,
+    coral,
+    distillation,
+    embedding_l2,
+    migration_loss,
+    mmd,
     reversal_strength,
     reverse_gradient,
     segmentation_loss,
     softmax_loss,
     squared_error,
     top1,
-    unpad_ragged,
 )
-from polyscene.nn.fusion import Fusion
-from polyscene.nn.image import ImageAugment, ImageEncoder
-from polyscene.nn.layers import MLP, ConvEncoder, InterestPoints, SequenceEncoder, TransformerEncoder
 from polyscene.nn.maps import Boxes, CenterHead, CenterTargets, UNet, gaussian_radius
 from polyscene.nn.text import TextEncoder
 

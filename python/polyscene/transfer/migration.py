@@ -171,6 +171,8 @@ def plan(
     block["frozen"] = list(block["frozen"])
     if block["unlabelled"] is None:
         block["unlabelled"] = getattr(data, "unlabelled", None)
+    if block.pop("labels", 1) != 1 and block["unlabelled"] is None:
+        raise ValueError("migrate: transfer.labels leaves out labels before there is a model; call few_labels")
     sources, target = scenes_of(data, list(block.pop("sources")), block.pop("target"))
     _check(model, block)
     train = {name: value for name, value in train.items() if value is not None}

@@ -13,6 +13,7 @@ import pytest
 import torch
 from polyscene import transfer
 from polyscene._extension import _C
+from sklearn.metrics import f1_score
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,10 @@ def test_rows_of_a_scene_keep_their_images(data: Any) -> None:
     assert torch.equal(batch.sequence["image"].values, own.sequence["image"].values)
 
 
-def test_what_is_for_clicks_alone_says_so(data: Any) -> None:
-    with pytest.raises(ValueError, match="transferability: made for task ctr, the data's task is 'image'"):
-        transfer.transferability(made(data), data.train)
+def test_a_source_that_knows_the_figures_is_estimated_by_macro_f1_and_leep(data: Any) -> None:
+    model = made(data)
+    found = transfer.transferability(model, data.valid)
+    label, p = data.valid.labels().numpy(), model.predict(data.valid)
+    assert (found.metric, found.rows) == ("f1", len(data.valid))
+    assert found.answer == pytest.approx(f1_score(label, p.argmax(1), average="macro"))
+    assert found.probe > 0.5 and found.gain > 0.1

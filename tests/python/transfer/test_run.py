@@ -160,6 +160,12 @@ def test_a_share_of_labels_that_makes_no_sense_is_refused(tmp_path: Path) -> Non
     labelled(tmp_path)
     with pytest.raises(ValueError, match=r"config\.json: transfer\.labels must be in \(0, 1\], got 0"):
         runs.resolve(tmp_path / "config.json", ["transfer.labels=0"])
+    config = runs.resolve(tmp_path / "config.json")
+    whole = ps.read_table(tmp_path / "rows.csv", numeric=["age"])
+    with pytest.raises(
+        ValueError, match=r"transfer\.labels leaves out labels before there is a model; call few_labels"
+    ):
+        ps.transfer.plan(ps.models.WideDeep(whole.schema), whole, config)
     config = runs.resolve(tmp_path / "config.json", ["transfer.mechanism="])
     with pytest.raises(ValueError, match=r"transfer\.labels is for a transfer, and there is no transfer\.mechanism"):
         runs.load_data(config)
