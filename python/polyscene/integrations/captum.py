@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ def require() -> Any:
         ImportError: captum is not installed; the message says how to get it.
     """
     try:
-        import captum.attr
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its progress bars
+            import captum.attr
     except ImportError as error:
         raise ImportError('attributions need the package captum: pip install "polyscene[explain]"') from error
     return captum.attr
