@@ -171,10 +171,13 @@ def test_the_page_shows_distances_and_similarities(done: Any, tmp_path: Path) ->
     # The cells of the page are the numbers of the verdict.
     stored = text.split("<h3>From scene_0</h3>")[1].split('data-values="')[1].split('"')[0]
     shown = [[float(v) / 10_000 if v else None for v in line.split(",")] for line in stored.split("|")]
-    values = verdict["distances"]["values"]
-    for number, line in enumerate(shown):
+    values, layers = verdict["distances"]["values"], [each["layer"] for each in verdict["distances"]["layers"]]
+    names = text.split("<h3>From scene_0</h3>")[1].split('data-rows="')[1].split('"')[0].split("\n")
+    assert len(shown) == len(names) == len({layer.removeprefix("base.") for layer in layers})
+    for layer, line in zip(names, shown, strict=True):
         for name, value in zip(values, line, strict=True):
-            told = values[name]["scene_0"][number]
+            own = f"base.{layer}" if name.endswith("adapters") and f"base.{layer}" in layers else layer
+            told = values[name]["scene_0"][layers.index(own)]
             assert value == (None if told in (None, "new") else pytest.approx(told, abs=1e-6))
     inline = show_distances(verdict)
     assert "Linear CKA" in inline.page and repr(inline).startswith("Inline('What was carried'")
