@@ -16,9 +16,10 @@ PERIODS = 3
 _MOST_ROWS = 5_000_000
 _MOST_PAIRS = 500_000
 _ROWS = 1_000
+_RANKINGS = 4_000  # rows times scenes that are ranked for the flow, with at least 100 rows
 _SCENES = 8
 _INTERESTS = 12
-_BATCH = 250
+_BATCH = 100
 _THIRDS = ("first third of each user's events", "second third", "last third")
 
 
@@ -158,8 +159,9 @@ def _said(model: Model, data: Any, steps: Steps, exclude_seen: bool) -> _Said | 
     place = np.minimum(place, len(order) - 1)
     known = steps.after[order][place] == table.rows.numpy()
     rows = np.flatnonzero(known)
-    if len(rows) > _ROWS:
-        rows = rows[np.linspace(0, len(rows) - 1, _ROWS).astype(int)]
+    most = min(_ROWS, max(100, _RANKINGS // max(len(schema.scenes), 1))) if schema.task == "sequence" else _ROWS
+    if len(rows) > most:
+        rows = rows[np.linspace(0, len(rows) - 1, most).astype(int)]
     if len(rows) == 0 or (schema.task != "sequence" and model.history_length == 0):
         return None
     scenes, interests, own_scene, own_interest = [], [], False, False
@@ -195,7 +197,7 @@ def _recommended(model: Model, batch: Any, met: Any) -> tuple[np.ndarray, np.nda
         scored = Scored(model, batch, met, code)
         for row in range(len(batch)):
             place, best[row, code] = scored.best(row)
-            items[row, code] = int(scored.row(row)[0][place]) if place >= 0 else 0
+            items[row, code] = int(scored.items[code][place]) if place >= 0 else 0
     first = best.argmax(1)
     shares = np.eye(best.shape[1])[first] * np.isfinite(best.max(1))[:, None]
     return shares, np.where(np.isfinite(best.max(1)), items[np.arange(len(items)), first], 0)
