@@ -31,11 +31,13 @@ class Steps:
         before: rows of the source, int64 [N].
         after: the row that follows each.
         when: time of the latter; its place among the user's events, in (0, 1], where the data has no time.
+        columns: the source.
     """
 
     before: np.ndarray
     after: np.ndarray
     when: np.ndarray
+    columns: Any
 
 
 def steps_of(data: Any) -> Steps | None:
@@ -66,7 +68,7 @@ def steps_of(data: Any) -> Steps | None:
         length = np.diff(np.append(number, len(user)))
         when = (np.arange(len(user)) - np.repeat(number, length) + 1) / np.repeat(length, length)
     follows = np.flatnonzero(~first)
-    return Steps(row[follows - 1], row[follows], when[follows])
+    return Steps(row[follows - 1], row[follows], when[follows], columns)
 
 
 @dataclass
@@ -112,7 +114,7 @@ def flows(model: Model, data: Any, exclude_seen: bool = True) -> dict[str, Any]:
     steps = steps_of(data)
     if steps is None or len(steps.after) == 0:
         return {}
-    schema, columns = data.schema, data.test.columns
+    schema, columns = data.schema, steps.columns
     timed = bool(schema.has_time) and columns.time is not None
     periods = Periods.of(steps.when, timed)
     kinds: dict[str, _Scenes | _Interests] = {}
@@ -154,6 +156,8 @@ class _Said:
 
 def _said(model: Model, data: Any, steps: Steps, exclude_seen: bool) -> _Said | None:
     schema, table = data.schema, data.test
+    if table is None or table.columns is not steps.columns:
+        return None
     order = np.argsort(steps.after, kind="stable")
     place = np.searchsorted(steps.after[order], table.rows.numpy())
     place = np.minimum(place, len(order) - 1)

@@ -104,7 +104,7 @@ def flows(model: Model, data: Any, *, exclude_seen: bool = True) -> dict[str, An
 
     Args:
         model: a trained model.
-        data: a data set with test rows.
+        data: a data set; what the model says is told of its test rows.
         exclude_seen: in task sequence, do not recommend what the user met in the scene.
 
     Returns:

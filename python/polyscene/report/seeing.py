@@ -14,6 +14,7 @@ from polyscene.report.heatmap import heatmap
 from polyscene.report.timeline import colours_of, outcome, timeline
 
 MOST_LAYERS = 60
+MOST_RIBBONS = 32
 CARRIED_BY = {
     "attention": "the model's attention, mean of its heads",
     "left_out": "how far the score of the recommended item, or of the row, falls when the event is left out",
@@ -79,7 +80,7 @@ def flow(content: Mapping[str, Any], what: str) -> dict[str, Any] | None:
             share = [[v / t if t > 0 else 0.0 for v in line] for line, t in zip(matrix, total, strict=True)]
             heads = ("from", "to")
             label = f"{title} from {what} to {what}, {period['name']}"
-            figure, drawn = flow_diagram(share, names, names, heads, label, total)
+            figure, drawn = flow_diagram(share, names, names, heads, label, total, MOST_RIBBONS)
             stays = sum(matrix[i][i] for i in range(len(names))) / sum(total)
             parts.append({"title": title, "figure": figure, "drawn": drawn, "count": sum(total), "stays": stays})
         if parts:

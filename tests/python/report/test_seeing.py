@@ -336,3 +336,12 @@ def test_names_are_text_and_no_markup(tmp_path: Path) -> None:
         assert markup not in text
     assert "&lt;u&gt;a&lt;/u&gt;" in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert len(figures(text, "plot timeline")) == 2  # well-formed
+
+
+def test_without_test_rows_events_flow_alone(tmp_path: Path) -> None:
+    data = read(tmp_path, WALKS)
+    model, with_test = fitted(data), flows(fitted(data), data)
+    data.test = None
+    found = flows(model, data)
+    assert found.keys() == with_test.keys() and "said_by" not in found["flow"]
+    assert sum(np.array(period["events"]).sum() for period in found["flow"]["periods"]) == 5  # the two last are gone
