@@ -273,8 +273,12 @@ void bind_batch(py::module_& m) {
       .def_property(
           "weight", optional(&Batch::weight), [](Batch& self, torch::Tensor value) { self.weight = value; },
           "float32 [B] or None.")
-      .def_property_readonly("user", optional(&Batch::user), "int64 [B] or None.")
-      .def_property_readonly("item", optional(&Batch::item), "int64 [B] or None.")
+      .def_property(
+          "user", optional(&Batch::user), [](Batch& self, torch::Tensor value) { self.user = value; },
+          "int64 [B], rows of the user vocabulary, or None.")
+      .def_property(
+          "item", optional(&Batch::item), [](Batch& self, torch::Tensor value) { self.item = value; },
+          "int64 [B], rows of the item vocabulary, or None.")
       .def_property_readonly("time", optional(&Batch::time), "int64 [B] or None.")
       .def_property(
           "negative", optional(&Batch::negative), [](Batch& self, torch::Tensor value) { self.negative = value; },

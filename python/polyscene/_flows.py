@@ -16,9 +16,10 @@ PERIODS = 3
 _MOST_ROWS = 5_000_000
 _MOST_PAIRS = 500_000
 _ROWS = 1_000
+_RANKINGS = 4_000  # rows times scenes that are ranked for the flow, with at least 100 rows
 _SCENES = 8
 _INTERESTS = 12
-_BATCH = 250
+_BATCH = 100
 _THIRDS = ("first third of each user's events", "second third", "last third")
 
 
@@ -30,11 +31,13 @@ class Steps:
         before: rows of the source, int64 [N].
         after: the row that follows each.
         when: time of the latter; its place among the user's events, in (0, 1], where the data has no time.
+        columns: the source.
     """
 
     before: np.ndarray
     after: np.ndarray
     when: np.ndarray
+    columns: Any
 
 
 def steps_of(data: Any) -> Steps | None:
@@ -65,7 +68,7 @@ def steps_of(data: Any) -> Steps | None:
         length = np.diff(np.append(number, len(user)))
         when = (np.arange(len(user)) - np.repeat(number, length) + 1) / np.repeat(length, length)
     follows = np.flatnonzero(~first)
-    return Steps(row[follows - 1], row[follows], when[follows])
+    return Steps(row[follows - 1], row[follows], when[follows], columns)
 
 
 @dataclass
@@ -111,7 +114,7 @@ def flows(model: Model, data: Any, exclude_seen: bool = True) -> dict[str, Any]:
     steps = steps_of(data)
     if steps is None or len(steps.after) == 0:
         return {}
-    schema, columns = data.schema, data.test.columns
+    schema, columns = data.schema, steps.columns
     timed = bool(schema.has_time) and columns.time is not None
     periods = Periods.of(steps.when, timed)
     kinds: dict[str, _Scenes | _Interests] = {}
@@ -153,13 +156,16 @@ class _Said:
 
 def _said(model: Model, data: Any, steps: Steps, exclude_seen: bool) -> _Said | None:
     schema, table = data.schema, data.test
+    if table is None or table.columns is not steps.columns:
+        return None
     order = np.argsort(steps.after, kind="stable")
     place = np.searchsorted(steps.after[order], table.rows.numpy())
     place = np.minimum(place, len(order) - 1)
     known = steps.after[order][place] == table.rows.numpy()
     rows = np.flatnonzero(known)
-    if len(rows) > _ROWS:
-        rows = rows[np.linspace(0, len(rows) - 1, _ROWS).astype(int)]
+    most = min(_ROWS, max(100, _RANKINGS // max(len(schema.scenes), 1))) if schema.task == "sequence" else _ROWS
+    if len(rows) > most:
+        rows = rows[np.linspace(0, len(rows) - 1, most).astype(int)]
     if len(rows) == 0 or (schema.task != "sequence" and model.history_length == 0):
         return None
     scenes, interests, own_scene, own_interest = [], [], False, False
@@ -195,7 +201,7 @@ def _recommended(model: Model, batch: Any, met: Any) -> tuple[np.ndarray, np.nda
         scored = Scored(model, batch, met, code)
         for row in range(len(batch)):
             place, best[row, code] = scored.best(row)
-            items[row, code] = int(scored.row(row)[0][place]) if place >= 0 else 0
+            items[row, code] = int(scored.items[code][place]) if place >= 0 else 0
     first = best.argmax(1)
     shares = np.eye(best.shape[1])[first] * np.isfinite(best.max(1))[:, None]
     return shares, np.where(np.isfinite(best.max(1)), items[np.arange(len(items)), first], 0)

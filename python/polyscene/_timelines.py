@@ -32,7 +32,9 @@ def weights_by_attention(model: Model, batch: Any, found: dict[str, torch.Tensor
     """
     found = model.explain(batch) if found is None else found
     # The attention of m2m is over experts.
-    if not {"attention", "events"} <= found.keys() or found["attention"].size(-1) == 0:
+    if not {"attention", "events"} <= found.keys() or batch.history is None:
+        return None
+    if found["attention"].dim() not in (2, 3) or found["attention"].size(-1) == 0:
         return None
     weights = found["attention"].detach().double()
     weights = weights.mean(1) if weights.dim() == 3 else weights  # [B, T]

@@ -1,4 +1,4 @@
-"""Why a model says what it says: attention over events, words and pixels, interests, how interest moves."""
+"""Why a model says what it says: attention over events, words and pixels, timelines, flows, attributions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from polyscene import _flows, _timelines
+from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.data import images
 from polyscene.data.dataset import Dataset
 from polyscene.data.roles import CLASSED
+from polyscene.results import needs_pandas
 
 _EXAMPLES = 6
 _ROWS = 2_000
@@ -102,7 +104,7 @@ def flows(model: Model, data: Any, *, exclude_seen: bool = True) -> dict[str, An
 
     Args:
         model: a trained model.
-        data: a data set with test rows.
+        data: a data set; what the model says is told of its test rows.
         exclude_seen: in task sequence, do not recommend what the user met in the scene.
 
     Returns:
@@ -124,6 +126,98 @@ def flows(model: Model, data: Any, *, exclude_seen: bool = True) -> dict[str, An
     """
     with _evaluating(model):
         return _flows.flows(model, data, exclude_seen)
+
+
+KINDS = ("field", "event", "word", "patch")
+"""What features are."""
+
+
+def attributions(
+    model: Model,
+    rows: Any,
+    method: str = "shapley",
+    *,
+    target: int | None = None,
+    kinds: Sequence[str] = KINDS,
+    samples: int = 25,
+    patch: int = 4,
+    seed: int = 0,
+) -> Any:
+    r"""What each field, past event, word or patch of an image adds to a prediction, by captum.
+
+    A feature that is taken away is missing: a field becomes its missing value, a number what missing ones become, a
+    list is empty, an event or a word is left out, a patch of an image is 0. The scene stays. Numbers are logits,
+    predicted ratings or scores. Needs the extra ``explain``.
+
+    - "shapley": Shapley values from drawn orders (Castro, Gomez and Tejada, 2009), which add up to the score with all
+      features less that with none;
+    - "exact": the same over all orders, of at most 7 features;
+    - "ablation": what the score loses without the feature alone;
+    - "integrated_gradients": of numeric fields alone, along the line from their missing values; all else stays.
+
+    Args:
+        model: any model whose answer is a number a row, or several (tasks text, image and sequence).
+        rows: a :class:`polyscene.Batch` with the history that the model follows, such as
+            ``data.test.batch(rows, history=model.history_length)``.
+        method: one of those.
+        target: the class, or in task sequence the place of the item among those of the row's scene; None for the
+            largest of each row.
+        kinds: of "field", "event", "word" and "patch", which are asked for; the others stay.
+        samples: drawn orders of "shapley", steps of "integrated_gradients".
+        patch: edge of a patch in pixels.
+        seed: of the drawn orders.
+
+    Returns:
+        A pandas frame with a row a feature: ``row`` (position in the batch), ``kind``, ``feature``, ``value``,
+        ``attribution``, and ``score``, what the model says of the row.
+
+    Raises:
+        ImportError: captum is not installed.
+        ValueError: an unknown method or kind, a number out of range, a model without numeric fields for
+            "integrated_gradients".
+
+    Example:
+        >>> import polyscene as ps
+        >>> from polyscene.explaining import attributions
+        >>> data = ps.testing.tiny_data()
+        >>> model = ps.models.Logistic(data.schema)
+        >>> _ = ps.Trainer(epochs=1).fit(model, data)
+        >>> frame = attributions(model, ps.testing.batch(data, 2), "ablation")
+        >>> list(frame.feature[frame.row == 0])
+        ['user_id', 'item_id', 'age_group', 'genre', 'age', 'minutes', 'tags']
+    """
+    from polyscene._features import Features
+    from polyscene.integrations import captum
+
+    pandas = needs_pandas("attributions")
+    captum.require()
+    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
+    for what, value, known in (("method", method, captum.METHODS), *(("kinds", each, KINDS) for each in kinds)):
+        if value not in known:
+            hint = _C.core.suggestion(str(value), list(known))
+            raise ValueError(f"attributions: {what} must be of {', '.join(known)}, got {value!r}{hint}")
+    for name, number in (("samples", samples), ("patch", patch)):
+        if number < 1:
+            raise ValueError(f"attributions: {name} must be positive, got {number}")
+    if method == "integrated_gradients" and model.schema.numeric_width == 0:
+        raise ValueError("attributions: integrated_gradients are of numeric fields, the data have none")
+    lines = []
+    with _evaluating(model):
+        for row in range(len(rows)):
+            features = Features(model, rows, row, target, patch, tuple(kinds))
+            shown = features.all
+            score = float(features(torch.ones(1, len(shown)))[0])
+            if method == "integrated_gradients":
+                with torch.enable_grad():
+                    parts = captum.of_numbers(features, samples)
+                shown = [each for each in features.every if each.source == "numeric"]
+            else:
+                parts = captum.of_masks(features, method, samples, seed + row)
+            for each, part in zip(shown, parts, strict=True):
+                told = {"row": row, "kind": each.kind, "feature": each.name, "value": each.value}
+                lines.append(told | {"attribution": part, "score": score})
+    columns = ["row", "kind", "feature", "value", "attribution", "score"]
+    return pandas.DataFrame(lines, columns=columns)
 
 
 @contextlib.contextmanager

@@ -58,3 +58,47 @@ def test_own_data_compares_and_serves(tmp_path: Path, monkeypatch: pytest.Monkey
     topics = re.findall(r"^\d +new .*(topic \d)$", text, re.MULTILINE)
     assert len(topics) == 5 and topics.count("topic 2") >= 3
     assert "Warning" not in text
+
+
+def test_sequences_find_the_circle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = execute(ROOT / "notebooks" / "03_sequences.ipynb", tmp_path, monkeypatch)
+    text = printed(notebook)
+    found = {name: float(value) for name, value in re.findall(r"^(\w+): NDCG@5 ([\d.]+)$", text, re.MULTILINE)}
+    assert found["sasrec"] > 2 * found["popularity"]
+    moves = {
+        name: float(value) for name, value in re.findall(r"^(\w+): ([\d.]+) of the moves go on", text, re.MULTILINE)
+    }
+    assert 0.8 < moves["events"] < 0.9 and moves["said"] > 0.95
+    after = re.findall(r"^after \w+ (\w+) \d: (.*)$", text, re.MULTILINE)
+    follows = {"crime": "history", "history": "love", "love": "nature"}
+    assert [follows[genre] in said for genre, said in after] == [True] * 3
+    assert shown(notebook) == 3 and "Warning" not in text
+
+
+def test_transfer_tells_what_was_carried_and_whether_it_harmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = execute(ROOT / "notebooks" / "04_transfer.ipynb", tmp_path, monkeypatch)
+    text = printed(notebook)
+    assert re.search(r"^migrating scene_0, scene_1 into scene_2 helped: AUC", text, re.MULTILINE)
+    near = float(re.search(r"distance of a layer from its start ([\d.]+)", text)[1])  # type: ignore[index]
+    far = float(re.search(r"distance of a layer from scene_0 ([\d.]+)", text)[1])  # type: ignore[index]
+    assert near < far / 2
+    assert re.search(r"^worse in \d of 3 scenes, surely in none$", text, re.MULTILINE)
+    assert shown(notebook) == 1 and "Warning" not in text
+
+
+def test_texts_and_images_are_attributed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = execute(ROOT / "notebooks" / "05_text_and_images.ipynb", tmp_path, monkeypatch)
+    text = printed(notebook)
+    own, other, neutral = map(
+        float,
+        re.search(r"class named ([+-][\d.]+), of other classes ([+-][\d.]+), of none ([+-][\d.]+)", text).groups(),  # type: ignore[union-attr]
+    )
+    assert own > abs(neutral) and other < -abs(neutral)
+    assert float(re.search(r"accuracy ([\d.]+)", text)[1]) > 0.9  # type: ignore[index]
+    assert "Warning" not in text
+
+
+def shown(notebook: Any) -> int:
+    """How many figures of the report the cells show."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return sum(output.get("data", {}).get("text/html", "").startswith("<iframe ") for output in outputs)

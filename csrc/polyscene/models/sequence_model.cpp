@@ -16,6 +16,12 @@ namespace {
 
 using torch::Tensor;
 
+void check_past(const SequenceModel& model, const data::Batch& batch) {
+  model.check(batch);
+  TORCH_CHECK_VALUE(batch.history.defined(), model.name(),
+                    ": the batch carries no history; table.batch(rows, history=", model.common.max_length(), ") does");
+}
+
 }  // namespace
 
 SequenceModel::SequenceModel(std::shared_ptr<const data::Schema> schema, SequenceOptions common_, const char* owner,
@@ -278,16 +284,14 @@ Tensor SequenceModel::score_events(const data::Events& events, int64_t scene, co
 }
 
 Tensor SequenceModel::forward(const data::Batch& batch) {
-  check(batch);
-  TORCH_CHECK_VALUE(batch.history.defined(), name(),
-                    ": the batch carries no history; table.batch(rows, history=", common.max_length(), ") does");
+  check_past(*this, batch);
   return scene_scores(batch, schema().num_scenes(), [&](const Tensor& rows, int64_t scene) {
     return scored(states_before(batch.history.take(rows), scene), scene_items(*this, scene));
   });
 }
 
 Explanation SequenceModel::explain(const data::Batch& batch) {
-  check(batch);
+  check_past(*this, batch);
   const auto count = batch.history.item.numel();
   auto placed = batch.history;
   placed.time = torch::arange(count);  // where each event lies in the batch

@@ -364,8 +364,11 @@ class Batch:
     @property
     def item(self) -> torch.Tensor | None:
         """
-        int64 [B] or None.
+        int64 [B], rows of the item vocabulary, or None.
         """
+    @item.setter
+    def item(self, arg1: torch.Tensor) -> None:
+        ...
     @property
     def label(self) -> torch.Tensor | None:
         """
@@ -448,8 +451,11 @@ class Batch:
     @property
     def user(self) -> torch.Tensor | None:
         """
-        int64 [B] or None.
+        int64 [B], rows of the user vocabulary, or None.
         """
+    @user.setter
+    def user(self, arg1: torch.Tensor) -> None:
+        ...
     @property
     def weight(self) -> torch.Tensor | None:
         """

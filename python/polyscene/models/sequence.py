@@ -15,7 +15,8 @@ class SASRec(Model):
     the loss is the cross-entropy of what followed against one drawn item. ``norm="post"`` with ``positions="oldest"``,
     ``loss="ce"``, ``dim=64``, ``heads=2`` and ``feedforward=256`` is the form of RecBole, which takes the loss of the
     newest event alone where this one takes that of all. Cross-entropy over all items usually beats one drawn item:
-    compare like with like. Tasks: sequence.
+    compare like with like. ``explain`` tells ``state`` [B, D], ``attention`` [B, heads, T] of the newest state over the
+    events of each row, oldest first, in the last block, and ``events``, their number [B]. Tasks: sequence.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.
@@ -53,7 +54,8 @@ class BERT4Rec(Model):
     before and after; a share of the windows masks the newest event alone. In serving a mask stands after the newest
     ``max_length`` - 1 events. The loss is cross-entropy against the items of the scene. The authors' program trains
     400,000 steps on ten copies of each sequence; RecBole's loses a mask in the first place and, in serving, the first
-    event of every sequence. Needs many more epochs than SASRec. Tasks: sequence.
+    event of every sequence. Needs many more epochs than SASRec. ``explain`` tells what :class:`SASRec` does, of the
+    mask's attention, whose own weight is left out. Tasks: sequence.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.

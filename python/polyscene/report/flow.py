@@ -53,6 +53,7 @@ def flow_diagram(
     heads: tuple[str, str],
     title: str,
     weights: Sequence[float] | None = None,
+    most: int = 60,
 ) -> tuple[Markup, float]:
     """Ribbons from interests of one scene, left, to interests of another, right; and the share of flow that is drawn.
 
@@ -63,6 +64,7 @@ def flow_diagram(
         heads: what stands above the two sides.
         title: what the figure shows.
         weights: how much each interest on the left counts; all the same if None.
+        most: ribbons that are drawn.
     """
     share = [1.0] * len(rows) if weights is None else [max(float(w), 0.0) for w in weights]
     flow = [
@@ -76,7 +78,7 @@ def flow_diagram(
     svg = Svg(WIDTH, top + height + 10, title, css="flow")
     left, right = side, WIDTH - side
     a, b = _places(out, top, height), _places(into, top, height)
-    kept = sorted(shown_flows(flow))
+    kept = sorted(shown_flows(flow, most))
     scale = [(height - GAP * (len(s) - 1)) / (sum(s) or 1.0) for s in (out, into)]
     start, end = [begin for begin, _ in a], [begin for begin, _ in b]
     middle = (left + right) / 2

@@ -14,6 +14,7 @@ from polyscene.report.heatmap import heatmap
 from polyscene.report.timeline import colours_of, outcome, timeline
 
 MOST_LAYERS = 60
+MOST_RIBBONS = 32
 CARRIED_BY = {
     "attention": "the model's attention, mean of its heads",
     "left_out": "how far the score of the recommended item, or of the row, falls when the event is left out",
@@ -79,7 +80,7 @@ def flow(content: Mapping[str, Any], what: str) -> dict[str, Any] | None:
             share = [[v / t if t > 0 else 0.0 for v in line] for line, t in zip(matrix, total, strict=True)]
             heads = ("from", "to")
             label = f"{title} from {what} to {what}, {period['name']}"
-            figure, drawn = flow_diagram(share, names, names, heads, label, total)
+            figure, drawn = flow_diagram(share, names, names, heads, label, total, MOST_RIBBONS)
             stays = sum(matrix[i][i] for i in range(len(names))) / sum(total)
             parts.append({"title": title, "figure": figure, "drawn": drawn, "count": sum(total), "stays": stays})
         if parts:
@@ -96,14 +97,23 @@ def distances(content: Mapping[str, Any]) -> dict[str, Any] | None:
     sources = list(dict.fromkeys(source for by in values.values() for source in by))
     if not layers or not sources:
         return None
-    largest = sorted(range(len(layers)), key=lambda k: -layers[k]["entries"])[:MOST_LAYERS]
-    shown = sorted(largest)
-    names = [f"{layers[k]['layer']} · {layers[k]['kind']}" for k in shown]
+    # A layer of the frozen part of a model that holds one stands in the line of the layer that it is.
+    lines: dict[str, list[int]] = {}
+    for k, layer in enumerate(layers):
+        name = layer["layer"].removeprefix("base.") + (" · statistics" if layer["kind"] == "statistics" else "")
+        lines.setdefault(name, []).append(k)
+    largest = sorted(lines, key=lambda name: -layers[lines[name][0]]["entries"])[:MOST_LAYERS]
+    names = [name for name in lines if name in largest]
     parts = []
     for source in sources:
         mine = [name for name in candidates if source in values[name]]
-        matrix = [[_number(values[name][source][k]) for name in mine] for k in shown]
-        new = sorted({layers[k]["layer"] for k in shown for name in mine if values[name][source][k] == "new"})
+
+        def told(candidate: str, places: list[int], source: str = source) -> Any:
+            found = (values[candidate][source][k] for k in places)
+            return next((value for value in found if value is not None), None)
+
+        matrix = [[_number(told(candidate, lines[name])) for candidate in mine] for name in names]
+        new = [name for name in names if any(told(candidate, lines[name]) == "new" for candidate in mine)]
         title = f"Distance from {source}"
         figure = heatmap(matrix, names, mine, title, percent=False, mark_largest=False)
         parts.append({"name": source, "figure": figure, "new": ", ".join(new)})
@@ -114,7 +124,7 @@ def distances(content: Mapping[str, Any]) -> dict[str, Any] | None:
         matrix = [[_number(by.get(source)) for source in known] for by in alike.values()]
         title = "Similarity of representations"
         similarity = heatmap(matrix, list(alike), known, title, percent=False, mark_largest=False)
-    left = len(layers) - len(shown)
+    left = len(lines) - len(names)
     return {"parts": parts, "similarity": similarity, "rows": content.get("similarity_rows"), "left_out": left}
 
 

@@ -313,3 +313,35 @@ def test_figures_show_in_a_notebook(tmp_path: Path) -> None:
     page = shown.save(tmp_path / "page.html").read_text(encoding="utf-8")
     assert len(figures(page, "plot timeline")) == 1 and "http" not in page.replace("http-equiv", "")
     assert len(figures(show_flows(model, data).page, "flow")) == 4
+
+
+def test_names_are_text_and_no_markup(tmp_path: Path) -> None:
+    rows = [
+        (
+            user,
+            f"<i>{item}</i>",
+            f'<b class="x">{scene}</b>',
+            time,
+            "<script>alert(1)</script>" if interest == "war" else "&",
+        )
+        for user, item, scene, time, interest in WALKS
+    ]
+    data = read(tmp_path, [(f"<u>{user}</u>", *rest) for user, *rest in rows])
+    folder = make_run(tmp_path / "run", rows=300, with_explain=False)
+    found = explanation(fitted(data), data)
+    assert set(found) == {"timeline", "flow", "interest_flow"}
+    (folder / "explain.json").write_text(json.dumps(found), encoding="utf-8")
+    text = build_report(folder).read_text(encoding="utf-8")
+    for markup in ("<script>alert", "<i>film", "<b class=", "<u>a"):
+        assert markup not in text
+    assert "&lt;u&gt;a&lt;/u&gt;" in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert len(figures(text, "plot timeline")) == 2  # well-formed
+
+
+def test_without_test_rows_events_flow_alone(tmp_path: Path) -> None:
+    data = read(tmp_path, WALKS)
+    model, with_test = fitted(data), flows(fitted(data), data)
+    data.test = None
+    found = flows(model, data)
+    assert found.keys() == with_test.keys() and "said_by" not in found["flow"]
+    assert sum(np.array(period["events"]).sum() for period in found["flow"]["periods"]) == 5  # the two last are gone

@@ -13,6 +13,8 @@ import torch
 from fake_runs import make_run
 from polyscene.report import build_report, show_distances
 from polyscene.transfer import cka, distance_frame, layer_distances, migrate, plan, represented
+from polyscene.transfer.carrying import Carried
+from polyscene.transfer.stages import Stages
 
 
 def slow_cka(x: np.ndarray, y: np.ndarray) -> float:
@@ -171,12 +173,39 @@ def test_the_page_shows_distances_and_similarities(done: Any, tmp_path: Path) ->
     # The cells of the page are the numbers of the verdict.
     stored = text.split("<h3>From scene_0</h3>")[1].split('data-values="')[1].split('"')[0]
     shown = [[float(v) / 10_000 if v else None for v in line.split(",")] for line in stored.split("|")]
-    values = verdict["distances"]["values"]
-    for number, line in enumerate(shown):
+    values, layers = verdict["distances"]["values"], [each["layer"] for each in verdict["distances"]["layers"]]
+    names = text.split("<h3>From scene_0</h3>")[1].split('data-rows="')[1].split('"')[0].split("\n")
+    assert len(shown) == len(names) == len({layer.removeprefix("base.") for layer in layers})
+    for layer, line in zip(names, shown, strict=True):
         for name, value in zip(values, line, strict=True):
-            told = values[name]["scene_0"][number]
+            own = f"base.{layer}" if name.endswith("adapters") and f"base.{layer}" in layers else layer
+            told = values[name]["scene_0"][layers.index(own)]
             assert value == (None if told in (None, "new") else pytest.approx(told, abs=1e-6))
     inline = show_distances(verdict)
     assert "Linear CKA" in inline.page and repr(inline).startswith("Inline('What was carried'")
     with pytest.raises(ValueError, match="show_distances: the verdict holds no distances"):
         show_distances({})
+
+
+def test_of_a_finished_run_the_rows_that_were_carried_count() -> None:
+    old, new = ps.testing.tiny_data(bare=True, rows=60), ps.testing.tiny_data(bare=True, rows=200, seed=3)
+    torch.manual_seed(0)
+    source, model = ps.models.MF(old.schema, dim=4), ps.models.MF(new.schema, dim=4)
+    ps.Trainer(epochs=1, lr=0.05).fit(source, old)
+    options = {"mechanism": "migrate", "settings": {}, "fusion": "rows", "strength": 1e-2, "lr_scale": 0.2}
+    options |= {"frozen": [], "source_epochs": 0, "guard": 2.0, "unlabelled": None}
+    flow = Carried(model, new, {"run": source}, options, Stages(model, {"epochs": 1, "lr": 0.05}, None, False, None))
+    _, _, verdict = flow.run()
+    told = verdict["distances"]
+    names = [each["layer"] for each in told["layers"]]
+    at = names.index("user.weight")
+    assert told["values"]["carried"]["run"][at] == 0
+    ids = [data.schema.categorical[0].ids for data in (old, new)]
+    assert set(ids[0]) != set(ids[1])
+    mine, theirs = flow.candidates[0].state["user.weight"], source.state_dict()["user.weight"]
+    both = [(new_row, ids[0].index(name)) for new_row, name in enumerate(ids[1]) if name in ids[0]]
+    pairs = [(mine[a + 2].double(), theirs[b + 2].double()) for a, b in both]
+    pairs += [(mine[0].double(), theirs[0].double()), (mine[1].double(), theirs[1].double())]  # unknown and missing
+    moved = sum(float((a - b).square().sum()) for a, b in pairs) ** 0.5
+    expected = moved / sum(float(b.square().sum()) for _, b in pairs) ** 0.5
+    assert told["values"]["target alone"]["run"][at] == pytest.approx(expected, abs=1e-5)

@@ -29,6 +29,22 @@ TEST_CASE("SASRec: scores are those of the items of each row's scene") {
   CHECK_THAT(out.slice(0, 0, 1), IsNear(model->score_events(batch.history.take(torch::tensor({0})), 1, tablet), 1e-6));
 }
 
+TEST_CASE("SASRec: the newest state weighs the events that are followed, and no others") {
+  const auto table = sequence_table();
+  auto model = tiny_sasrec(table);
+  auto batch = table.batch(torch::tensor({6, 1}, torch::kInt64), false, 3);
+  batch.history.item[1] = data::kUnknown;
+  const auto told = model->explain(batch);
+  REQUIRE(told.size() == 3);
+  CHECK(told[1].first == "attention");
+  const auto weights = told[1].second;  // [B, heads, T]
+  CHECK(weights.sizes() == at::IntArrayRef({2, 1, 3}));
+  CHECK(weights[0][0][1].item<double>() == 0);
+  CHECK_THAT(weights[0].sum(), IsNear(torch::ones({})));
+  CHECK(weights[1].sum().item<double>() == 0);  // the first event of its user
+  CHECK(told[2].second.equal(torch::tensor({3, 0}, torch::kInt64)));
+}
+
 TEST_CASE("SASRec: the loss is finite, and small once it was learnt") {
   const auto table = sequence_table();
   auto model = tiny_sasrec(table);

@@ -86,6 +86,20 @@ def test_unknown_items_have_no_weight(data: Any) -> None:
     torch.testing.assert_close(weights.sum(2), torch.ones(3, 1))
 
 
+def test_a_batch_without_events_has_no_weights(data: Any) -> None:
+    batch = data.test.batch(torch.arange(2), history=5)
+    past = batch.history
+    none = (past.item[:0], past.scene[:0], past.label[:0], past.time[:0])
+    batch.history = _C.data.Events(torch.zeros(3, dtype=torch.int64), *none)
+    for name in ("sasrec", "bert4rec"):
+        told = make(name, data).explain(batch)
+        assert told["attention"].shape == (2, told["attention"].size(1), 0) and told["events"].tolist() == [0, 0]
+        assert weights_by_attention(make(name, data), batch) is None
+        message = rf"{name}: the batch carries no history; table.batch\(rows, history=6\) does"
+        with pytest.raises(ValueError, match=message):
+            make(name, data).explain(data.test.batch(torch.arange(2), history=0))
+
+
 def test_models_without_attention_tell_their_state_alone(data: Any) -> None:
     batch = data.test.batch(torch.arange(3), history=5)
     for name in ("gru4rec", "c2dsr", "tri_cdr"):
