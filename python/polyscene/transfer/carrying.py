@@ -13,6 +13,7 @@ import torch
 from polyscene._model import Model
 from polyscene.training import Trainer
 from polyscene.transfer import _mechanisms
+from polyscene.transfer.choosing import chosen_by
 from polyscene.transfer.estimating import negative_transfer, transferability
 from polyscene.transfer.flow import Candidate, Migration
 from polyscene.transfer.fusing import State, carry, fuse, state_of

@@ -20,9 +20,10 @@ class Distilled(Around):
 
     s and :math:`t_i` are the logits of student and teachers. Rankings: the softmax over a row's item and its negatives
     in the place of :math:`\sigma`, and KL; text and images: the same over the classes; sequences: over the items of the
-    scene after the past of a window's newest row; ratings: the squared distance to the teachers' mean. :math:`T^2`, which some implementations leave out, keeps the size of the gradient. With ``features``
-    the mean squared distance of a linear map of the hidden layer to that of the first teacher joins (Romero et al.,
-    ICLR 2015). It shares the parameters of ``model``.
+    scene after the past of a window's newest row; ratings: the squared distance to the teachers' mean. :math:`T^2`,
+    which some implementations leave out, keeps the size of the gradient. With ``features`` the mean squared distance of
+    a linear map of the hidden layer to that of the first teacher joins (Romero et al., ICLR 2015). It shares the
+    parameters of ``model``.
 
     Args:
         model: the student.
