@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from polyscene._extension import _C
 from polyscene.data.dataset import Dataset
 from polyscene.results import read_json
 
@@ -38,7 +39,7 @@ def leaving_nothing(folder: Path, resume: bool) -> Iterator[None]:
 
 def check_resumable(folder: Path, config: dict[str, Any], environment: dict[str, Any]) -> None:
     """Refuses to go on with a run of another config or other data, before anything of it is overwritten."""
-    before, known = read_json(folder / "config.json"), read_json(folder / "environment.json")
+    before, known = _config_of(folder), read_json(folder / "environment.json")
     differ = [] if before is None else _differences(before, config, "")
     if known is not None and not differ:
         names = {"data_digest": "the data", "split_digest": "the split"}
@@ -48,6 +49,16 @@ def check_resumable(folder: Path, config: dict[str, Any], environment: dict[str,
             f"{folder}: cannot resume, these are not those of the run: {'; '.join(differ)}; "
             "leave them as they were, or start anew with another --out"
         )
+
+
+def _config_of(folder: Path) -> dict[str, Any] | None:
+    """The config of a run; options that were not there yet when it was written have their defaults."""
+    found = read_json(folder / "config.json")
+    if found is None:
+        return None
+    with suppress(ValueError):  # of a version that knew others
+        return dict(json.loads(_C.train.resolve_config(json.dumps(found), str(folder / "config.json"))))
+    return found
 
 
 def _differences(before: Any, now: Any, path: str) -> list[str]:
@@ -70,6 +81,6 @@ def is_finished(folder: Path, config: dict[str, Any], data: Dataset) -> bool:
     return (
         "seconds" in known
         and digests == (data.digest, data.split_digest)
-        and read_json(folder / "config.json") == config
+        and _config_of(folder) == config
         and all((folder / name).exists() for name in ("metrics.json", "history.jsonl", "model.safetensors"))
     )

@@ -283,7 +283,8 @@ def test_configs_of_the_tables() -> None:
         for part in parts:
             found = {path.stem: runs.resolve(path) for path in (top / table / part).glob("*.json")}
             alone = {"popularity", "item_knn", *ranked.OF_SEQUENCES}
-            assert set(found) == alone | {"item_knn_cross", "sasrec", "gru4rec", "bert4rec", "c2dsr", "tri_cdr"}
+            neural = {"sasrec", "gru4rec", "bert4rec", "c2dsr", "tri_cdr", "interest_sequence"}
+            assert set(found) == alone | {"item_knn_cross", *neural}
             for name, config in found.items():
                 scope = config["model"].get("scope", "scene" if config["model"]["name"] == "popularity" else None)
                 assert (scope == "scene") == (name in alone), name

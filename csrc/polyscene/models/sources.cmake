@@ -31,6 +31,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/int8_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/attention_transfer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/interest_migration.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/interest/interest_moves.cpp
   ${CMAKE_CURRENT_LIST_DIR}/interest/scene_branch.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi/adapted.cpp
   ${CMAKE_CURRENT_LIST_DIR}/multi/side_tuned.cpp
@@ -57,6 +58,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/sequence/c2dsr.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/dasl.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/gru4rec.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/sequence/interest_sequence.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/sasrec.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/scene_encoders.cpp
   ${CMAKE_CURRENT_LIST_DIR}/sequence/tri_cdr.cpp

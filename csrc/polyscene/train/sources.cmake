@@ -9,6 +9,4 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/selection.cpp
   ${CMAKE_CURRENT_LIST_DIR}/table_update.cpp
   ${CMAKE_CURRENT_LIST_DIR}/trainer.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../models/interest/interest_moves.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/../models/sequence/interest_sequence.cpp
 )

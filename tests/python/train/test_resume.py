@@ -165,6 +165,18 @@ def test_another_run_is_refused(
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
+def test_options_that_came_later_have_their_defaults(cli: Any, short: Path, copy: Path) -> None:
+    # A run of an earlier version: it goes on where a newer one has more to set.
+    config = json.loads((copy / "config.json").read_text())
+    assert config["transfer"].pop("labels") == 1.0
+    (copy / "config.json").write_text(json.dumps(config))
+    assert cli("run", short / "c.json", "--out", copy, "--resume").code == 0
+    config["transfer"]["labels"] = 0.5
+    (copy / "config.json").write_text(json.dumps(config))
+    done = cli("run", short / "c.json", "--out", copy, "--resume")
+    assert done.code == 2 and "transfer.labels was 0.5, is 1.0" in done.err
+
+
 def test_files_that_changed_are_refused(cli: Any, tmp_path: Path) -> None:
     lines = ["user_id,item_id,label", *(f"{i % 9},{i % 7},{i % 2}" for i in range(300))]
     (tmp_path / "a.csv").write_text("\n".join(lines))
