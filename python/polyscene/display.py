@@ -49,7 +49,7 @@ def result_tables(result: Result, width: int | None = None) -> list[Table]:
 
     counts = [c for c in ("rows", "positives") if any(c in v for v in result.counts.values())]
     columns = result.metrics
-    groups = [found for found in (_group_table(result),) if found]
+    groups = [found for found in (_group_table(result), _move_table(result)) if found]
     if width is None:
         return [_table(result, columns, counts), *groups]
     console = Console(width=10_000, file=io.StringIO())
@@ -107,6 +107,52 @@ def _group_table(result: Result) -> Table | None:
         table.add_column(Text(name), justify="right", no_wrap=True)
     for name, users, values in lines:
         table.add_row(Text(name), f"{users:,}", *map(_number, values))
+    return table
+
+
+MOVES = {
+    "scene_accuracy": "Next scene",
+    "scene_log_loss": "Its log loss",
+    "chain_scene_accuracy": "By a chain",
+    "interest_hit": "Next interest, hit",
+    "chain_interest_hit": "By a chain, hit",
+}
+"""What figures of :func:`polyscene.moves` are called in tables."""
+
+
+def move_lines(result: Result) -> tuple[list[str], list[tuple[str, int, list[float | None]]]]:
+    """Where interest goes next, as the model and as a chain of training rows say.
+
+    Returns:
+        The titles of the figures, and for all rows and each scene the name, the rows and the values. No lines for
+        models that expect nothing.
+    """
+    found = result.extra.get("moves")
+    if not found:
+        return [], []
+    names = [name for name in found["overall"] if name != "rows"]
+    titles = [MOVES.get(name.partition("@")[0], name) + "@".join(("", *name.split("@")[1:])) for name in names]
+    lines = [
+        ("All rows" if scene == "overall" else scene, int(values["rows"]), [values[name] for name in names])
+        for scene, values in found.items()
+    ]
+    return titles, lines
+
+
+def _move_table(result: Result) -> Table | None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    titles, lines = move_lines(result)
+    if not lines:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("Where interest goes next", no_wrap=True)
+    for name in (*titles, "Rows with a past"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, rows, values in lines:
+        table.add_row(Text(name), *map(_number, values), f"{rows:,}")
     return table
 
 

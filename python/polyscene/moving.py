@@ -75,6 +75,20 @@ def moves(model: Any, table: Any, train: Any = None, k: Sequence[int] = (1, 3)) 
     return out | {name: _means(columns, scene == code) for code, name in enumerate(schema.scenes)}
 
 
+def expects(model: Any, table: Any) -> bool:
+    """Whether a model says of the rows of a table of sequences where interest goes next."""
+    if model.schema.task != "sequence" or table is None or len(table) == 0:
+        return False
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            said = model.explain(table.batch(torch.arange(1), history=model.history_length))
+    finally:
+        model.train(training)
+    return bool({"next_scene", "transitions"} & said.keys())
+
+
 class _Chain:
     """Counts of what followed what in training rows."""
 

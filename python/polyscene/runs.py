@@ -24,7 +24,8 @@ from polyscene._usage import measured as used
 from polyscene.data.dataset import Dataset
 from polyscene.evaluation import evaluate
 from polyscene.generalising import check_unseen, new_scenes, unseen
-from polyscene.results import Result
+from polyscene.moving import expects, moves
+from polyscene.results import Result, nulls
 from polyscene.saving import load, save
 from polyscene.training import Trainer, seed_everything
 
@@ -283,6 +284,9 @@ def measure(model: models.Model, data: Dataset, options: dict[str, Any]) -> Resu
     result = evaluate(model, data.test, metrics, threshold=threshold, **further)
     if data.valid is not None:
         result.valid = evaluate(model, data.valid, metrics, threshold=threshold, **further)
+    if expects(model, data.test):
+        found = moves(model, data.test, data.train)
+        result.extra["moves"] = {scene: nulls(values) for scene, values in found.items()}
     return result
 
 

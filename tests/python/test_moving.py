@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import polyscene as ps
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from polyscene.cli import main
+from polyscene.display import tables_as_text
+from polyscene.results import Result
 
 
 def walks(people: int, length: int, **columns: Any) -> pa.Table:
@@ -94,3 +99,24 @@ def test_models_that_expect_nothing_are_refused(data: Any) -> None:
         ps.moves(model, data.test)
     with pytest.raises(ValueError, match=r"moves: k must be a list of positive whole numbers, got \[0\]"):
         ps.moves(model, data.test, k=[0])
+
+
+def test_a_run_tells_them(tmp_path: Any) -> None:
+    pq.write_table(walks(30, 8), tmp_path / "walks.parquet")
+    roles = {"user": "user", "item": "item", "time": "time", "interest": "about"}
+    config = {
+        "dataset": {"name": "table", "task": "sequence", "data": str(tmp_path / "walks.parquet"), **roles},
+        "model": {"name": "interest_sequence", "dim": 8},
+        "train": {"epochs": 1, "threads": 1},
+    }
+    config["dataset"]["split"] = {"by": "leave_one_out"}
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    assert main(["run", str(tmp_path / "c.json"), "--out", str(tmp_path / "run")]) == 0
+    done = json.loads((tmp_path / "run" / "metrics.json").read_text())["moves"]
+    model = ps.load(tmp_path / "run")
+    data = ps.read_table(tmp_path / "walks.parquet", task="sequence", split="leave_one_out", **roles)
+    assert done == ps.moves(model, data.test, data.train)
+    shown = tables_as_text(Result.load(tmp_path / "run"))
+    assert "Where interest goes next" in shown and "By a chain, hit@3" in shown
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "beside a chain that counted" in page and page.count('<td class="n">1.0000</td>') >= 4  # the chain's

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polyscene._files import write_text
-from polyscene.display import group_lines
+from polyscene.display import group_lines, move_lines
 from polyscene.report import charts, curves, seeing
 from polyscene.report.flow import flow_diagram
 from polyscene.report.heatmap import heatmap, level
@@ -30,6 +30,7 @@ def write_page(folder: Path) -> Path:
         "cards": cards(run.result),
         "table": scene_table(run.result),
         "groups": group_lines(run.result),
+        "moves": move_lines(run.result),
         "transfer": transfer(run),
         "distances": seeing.distances((run.result.transfer or {}).get("distances") or {}),
         "attention": attention(run.explain.get("attention") or {}),
