@@ -171,7 +171,9 @@ def _said(model: Model, data: Any, steps: Steps, exclude_seen: bool) -> _Said | 
     scenes, interests, own_scene, own_interest = [], [], False, False
     of_item = _item_interests(data)
     for some in torch.from_numpy(rows).split(_BATCH):
-        batch = table.batch(some, history=model.history_length or LENGTH)
+        batch = table.batch(
+            some, history=ALL if model.options.get("scope") == "scene" else model.history_length or LENGTH
+        )
         found = model.explain(batch)
         ranks = schema.task == "sequence" and schema.item is not None and batch.history is not None
         items = None
@@ -182,7 +184,7 @@ def _said(model: Model, data: Any, steps: Steps, exclude_seen: bool) -> _Said | 
         if "next_scene" in found and found["next_scene"].dim() == 2:
             own_scene = True
             scenes = scenes[: -1 if ranks else None]
-            scenes.append(found["next_scene"].double().numpy())
+            scenes.append(found["next_scene"][:, : len(schema.scenes)].double().numpy())  # new ones have no name
         if (shares := _interest_shares(found, len(schema.interests))) is not None:
             own_interest = True
             interests.append(shares)

@@ -37,6 +37,10 @@ def weights_by_attention(model: Model, batch: Any, found: dict[str, torch.Tensor
     if found["attention"].dim() not in (2, 3) or found["attention"].size(-1) == 0:
         return None
     weights = found["attention"].detach().double()
+    if weights.dim() == 3 and model.schema.task == "sequence" and "transitions" in found:  # [B, K, T]
+        # Each interest reads for itself; the state is made of what they read, by how likely each comes next.
+        share = found["transitions"].detach().double()
+        weights = (weights * (share / share.sum(1, keepdim=True).clamp_min(1e-12)).unsqueeze(2)).sum(1)
     weights = weights.mean(1) if weights.dim() == 3 else weights  # [B, T]
     newest_first = "bst" in (model.name, model.options.get("model"))
     out = []
@@ -160,10 +164,14 @@ def timelines(model: Model, table: Any, users: Sequence[Any] | None = None, excl
     rows = _chosen(model, table, users)
     if len(rows) == 0:
         return None
-    batch = table.batch(rows, history=model.history_length or LENGTH)
+    ranks = schema.task == "sequence"
+    if not ranks and model.history_length == 0:  # a model that reads no events
+        return None
+    # As evaluation has it: a model of one scene picks the newest events of that scene.
+    length = ALL if model.options.get("scope") == "scene" else model.history_length or LENGTH
+    batch = table.batch(rows, history=length)
     if batch.history is None:
         return None
-    ranks = schema.task == "sequence"
     scored, found = None, model.explain(batch)
     weights = weights_by_attention(model, batch, found)
     if ranks:

@@ -11,6 +11,8 @@ import torch
 from polyscene.evaluation import table_for
 
 _ROWS = 4_096
+_FIRST = 2  # row of a vocabulary: before are unknown and missing ones
+_PAST = 8  # events in which the newest that counts is looked for
 
 
 def moves(model: Any, table: Any, train: Any = None, k: Sequence[int] = (1, 3)) -> dict[str, dict[str, float]]:
@@ -32,7 +34,7 @@ def moves(model: Any, table: Any, train: Any = None, k: Sequence[int] = (1, 3)) 
         do not have is left out, what has no row is nan.
 
     Raises:
-        ValueError: a model that expects neither, a cut-off below 1.
+        ValueError: a model that expects neither, a cut-off below 1, an empty table.
 
     Example:
         >>> import polyscene as ps
@@ -49,6 +51,8 @@ def moves(model: Any, table: Any, train: Any = None, k: Sequence[int] = (1, 3)) 
     ):
         raise ValueError(f"moves: k must be a list of positive whole numbers, got {k!r}")
     table = table_for(model, table)
+    if len(table) == 0:
+        raise ValueError("moves: the table has no rows")
     schema = model.schema
     chain = None if train is None else _Chain(schema, train)
     found: dict[str, list[np.ndarray]] = {}
@@ -93,11 +97,11 @@ class _Chain:
     """Counts of what followed what in training rows."""
 
     def __init__(self, schema: Any, train: Any) -> None:
-        scenes, interests = len(schema.scenes), len(schema.interests)
+        scenes, interests = len(schema.scenes) + 1, len(schema.interests)  # one more may be shared by new ones
         self.scenes = torch.zeros(scenes, scenes, dtype=torch.float64)
         self.pairs = torch.zeros(scenes, scenes, interests, interests, dtype=torch.float64)
-        for batch in _batches(train, 1):
-            rows, last = _last(batch)
+        for batch in _batches(train, _PAST):
+            rows, last = _last(batch, batch.history.item >= _FIRST)
             came = batch.history.scene[last]
             self.scenes.index_put_((came, batch.scene[rows]), torch.ones(len(rows), dtype=torch.float64), True)
             if interests:
@@ -120,11 +124,13 @@ def _batches(table: Any, history: int) -> Iterator[Any]:
         yield table.batch(torch.arange(start, min(start + _ROWS, len(table))), history=history)
 
 
-def _last(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows that have a past, and the newest event of each."""
-    ends = batch.history.offsets[1:]
-    rows = torch.nonzero(ends > batch.history.offsets[:-1]).squeeze(1)
-    return rows, ends[rows] - 1
+def _last(batch: Any, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows that have a past, and the newest event of each, of those that count, bool [L]."""
+    events = torch.arange(len(counts))
+    owner = torch.arange(len(batch.scene)).repeat_interleave(batch.history.offsets.diff())
+    last = torch.full((len(batch.scene),), -1).scatter_reduce(0, owner[counts], events[counts], "amax")
+    rows = torch.nonzero(last >= 0).squeeze(1)
+    return rows, last[rows]
 
 
 def _multi_hot(lists: Any, interests: int) -> torch.Tensor:
@@ -137,7 +143,7 @@ def _multi_hot(lists: Any, interests: int) -> torch.Tensor:
 def _of_rows(
     batch: Any, said: dict[str, torch.Tensor], chain: _Chain | None, k: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    rows, last = _last(batch)
+    rows, last = _last(batch, batch.history.item >= _FIRST)  # items that training did not know say nothing
     scene = batch.scene[rows]
     came = batch.history.scene[last]
     out = {"scene": scene}

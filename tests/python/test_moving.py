@@ -13,6 +13,7 @@ import pytest
 import torch
 from polyscene.cli import main
 from polyscene.display import tables_as_text
+from polyscene.explaining import explanation
 from polyscene.results import Result
 
 
@@ -90,6 +91,35 @@ def test_models_of_clicks_tell_their_transitions() -> None:
     found = ps.moves(model, data.test, data.train, k=[5])
     assert found["overall"]["interest_hit@5"] == 1  # of five interests
     assert set(found["overall"]) == {"rows", "interest_hit@5", "chain_interest_hit@5"}
+
+
+def test_scenes_that_are_new_and_items_that_are_unknown() -> None:
+    # A new scene shares a row of its own; a past of unknown items alone is none.
+    rows = [
+        {"user": f"u{u}", "item": f"i{t % 4}", "scene": "ab"[t % 2], "time": t} for u in range(12) for t in range(8)
+    ]
+    rows += [{"user": "u0", "item": "i1", "scene": "new", "time": 99}]
+    rows += [
+        {"user": "w", "item": "never", "scene": "a", "time": 98},
+        {"user": "w", "item": "i2", "scene": "b", "time": 99},
+    ]
+    train = pa.Table.from_pylist([row for row in rows if row["time"] < 6])
+    test = pa.Table.from_pylist([row for row in rows if row["time"] >= 6])
+    roles = {"user": "user", "item": "item", "time": "time", "unseen_scene": "shared"}
+    data = ps.read_table(train=train, test=test, task="sequence", label=None, **roles)
+    model = ps.models.InterestSequence(data.schema, dim=8)
+    ps.Trainer(epochs=1).fit(model, data)
+    found = ps.moves(model, data.test, data.train)
+    assert found["overall"]["rows"] == 12 * 2 + 1 and set(found) == {"overall", "a", "b"}
+    assert found["a"]["rows"] == found["b"]["rows"] == 12  # w comes into b without a past that says something
+    assert math.isfinite(found["overall"]["scene_log_loss"])
+    assert explanation(model, data)["flow"]["names"] == ["a", "b"]
+
+
+def test_an_empty_table_is_refused(data: Any) -> None:
+    model = ps.models.InterestSequence(data.schema, dim=8)
+    with pytest.raises(ValueError, match="moves: the table has no rows"):
+        ps.moves(model, data.test.take(torch.arange(0)))
 
 
 def test_models_that_expect_nothing_are_refused(data: Any) -> None:

@@ -79,9 +79,11 @@ class SlowInterestSequence:
             score = np.zeros(t + 1)
             for j in range(t + 1):
                 score[j] = w["interest_query"][k] @ np.tanh(linear(w, "extraction", states[j]))
-                score[j] += w["step_bias"][t - j][k] + w["pair_bias"][scene * self.scenes + past[j].scene][k]
+                score[j] += (
+                    w["interest_step_bias"][t - j][k] + w["scene_pair_bias"][scene * self.scenes + past[j].scene][k]
+                )
                 if self.options["gaps"]:
-                    score[j] += w["gap_bias"][gap_step(past[t].time - past[j].time)][k]
+                    score[j] += w["interest_gap_bias"][gap_step(past[t].time - past[j].time)][k]
             shares[k] = softmax(score)
             for j in range(t + 1):
                 mixed += p[k] * shares[k][j] * states[j]
@@ -94,7 +96,7 @@ class SlowInterestSequence:
             "interest_logits": logits,
             "move": move,
             "transitions": p,
-            "scene_logits": linear(w, "scene_head", both) + w["followed"][past[t].scene],
+            "scene_logits": linear(w, "scene_head", both) + w["scene_followed"][past[t].scene],
         }
 
     def loss(self, batch: Any, candidates: list[list[int]]) -> float:

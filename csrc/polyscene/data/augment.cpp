@@ -37,6 +37,23 @@ Augmenter::Augmenter(Augmentation how, std::shared_ptr<const History> history)
   }
 }
 
+namespace {
+
+// Interests of the events `place` (int64 [L]); none of a masked one.
+Ragged shown(const Ragged& interest, const int32_t* item, const torch::Tensor& place) {
+  auto out = interest.take(place);
+  const auto n = place.numel();
+  const auto masked =
+      torch::from_blob(const_cast<int32_t*>(item), {n}, torch::kInt32).eq(static_cast<int32_t>(kMissing));
+  if (!masked.any().item<bool>()) return out;
+  const auto lengths = out.offsets.diff();
+  out.values = out.values.masked_select(masked.logical_not().repeat_interleave(lengths));
+  out.offsets = torch::constant_pad_nd(lengths.masked_fill(masked, 0).cumsum(0), {1, 0});
+  return out;
+}
+
+}  // namespace
+
 Batch Augmenter::apply(Batch batch, const RandomStream& stream) const {
   const auto rows = batch.size();
   batch.history.item = batch.history.item.clone();
@@ -46,6 +63,8 @@ Batch Augmenter::apply(Batch batch, const RandomStream& stream) const {
   const auto *at = batch.history.offsets.const_data_ptr<int64_t>(), *row = batch.row.const_data_ptr<int64_t>(),
              *scene = batch.history.scene.const_data_ptr<int64_t>();
   auto kept = torch::ones({batch.history.item.numel()}, torch::kBool);
+  auto from_place = torch::arange(batch.history.item.numel());  // whose interests an event has
+  auto* source = from_place.data_ptr<int64_t>();
   for (int64_t b = 0; b < rows; ++b) {
     const auto first = at[b], n = at[b + 1] - at[b];
     const auto number = [&](int64_t place, uint64_t kind) {
@@ -67,11 +86,12 @@ Batch Augmenter::apply(Batch batch, const RandomStream& stream) const {
     if (how_.reorder > 0 && stream.uniform(number(0, 3)) < how_.reorder) {
       const auto run = 2 + stream.below(std::max<int64_t>(n / 2 - 1, 1), number(0, 4));
       const auto from = first + stream.below(n - std::min(run, n) + 1, number(0, 5));
-      // Items and their scenes stay together: the run is a shuffled copy of itself.
+      // Items, their scenes and interests stay together: the run is a shuffled copy of itself.
       for (auto i = std::min(run, n) - 1; i > 0; --i) {
         batch.next_item.data_ptr<int64_t>()[from + i - 1] = kUnknown;  // it may stand before the step
         const auto other = stream.below(i + 1, number(i, 6));
         std::swap(item[from + i], item[from + other]);
+        std::swap(source[from + i], source[from + other]);
         std::swap(batch.history.scene.data_ptr<int64_t>()[from + i],
                   batch.history.scene.data_ptr<int64_t>()[from + other]);
       }
@@ -81,6 +101,7 @@ Batch Augmenter::apply(Batch batch, const RandomStream& stream) const {
       kept.slice(0, first, first + left_out).fill_(false);
     }
   }
+  if (batch.history.interest.defined()) batch.history.interest = shown(batch.history.interest, item, from_place);
   if (kept.all().item<bool>()) return batch;
   const auto events = kept.nonzero().squeeze(1);
   batch.history = batch.history.keep(kept);

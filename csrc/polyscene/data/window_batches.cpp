@@ -55,7 +55,12 @@ WindowBatches::WindowBatches(const Table& table, const Windows& windows, int64_t
                              uint64_t seed, int64_t epoch, bool within_scene)
     : table_(table), length_(length), within_scene_(within_scene) {
   TORCH_CHECK_VALUE(batch_size > 0, "batches: batch_size must be positive, got ", batch_size);
-  if (table.size() < table.sequences()->trained()) wanted_ = std::get<0>(table.rows().sort());
+  const auto& schema = table.schema();
+  // Where a column holds what was done before, events are no rows.
+  const bool of_rows = std::none_of(schema.lists.begin(), schema.lists.end(), [&](const auto& field) {
+    return field.kind == "sequence" && schema.item >= 0 && field.shares == schema.categorical[schema.item].name;
+  });
+  if (of_rows && table.size() < table.sequences()->trained()) wanted_ = std::get<0>(table.rows().sort());
   const auto count = windows.position.numel();
   const auto* of = windows.length.const_data_ptr<int32_t>();
   auto order = permutation(count, RandomStream(seed, "shuffle", static_cast<uint64_t>(epoch)));

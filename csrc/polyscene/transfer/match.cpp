@@ -59,6 +59,11 @@ bool of_classes(const std::string& name) {
   return path.find(".output.") != std::string::npos || path.find("_output.") != std::string::npos;
 }
 
+// Whether a tensor has a row or a column an interest.
+bool of_interests(const std::string& name) {
+  return name.find("interest") != std::string::npos || name.find("transition") != std::string::npos;
+}
+
 }  // namespace
 
 Matched carry(models::Model& target, const models::Model& source) {
@@ -102,7 +107,7 @@ Matched carry(models::Model& target, const models::Model& source) {
       out.unmatched.push_back(c10::str(item.name, ": ", to.sizes(), " here, ", from.sizes(), " in the source"));
     } else if (!same && !scenes && item.name.find("scene") != std::string::npos) {
       out.unmatched.push_back(item.name + ": the scenes differ");
-    } else if (!same && !interests && item.name.find("interest") != std::string::npos) {
+    } else if (!same && !interests && of_interests(item.name)) {
       out.unmatched.push_back(item.name + ": the interests differ");
     } else if (!same && !classes && of_classes(item.name)) {
       out.unmatched.push_back(item.name + ": the classes differ");

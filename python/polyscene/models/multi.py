@@ -21,7 +21,8 @@ class Specialist(Model):
 
     Args:
         schema: fields, vocabularies and scenes of the data.
-        model: registered model that both are.
+        model: registered model that both are; empty for "mf", or where the task has none the plainest that it has:
+            "bpr_mf", "sasrec", "text_classifier" or "image_classifier".
         settings: options of both, a JSON object.
         scenes: scenes of the special one; empty for the scene with the fewest training rows.
 

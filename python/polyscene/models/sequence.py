@@ -51,11 +51,12 @@ class BERT4Rec(Model):
         \quad r_i = \text{LN}(\text{gelu}(W x + b)) \cdot q_i + c_i
 
     Events are replaced by a mask with probability ``mask_ratio``, at least one a window, and predicted from those
-    before and after; a share of the windows masks the newest event alone. In serving a mask stands after the newest
-    ``max_length`` - 1 events. The loss is cross-entropy against the items of the scene. The authors' program trains
-    400,000 steps on ten copies of each sequence; RecBole's loses a mask in the first place and, in serving, the first
-    event of every sequence. Needs many more epochs than SASRec. ``explain`` tells what :class:`SASRec` does, of the
-    mask's attention, whose own weight is left out. Tasks: sequence.
+    before and after; the first of a window, which is the newest of the window before, is none of them; a share of the
+    windows masks the newest event alone. In serving a mask stands after the newest ``max_length`` - 1 events. The loss
+    is cross-entropy against the items of the scene. The authors' program trains 400,000 steps on ten copies of each
+    sequence; RecBole's loses a mask in the first place and, in serving, the first event of every sequence. Needs many
+    more epochs than SASRec. ``explain`` tells what :class:`SASRec` does, of the mask's attention, whose own weight is
+    left out. Tasks: sequence.
 
     Args:
         schema: vocabularies and scenes of the data, with a user and an item column.

@@ -149,6 +149,7 @@ def continue_runs(
         sources[name] = found.part("general") if found.name == "specialist" else found  # type: ignore[operator]
     stages = Stages(model, train, folder, resume, callbacks)
     flow = Carried(model, data, sources, block | {"unlabelled": getattr(data, "unlabelled", None)}, stages)
+    flow.exclude_seen = dict(config.get("evaluate") or {}).get("exclude_seen", True)
     start = flow.migrated()["carried"]
     nothing = [name for name, each in flow.carried.items() if not each["copied"] and not each["by_id"]]
     if nothing:
@@ -162,7 +163,7 @@ def continue_runs(
     if data.test is not None:
         alone = copy.deepcopy(model)
         alone.load_state_dict(own.state)
-        verdict["harm"] = negative_transfer(alone, final, data.test, flow.metric)
+        verdict["harm"] = negative_transfer(alone, final, data.test, flow.metric, flow.exclude_seen)
     return final, history, verdict
 
 

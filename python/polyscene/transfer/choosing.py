@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from polyscene import _statistics as stats
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.data.roles import CLASSED, RANKED
@@ -15,6 +16,9 @@ from polyscene.data.roles import CLASSED, RANKED
 LOWER_IS_BETTER = frozenset({"log_loss", "rmse"})
 OF_RANKINGS = "ndcg@10"
 """What rankings are compared by: a value of each user, or of each row of a sequence."""
+_Z = 1.959963984540054
+QUERIES = 10
+"""Fewer queries than these say nothing of a ranking."""
 
 
 @dataclass
@@ -37,9 +41,9 @@ class Comparison:
 
 
 def usable(label: np.ndarray, metric: str) -> bool:
-    """Whether the rows say anything: for auc at least two of each class, else two rows."""
+    """Whether the rows say anything: for auc at least two of each class, of rankings 10 queries, else two rows."""
     if metric != "auc":
-        return len(label) >= 2
+        return len(label) >= (QUERIES if metric == OF_RANKINGS else 2)
     positive = int((label > 0.5).sum())
     return min(positive, len(label) - positive) >= 2
 
@@ -73,10 +77,11 @@ def chosen_by(rows: Any, valid: Any, target: str) -> str:
     return OF_RANKINGS
 
 
-def query_values(model: Model, table: Any, metric: str = OF_RANKINGS) -> tuple[np.ndarray, np.ndarray]:
-    """A metric of each query of a ranking, full and without what was seen: values [Q] and codes of scenes [Q]."""
+def query_values(model: Model, table: Any, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """NDCG@10 of each query of a full ranking: values [Q] and codes of scenes [Q]."""
+    metric = OF_RANKINGS
     with model._running() as native:
-        found = _C.eval.evaluate_ranking(native, table, [metric], [10], 0, 0, True)["queries"]
+        found = _C.eval.evaluate_ranking(native, table, [metric], [10], 0, 0, exclude_seen)["queries"]
     return found["values"][metric].numpy(), found["scene"].numpy()
 
 
@@ -84,8 +89,8 @@ def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: st
     """Compares two models, row by row.
 
     The variance of a difference of auc is DeLong's (Biometrics, 1988): each row's own part in both values, paired. Of
-    log_loss and rmse it is that of the mean difference of the rows' losses, of ndcg@10 that of the values; rmse is
-    compared by its square.
+    log_loss and rmse it is that of the mean difference of the rows' losses, of ndcg@10 that of the values,
+    wider by what Student's t has over the normal distribution for so many queries; rmse is compared by its square.
 
     Args:
         label: observed labels, [N].
@@ -102,7 +107,8 @@ def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: st
         a, b = float(a_positive.mean()), float(b_positive.mean())
         return Comparison(a, b, b - a, float(variance), len(label))
     if metric == OF_RANKINGS:
-        variance = np.var(second - first, ddof=1) / len(first)
+        wider = stats.reach(1.0, len(first)) / _Z if len(first) > 1 else math.inf
+        variance = np.var(second - first, ddof=1) / len(first) * wider**2
         a, b = float(first.mean()), float(second.mean())
         return Comparison(a, b, b - a, float(variance), len(first))
     a_loss, b_loss = _losses(label, first, metric), _losses(label, second, metric)

@@ -188,7 +188,9 @@ def _leep(label: np.ndarray, z: np.ndarray) -> tuple[float, float]:
     return float(np.log(of_label.clip(1e-12)).mean()), float(base)
 
 
-def negative_transfer(own: Model, moved: Model, rows: Any, metric: str = "auc") -> dict[str, Any]:
+def negative_transfer(
+    own: Model, moved: Model, rows: Any, metric: str = "auc", exclude_seen: bool = True
+) -> dict[str, Any]:
     """Compares a model with transfer with one of the target alone, on held-out rows, scene by scene.
 
     Args:
@@ -196,6 +198,7 @@ def negative_transfer(own: Model, moved: Model, rows: Any, metric: str = "auc") 
         moved: with transfer.
         rows: test rows.
         metric: "auc", "log_loss", "rmse", or "ndcg@10" for rankings and sequences.
+        exclude_seen: of rankings, as :func:`polyscene.evaluate` takes it.
 
     Returns:
         ``scenes``: of each the values of both, ``gain`` (positive is better, whatever the metric) with its 95 %
@@ -217,8 +220,8 @@ def negative_transfer(own: Model, moved: Model, rows: Any, metric: str = "auc") 
     if metric not in ("auc", "log_loss", "rmse", OF_RANKINGS):
         raise ValueError(f"negative_transfer: metric must be one of auc, log_loss, rmse, {OF_RANKINGS}, got {metric!r}")
     if metric == OF_RANKINGS:
-        first, scene = query_values(own, rows)
-        label, second = first, query_values(moved, rows)[0]
+        first, scene = query_values(own, rows, exclude_seen)
+        label, second = first, query_values(moved, rows, exclude_seen)[0]
     else:
         label, scene = rows.labels().numpy(), rows.scenes().numpy()
         first, second = scores(own, rows), scores(moved, rows)

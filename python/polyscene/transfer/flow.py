@@ -83,6 +83,9 @@ class Migration:
         way: the flow as it went.
     """
 
+    exclude_seen: bool = True
+    """Of rankings: whether what was seen is left out, as `evaluate` takes it."""
+
     def __init__(
         self, model: Model, data: Any, sources: list[str], target: str, options: dict[str, Any], stages: Stages
     ) -> None:
@@ -197,7 +200,7 @@ class Migration:
         """What the model with these parameters says of the rows: probabilities, ratings, or values of queries."""
         model = self.model if model is None else model
         model.load_state_dict(state)
-        return query_values(model, table, self.metric)[0] if self.ranks() else scores(model, table)
+        return query_values(model, table, self.exclude_seen)[0] if self.ranks() else scores(model, table)
 
     def ranks(self) -> bool:
         """Whether rankings are compared, which have no labels."""

@@ -26,7 +26,7 @@ def few_labels(data: Dataset, targets: Sequence[str], share: float, seed: int | 
         The data, whose ``unlabelled`` are all training rows of these scenes, for mechanisms that read no labels.
 
     Raises:
-        ValueError: an unknown scene, a share out of range.
+        ValueError: no scene, an unknown or a repeated one, a share out of range.
 
     Example:
         >>> import polyscene as ps
@@ -35,6 +35,8 @@ def few_labels(data: Dataset, targets: Sequence[str], share: float, seed: int | 
         >>> data.counts()["train"]["scene_1"] < 0.2 * len(data.unlabelled)
         True
     """
+    if isinstance(targets, str) or not targets or len(set(targets)) < len(targets):
+        raise ValueError(f"few_labels: targets must be a list of different scenes, got {targets!r}")
     out = data
     for scene in targets:
         parts = tuple(part for part in ("train", "valid") if data.counts().get(part, {}).get(scene))

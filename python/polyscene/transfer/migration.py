@@ -177,7 +177,9 @@ def plan(
     _check(model, block)
     train = {name: value for name, value in train.items() if value is not None}
     stages = Stages(model, train, None if folder is None else Path(folder), resume, callbacks)
-    return Migration(model, data, sources, target, block, stages)
+    out = Migration(model, data, sources, target, block, stages)
+    out.exclude_seen = dict((config or {}).get("evaluate") or {}).get("exclude_seen", True)
+    return out
 
 
 def scenes_of(data: Any, sources: list[str], target: str) -> tuple[list[str], str]:

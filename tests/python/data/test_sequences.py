@@ -115,6 +115,21 @@ def test_windows_of_chosen_rows_cover_those() -> None:
     assert batch.history.item.tolist() == [4, 2] and batch.item.tolist() == [5, 3]
 
 
+def test_of_a_column_of_what_was_done_before_some_rows_may_train() -> None:
+    draw = np.random.default_rng(0)
+    rows = [
+        {"user": f"u{u}", "item": f"i{draw.integers(9)}", "scene": "s",
+         "before": [f"i{draw.integers(9)}" for _ in range(3)]}
+        for u in range(20)
+        for _ in range(5)
+    ]  # fmt: skip
+    roles = {"user": "user", "item": "item", "sequence": [{"name": "before", "shares": "item"}]}
+    data = ps.read_table(train=pa.Table.from_pylist(rows), task="sequence", label=None, **roles)
+    some = data.train.take(torch.arange(40))
+    for batch in _C.data.WindowBatches(some, _C.data.Windows(some, 4), 4, 8, 0, 1):
+        assert batch.next_item.min() > 1  # events of the column are no rows: none is hidden
+
+
 @pytest.mark.parametrize("within", [False, True])
 def test_of_some_training_rows_these_alone_follow(within: bool) -> None:
     data = ps.testing.tiny_data("sequence")

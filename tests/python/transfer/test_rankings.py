@@ -8,8 +8,8 @@ import numpy as np
 import polyscene as ps
 import pytest
 import torch
-from polyscene.transfer import Distilled, fisher, migrate, negative_transfer, warm_start
-from polyscene.transfer.choosing import compare, query_values
+from polyscene.transfer import Distilled, fisher, migrate, negative_transfer, plan, warm_start
+from polyscene.transfer.choosing import compare, query_values, usable
 from polyscene.transfer.stages import rows_of
 
 MODELS = {
@@ -79,7 +79,11 @@ def test_gains_are_means_over_queries() -> None:
     first, second = np.array([0.0, 0.5, 1.0, 0.25]), np.array([0.5, 0.5, 1.0, 0.0])
     found = compare(first, first, second, "ndcg@10")
     assert (found.first, found.second, found.gain, found.rows) == (0.4375, 0.5, 0.0625, 4)
-    assert found.variance == pytest.approx(np.var([0.5, 0, 0, -0.25], ddof=1) / 4)
+    # As wide as Student's t has it for four values: 3.1824 against 1.9600.
+    assert found.variance == pytest.approx(
+        np.var([0.5, 0, 0, -0.25], ddof=1) / 4 * (3.182446 / 1.959964) ** 2, rel=1e-5
+    )
+    assert [usable(np.zeros(n), "ndcg@10") for n in (9, 10)] == [False, True]
 
 
 @every_task
@@ -90,7 +94,9 @@ def test_harm_is_told_scene_by_scene(task: str) -> None:
     ps.Trainer(**TRAINER | {"epochs": 1}).fit(moved, data)
     found = negative_transfer(own, moved, data.test, "ndcg@10")
     a, b = ps.evaluate(own, data.test), ps.evaluate(moved, data.test)
-    assert set(found["scenes"]) == set(data.schema.scenes)
+    scene = query_values(own, data.test)[1]
+    assert set(found["scenes"]) == {name for code, name in enumerate(data.schema.scenes) if (scene == code).sum() >= 10}
+    assert len(found["scenes"]) > 1
     for scene, each in found["scenes"].items():
         assert each["own"] == pytest.approx(a.scenes[scene]["ndcg@10"], abs=1e-9)
         assert each["moved"] == pytest.approx(b.scenes[scene]["ndcg@10"], abs=1e-9)
@@ -105,6 +111,39 @@ def test_a_target_without_validation_rows_is_refused(task: str) -> None:
         ValueError, match=f"models of task '{task}' are compared on validation rows, and 'television' has"
     ):
         migrate(model, data, target="television", trainer=TRAINER)
+
+
+@every_task
+def test_what_was_seen_is_left_out_as_the_evaluation_has_it(task: str) -> None:
+    data, model = made(task)
+    ps.Trainer(**TRAINER).fit(model, data)
+    for exclude_seen in (True, False):
+        values, scene = query_values(model, data.valid, exclude_seen)
+        found = ps.evaluate(model, data.valid, exclude_seen=exclude_seen).scenes["phone"]["ndcg@10"]
+        assert values[scene == 0].mean() == pytest.approx(found, abs=1e-9)
+    config = {"transfer": {}, "train": TRAINER, "evaluate": {"exclude_seen": False}}
+    block = {"mechanism": "migrate", "sources": [], "target": "phone", "fusion": "rows", "strength": 0.1, "frozen": []}
+    config["transfer"] = block | {"lr_scale": 0.2, "source_epochs": 0, "guard": 2.0, "settings": {}}
+    assert plan(model, data, config).exclude_seen is False and plan(model, data).exclude_seen is True
+
+
+@pytest.mark.parametrize("name", ["light_gcn", "bi_tgcf"])
+def test_a_loaded_specialist_knows_its_history_from_the_first_call(name: str, tmp_path: Any) -> None:
+    data = ps.testing.tiny_data("ranking")
+    model = ps.models.Specialist(data.schema, model=name, scenes=["tablet"])
+    ps.Trainer(**TRAINER).fit(model, data)
+    model.eval()
+    ps.save(model, tmp_path / "m.safetensors")
+    batch = data.train.batch(torch.arange(40), negatives=1)
+    expected = model.represent(batch)
+    assert torch.equal(ps.load(tmp_path / "m.safetensors").eval().represent(batch), expected)
+
+
+@pytest.mark.parametrize("task", ["ranking", "sequence", "text", "image", "rating", "ctr"])
+def test_a_specialist_is_of_the_plainest_model_of_a_task(task: str) -> None:
+    model = ps.models.Specialist(ps.testing.tiny_data(task).schema)
+    plainest = {"ranking": "bpr_mf", "sequence": "sasrec", "text": "text_classifier", "image": "image_classifier"}
+    assert model.options["model"] == plainest.get(task, "mf")
 
 
 def test_soft_labels_of_sequences_are_shares_of_the_scenes_items() -> None:

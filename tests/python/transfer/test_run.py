@@ -143,6 +143,13 @@ def test_labels_that_are_not_known_are_never_read(
     assert all(torch.equal(states[0][each], states[1][each]) for each in states[0])
 
 
+def test_few_labels_are_of_scenes_each_named_once() -> None:
+    data = ps.testing.tiny_data()
+    for targets in ([], ["tablet", "tablet"], "tablet"):
+        with pytest.raises(ValueError, match=r"few_labels: targets must be a list of different scenes, got"):
+            ps.transfer.few_labels(data, targets, 0.5)  # type: ignore[arg-type]
+
+
 def test_runs_are_carried_into_data_of_few_labels(tmp_path: Path) -> None:
     labelled(tmp_path)
     plain = runs.resolve(tmp_path / "config.json", ["transfer={}"])

@@ -9,6 +9,13 @@
 namespace polyscene::models {
 namespace {
 
+std::string plainest(const std::string& task) {
+  if (task == "ranking") return "bpr_mf";
+  if (task == "sequence") return "sasrec";
+  if (task == "text") return "text_classifier";
+  return task == "image" ? "image_classifier" : "mf";
+}
+
 double weight_of(const data::Batch& batch) {
   return batch.weight.defined() ? batch.weight.sum().item<double>() : static_cast<double>(batch.size());
 }
@@ -29,6 +36,7 @@ SpecialistImpl::SpecialistImpl(std::shared_ptr<const data::Schema> schema, Speci
     : Model(std::move(schema)), options(std::move(options_)) {
   TORCH_CHECK_VALUE(options.model() != "specialist", "Specialist: model must be a plain model, got 'specialist'");
   const auto& known = this->schema();
+  if (options.model().empty()) options.model(plainest(known.task));
   std::vector<int64_t> scenes;
   for (const auto& scene : options.scenes()) scenes.push_back(known.scene(scene));
   if (scenes.empty() && known.scene_rows.defined() && known.scene_rows.numel() > 0)
@@ -71,6 +79,7 @@ torch::Tensor SpecialistImpl::forward(const data::Batch& batch) {
 }
 
 torch::Tensor SpecialistImpl::score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) {
+  share_history();
   return model_of(scene).score_items(users, scene, items);
 }
 
@@ -82,6 +91,7 @@ void SpecialistImpl::encode() {
 
 torch::Tensor SpecialistImpl::score(const data::Batch& candidates, const data::Events& events,
                                     const torch::Tensor& owner) {
+  share_history();
   const auto rows = divide(candidates.scene);
   if (rows.special.numel() == 0) return general->score(candidates, events, owner);
   if (rows.general.numel() == 0) return special->score(candidates, events, owner);
@@ -94,6 +104,7 @@ torch::Tensor SpecialistImpl::score(const data::Batch& candidates, const data::E
 
 torch::Tensor SpecialistImpl::loss(const data::Batch& batch) {
   check(batch);
+  share_history();
   const auto rows = divide(batch.scene);
   if (rows.special.numel() == 0) return general->loss(batch);
   if (rows.general.numel() == 0) return special->loss(batch);
@@ -104,6 +115,7 @@ torch::Tensor SpecialistImpl::loss(const data::Batch& batch) {
 
 torch::Tensor SpecialistImpl::represent(const data::Batch& batch) {
   check(batch);
+  share_history();
   const auto rows = divide(batch.scene);
   if (rows.special.numel() == 0) return general->represent(batch);
   if (rows.general.numel() == 0) return special->represent(batch);

@@ -6,14 +6,15 @@ namespace polyscene::models {
 
 /// Options for `Specialist`.
 struct SpecialistOptions {
-  TORCH_ARG(std::string, model) = "mf";
+  TORCH_ARG(std::string, model) = "";
   TORCH_ARG(std::string, settings) = "{}";
   TORCH_ARG(std::vector<std::string>, scenes) = {};
 
  public:
   template <typename Self, typename Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("model", self.model(), "registered model that both are");
+    visit("model", self.model(),
+          "registered model that both are; empty: mf, or the plainest of the task where that is not for it");
     visit("settings", self.settings(), "options of both, a JSON object");
     visit("scenes", self.scenes(), "scenes of the special one; empty: the scene with the fewest training rows");
   }
@@ -24,8 +25,8 @@ struct SpecialistOptions {
 ///
 ///   out(x) = special(x) if scene(x) in scenes, else general(x)
 ///
-/// The loss is the mean of the losses of the two, each by the weight of its rows. Transitions into a special scene are
-/// those of the special model.
+/// The loss is the mean of the losses of the two, each by the weight of its rows (of a sequence: by the scene of the
+/// row that a window ends in). Transitions into a special scene are those of the special model.
 class SpecialistImpl : public Model {
  public:
   /// Throws ValueError for an unknown model, options or scene, and for a model that is a specialist itself.

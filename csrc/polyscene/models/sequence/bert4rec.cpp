@@ -119,13 +119,11 @@ Tensor BERT4RecImpl::loss(const data::Batch& batch) {
   auto past = batch.history;
   past.interest = {};
   const auto all = data::joined(past, single(batch.item, batch.scene));
-  // Training rows that a table leaves out are seen and not asked for; whether a window begins with one is not known.
-  auto first = torch::zeros({all.item.numel()}, torch::kBool);
-  first.index_fill_(0, all.offsets.slice(0, 0, -1), true);
-  const auto later = first.logical_not(), follows = batch.next_item.ge(data::kFirstId);
-  const bool some = (all.item.masked_select(later).ge(data::kFirstId) & follows.logical_not()).any().item<bool>();
-  auto asked = torch::full({all.item.numel()}, some ? 0 : 1, torch::kInt64);
-  asked.masked_scatter_(later, follows.to(torch::kInt64));
+  // The first event of a window follows nothing here: the window before asks for it, where it is a row of the table.
+  auto later = torch::ones({all.item.numel()}, torch::kBool);
+  later.index_fill_(0, all.offsets.slice(0, 0, -1), false);
+  auto asked = torch::zeros({all.item.numel()}, torch::kInt64);
+  asked.masked_scatter_(later, batch.next_item.ge(data::kFirstId).to(torch::kInt64));
   const auto events = kept(lists_of(all, &asked), &asked);
   const auto lengths = events.offsets.diff();
   const auto owner = torch::arange(lengths.numel()).repeat_interleave(lengths);

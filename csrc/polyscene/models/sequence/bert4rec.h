@@ -37,10 +37,11 @@ struct BERT4RecOptions {
 ///   r_i = LN(gelu(W x + b)) . q_i + c_i
 ///
 /// In training events are replaced by a mask (always; no share stays or becomes another item), at least one a window,
-/// and the loss is the mean cross-entropy over all that are masked, against the items of their scene. In serving a mask
-/// stands after the newest T - 1 events. Positions count from the newest. The published programs differ: that of the
-/// authors trains 400,000 steps on ten copies of each sequence; RecBole's loses a mask in the first place and, in
-/// serving, the first event. Needs many more epochs than SASRec. Shapes: L events, D dim, T max_length.
+/// and the loss is the mean cross-entropy over all that are masked, against the items of their scene. The first event
+/// of a window is none of them: it is the newest of the window before. In serving a mask stands after the newest T - 1
+/// events. Positions count from the newest. The published programs differ: that of the authors trains 400,000 steps on
+/// ten copies of each sequence; RecBole's loses a mask in the first place and, in serving, the first event. Needs many
+/// more epochs than SASRec. Shapes: L events, D dim, T max_length.
 class BERT4RecImpl : public SequenceModel {
  public:
   /// Throws ValueError when the data names no user or no item, or for options out of range.

@@ -72,13 +72,14 @@ InterestSequenceImpl::InterestSequenceImpl(std::shared_ptr<const data::Schema> s
       register_module("interest_projection", torch::nn::Linear(torch::nn::LinearOptions(k, d).bias(false)));
   if (named()) event_interest = register_parameter("event_interest", torch::randn({k, d}) * 0.1);
   interest_query = register_parameter("interest_query", torch::randn({k, d}) * 0.1);
-  step_bias = register_parameter("step_bias", torch::zeros({common.max_length(), k}));
-  if (options.gaps()) gap_bias = register_parameter("gap_bias", torch::zeros({kGaps, k}));
-  pair_bias = register_parameter("pair_bias", torch::zeros({scenes * scenes, k}));
+  interest_step_bias = register_parameter("interest_step_bias", torch::zeros({common.max_length(), k}));
+  if (options.gaps()) interest_gap_bias = register_parameter("interest_gap_bias", torch::zeros({kGaps, k}));
+  scene_pair_bias = register_parameter("scene_pair_bias", torch::zeros({scenes * scenes, k}));
   scene_transition = register_parameter("scene_transition", torch::zeros({scenes * scenes, k, k}));
   torch::nn::init::zeros_(scene_head->weight);
   torch::nn::init::zeros_(scene_head->bias);
-  followed = register_buffer("followed", torch::full({scenes, scenes}, -std::log(static_cast<double>(scenes))));
+  scene_followed =
+      register_buffer("scene_followed", torch::full({scenes, scenes}, -std::log(static_cast<double>(scenes))));
   asked_scene = register_parameter("asked_scene", torch::zeros({scenes, d}));
 }
 
@@ -87,15 +88,16 @@ void InterestSequenceImpl::prepare(const data::Table& train) {
   const auto scenes = schema().num_scenes();
   auto count = torch::ones({scenes * scenes}, torch::kInt64);
   if (history() && history()->keeps_events()) {
-    const auto& scene = history()->scene;
+    const auto begin = history()->offsets[data::kFirstId].item<int64_t>();  // before are events of nobody in particular
+    const auto scene = history()->scene.slice(0, begin);
     auto first = torch::zeros({scene.numel() + 1}, torch::kBool);  // events that follow none of their user
-    first.index_fill_(0, history()->offsets, true);
+    first.index_fill_(0, history()->offsets.slice(0, data::kFirstId) - begin, true);
     const auto pair = scene.slice(0, 0, -1) * scenes + scene.slice(0, 1);
     count += torch::bincount(pair.masked_select(~first.slice(0, 1, -1)), {}, scenes * scenes);
   }
   const torch::NoGradGuard no_grad;
   const auto shares = count.view({scenes, scenes}).to(torch::kFloat64);
-  followed.copy_((shares / shares.sum(1, true)).log());
+  scene_followed.copy_((shares / shares.sum(1, true)).log());
 }
 
 Tensor InterestSequenceImpl::drop(const Tensor& x) { return nn::drop(x, common.dropout(), is_training()); }
@@ -137,7 +139,8 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
   const auto now = pick(encoded.interests).sigmoid();
   Answer out;
   out.transitions = transition(contexts, now, pick(events.scene), asked);
-  out.next_scene = dense_of(scene_head, torch::cat({contexts, now}, 1)) + followed.index_select(0, pick(events.scene));
+  out.next_scene =
+      dense_of(scene_head, torch::cat({contexts, now}, 1)) + scene_followed.index_select(0, pick(events.scene));
   // Queries of a list side by side, [B, Q]: its newest event or all of them.
   const auto lengths = events.offsets.diff();
   const auto some = lengths.gt(0).nonzero().squeeze(1);
@@ -158,11 +161,11 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
     return rows_from(bias, rows.flatten()).view(shape);
   };
   auto scores = nn::dense(dense_of(extraction, h.flatten(0, 1)).tanh(), interest_query).view({lists, 1, time, k}) +
-                biased(step_bias, distance.clamp_min(0)) +
-                biased(pair_bias, beside(asked).unsqueeze(2) * scenes + told(events.scene).unsqueeze(1));
+                biased(interest_step_bias, distance.clamp_min(0)) +
+                biased(scene_pair_bias, beside(asked).unsqueeze(2) * scenes + told(events.scene).unsqueeze(1));
   if (options.gaps()) {
     const auto clock = told(events.time);
-    scores = scores + biased(gap_bias, gap_steps(beside(pick(events.time)).unsqueeze(2) - clock.unsqueeze(1)));
+    scores = scores + biased(interest_gap_bias, gap_steps(beside(pick(events.time)).unsqueeze(2) - clock.unsqueeze(1)));
   }
   out.attention = nn::masked_softmax(scores, mask.unsqueeze(3), 2);  // [B, Q, T, K]
   const auto queries = shape[1];
@@ -244,15 +247,18 @@ Tensor InterestSequenceImpl::states_before(const data::Events& events, int64_t s
 
 Explanation InterestSequenceImpl::explain(const data::Batch& batch) {
   check(batch);
-  const auto events = kept(batch.history, nullptr);
-  const auto lengths = events.offsets.diff();
-  const auto some = lengths.gt(0).nonzero().squeeze(1);
-  const auto longest = lengths.numel() > 0 ? lengths.max().item<int64_t>() : 0;
-  const auto rows = batch.size(), k = interests_;
+  TORCH_CHECK_VALUE(batch.history.defined(), name(),
+                    ": the batch carries no history; table.batch(rows, history=", common.max_length(), ") does");
+  const auto count = batch.history.item.numel(), rows = batch.size(), k = interests_;
+  auto place = torch::arange(count);  // where each event that counts lies in the batch
+  const auto events = kept(batch.history, &place);
+  const auto some = events.offsets.diff().gt(0).nonzero().squeeze(1);
+  const auto all = batch.history.offsets.diff();
+  const auto longest = rows > 0 ? all.max().item<int64_t>() : 0;
   const auto zeros = [&](std::vector<int64_t> shape) { return torch::zeros(shape, item->weight.options()); };
   Explanation out = {{"state", zeros({rows, common.dim()})},
                      {"attention", zeros({rows, k, longest})},
-                     {"events", lengths},
+                     {"events", all},
                      {"interests", zeros({rows, k})},
                      {"transitions", zeros({rows, k})},
                      {"next_scene", zeros({rows, schema().num_scenes()})}};
@@ -260,8 +266,13 @@ Explanation InterestSequenceImpl::explain(const data::Batch& batch) {
   const auto encoded = encode_events(events);
   const auto answered = answer_newest(encoded, batch.scene);
   const auto last = events.offsets.slice(0, 1).index_select(0, some) - 1;
+  const auto weights = nn::unpad_ragged(answered.attention.squeeze(1),
+                                        nn::padding_mask(events.offsets.diff().index_select(0, some),
+                                                         answered.attention.size(2)));  // [L, K] of those that count
+  out[1].second = nn::pad_ragged(zeros({count, k}).index_copy(0, place, weights.values), batch.history.offsets)
+                      .values.transpose(1, 2);
   const std::vector<Tensor> found = {answered.state,
-                                     answered.attention.squeeze(1).transpose(1, 2),
+                                     {},
                                      {},
                                      encoded.interests.index_select(0, last).sigmoid(),
                                      probabilities(answered.transitions),

@@ -67,8 +67,9 @@ class InterestSequenceImpl : public SequenceModel {
   explicit InterestSequenceImpl(std::shared_ptr<const data::Schema> schema, InterestSequenceOptions options = {});
   void prepare(const data::Table& train) override;
   torch::Tensor loss(const data::Batch& batch) override;
-  /// "state" [B, D]; "attention" [B, K, T], what each interest reads of the newest T events that count, oldest first;
-  /// "events" [B], how many of these there are; "interests" [B, K], "transitions" [B, K] and "next_scene" [B, S].
+  /// "state" [B, D]; "attention" [B, K, T], what each interest reads of the events of each row, oldest first, 0 on
+  /// those that are not followed; "events" [B], how many there are; "interests" [B, K], "transitions" [B, K] and
+  /// "next_scene" [B, S], all 0 for a row without events that count.
   Explanation explain(const data::Batch& batch) override;
   std::string name() const override { return "interest_sequence"; }
   OptionMap options_map() const override { return to_map(options); }
@@ -89,10 +90,11 @@ class InterestSequenceImpl : public SequenceModel {
   torch::nn::Linear interest_projection = nullptr;         ///< W_m
   torch::Tensor event_interest;                            ///< g, [K, D]; empty where the data names no interests
   torch::Tensor interest_query;                            ///< u, [K, D]
-  torch::Tensor step_bias, gap_bias, pair_bias;            ///< a [T, K], b [32, K], c [S * S, K] (asked, of the event)
-  torch::Tensor scene_transition;                          ///< A, [S * S, K, K]
-  torch::Tensor followed;                                  ///< log n, [S, S], a buffer
-  torch::Tensor asked_scene;                               ///< o, [S, D]
+  torch::Tensor interest_step_bias, interest_gap_bias,
+      scene_pair_bias;             ///< a [T, K], b [32, K], c [S * S, K] (asked, of the event)
+  torch::Tensor scene_transition;  ///< A, [S * S, K, K]
+  torch::Tensor scene_followed;    ///< log n, [S, S], a buffer
+  torch::Tensor asked_scene;       ///< o, [S, D]
 
  protected:
   torch::Tensor states_before(const data::Events& events, int64_t scene) override;

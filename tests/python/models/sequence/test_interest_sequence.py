@@ -91,7 +91,7 @@ def test_interests_are_latent_where_the_data_name_none(data: Any) -> None:
     model.loss(bare.train.batch(torch.arange(60), history=6)).backward()
     for name, parameter in model.named_parameters():
         # Without times every gap is 0: what it adds cancels in the softmax.
-        assert parameter.grad is not None and (name == "gap_bias" or parameter.grad.abs().sum() > 0), name
+        assert parameter.grad is not None and (name == "interest_gap_bias" or parameter.grad.abs().sum() > 0), name
 
 
 def test_what_augmentation_hides_teaches_no_interest(data: Any) -> None:
@@ -142,7 +142,7 @@ def test_next_scenes_start_as_the_chain_of_training_rows(data: Any) -> None:
         if before is not None:
             count[before, after] += 1
     expected = count / count.sum(1, keepdims=True)
-    np.testing.assert_allclose(model.state_dict()["followed"].exp().numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(model.state_dict()["scene_followed"].exp().numpy(), expected, rtol=1e-6)
     batch = data.test.batch(torch.arange(5), history=6)
     came = [past[-1].scene for past in events_of(batch.history)]
     np.testing.assert_allclose(model.eval().explain(batch)["next_scene"].detach().numpy(), expected[came], rtol=1e-5)
@@ -185,3 +185,28 @@ def test_wrong_options_are_refused(data: Any) -> None:
             ps.models.create("interest_sequence", data.schema, **{option: value})
     with pytest.raises(ValueError, match="transition_matrix needs a trained model"):
         ps.models.InterestSequence(data.schema).transition_matrix("phone", "tablet")
+
+
+def test_events_of_unknown_items_have_no_attention_in_their_places(data: Any) -> None:
+    model = make("interest_sequence", data)
+    batch = data.test.batch(torch.tensor([3]), history=6)
+    n = len(batch.history.item)
+    batch.history.item[[1, n - 1]] = 0
+    found = model.explain(batch)
+    shares = found["attention"][0]
+    assert int(found["events"][0]) == n == shares.size(1)
+    assert shares[:, [1, n - 1]].eq(0).all() and shares[:, [0, 2, n - 2]].gt(0).all()
+    torch.testing.assert_close(shares.sum(1), torch.ones(5))
+
+
+def test_people_whom_no_row_tells_apart_do_not_follow_each_other() -> None:
+    # Everybody stays in a scene; people of one row are unknown, and what they did is kept together.
+    rows = [{"user": f"u{u}", "item": f"i{t}", "scene": "ab"[u % 2], "time": t} for u in range(20) for t in range(6)]
+    rows += [{"user": f"v{u}", "item": "i0", "scene": "ab"[u % 2], "time": u} for u in range(20)]
+    roles = {"user": "user", "item": "item", "time": "time", "min_count": 3}
+    data = ps.read_table(train=pa.Table.from_pylist(rows), task="sequence", label=None, **roles)
+    model = ps.models.InterestSequence(data.schema, dim=8)
+    model.prepare(data.train)
+    assert len(data.schema.categorical[0].ids) == 20
+    expected = torch.tensor([[51.0, 1.0], [1.0, 51.0]]) / 52
+    torch.testing.assert_close(model.state_dict()["scene_followed"].exp(), expected)
