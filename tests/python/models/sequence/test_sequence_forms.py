@@ -9,7 +9,7 @@ import polyscene as ps
 import pytest
 import torch
 from interest_models import with_events, without_events
-from sequence_checks import SMALL, candidates
+from sequence_checks import SMALL, candidates, make
 
 FORMS: list[tuple[str, dict[str, Any]]] = [
     ("sasrec", {}),
@@ -111,6 +111,19 @@ def test_of_the_scope_scene_are_events_of_the_rows_scene(data: Any) -> None:
 
 
 @every
+def test_scenes_with_fewer_items_end_in_minus_infinity(name: str) -> None:
+    few = ps.testing.tiny_data("sequence", rows=120)
+    sizes = [len(items) for items in candidates(few)]
+    assert len(set(sizes)) > 1
+    model = make(name, few)
+    form, batch = model.export_form(), rows_of(few.test, model)
+    check(form, model, batch)
+    found = form(*model.export_inputs(batch))
+    assert found.shape == (len(batch), max(sizes))
+    assert found.isfinite().sum(1).tolist() == [sizes[scene] for scene in batch.scene.tolist()]
+
+
+@every
 def test_candidates_are_the_items_of_each_scene(name: str, data: Any) -> None:
     model = trained(name, data)
     form = model.export_form()
@@ -145,7 +158,7 @@ def test_latent_interests_need_none_of_the_data() -> None:
 
 
 def test_gaps_of_all_lengths(data: Any) -> None:
-    model = trained("interest_sequence", data)
+    model = make("interest_sequence", data)  # all biases are moved
     form, batch = model.export_form(), data.test.batch(torch.arange(5), history=6)
     newest = (batch.history.offsets[1:] - 1).tolist()
     for gap in (-5, 0, 1, 2, 3, 4, 7, 8, 2**30 - 1, 2**30, 2**35, 2**45):
