@@ -273,7 +273,8 @@ class Model(Using, Module):
 
         ``categorical`` int64 [B, F], ``numeric`` float [B, M], ``scene`` int64 [B]; for a model that follows users also
         the newest T events of each row, oldest first and padded with 0 at the end: ``item`` int64, ``scene`` int64 and
-        ``label`` float, each [B, T], and ``length`` int64 [B], with T = ``history_length``.
+        ``label`` float, each [B, T], and ``length`` int64 [B], with T = ``history_length``. Models of
+        task sequence define their own.
         """
         rows = (batch.categorical.long(), batch.numeric, batch.scene)
         if self.history_length == 0:

@@ -57,15 +57,79 @@ def event_pool(table: torch.Tensor, item: torch.Tensor, length: torch.Tensor, st
     return total * kept.clamp(min=1).to(table.dtype).rsqrt().unsqueeze(1)
 
 
-class _Form(nn.Module):
-    """Copies of a model's tensors as buffers, and the parts that the forms share."""
-
-    offsets: torch.Tensor
+class Form(nn.Module):
+    """Copies of a model's tensors as buffers, and the layers that the forms share."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         for path, tensor in model._float_state().items():
             self.register_buffer(path.replace(".", "__"), tensor.detach().clone())
+        self.options = model.options
+
+    def has(self, path: str) -> bool:
+        return path.replace(".", "__") in self._buffers
+
+    def get(self, path: str) -> torch.Tensor:
+        tensor = self._buffers[path.replace(".", "__")]
+        assert tensor is not None
+        return tensor
+
+    def linear(self, path: str, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.get(f"{path}.weight"), self.get(f"{path}.bias") if self.has(f"{path}.bias") else None)
+
+    def heads(self, path: str, q: torch.Tensor, k: torch.Tensor, allowed: torch.Tensor, heads: int) -> torch.Tensor:
+        """Multi-head attention of q [B, Tq, D] to k [B, Tk, D] where ``allowed`` (bool [B, Tq, Tk])."""
+        query, key, value = (
+            self.linear(f"{path}.{n}_projection", x) for n, x in (("query", q), ("key", k), ("value", k))
+        )
+        return self.linear(f"{path}.output_projection", attention(query, key, value, allowed, heads))
+
+    def encode(self, x: torch.Tensor, valid: torch.Tensor, hidden: int) -> torch.Tensor:
+        """States [B, T, H] of a model's ``encoder``, of width H = ``hidden``."""
+        kind, layers = self.options["encoder"], self.options["layers"]
+        if kind == "cnn":
+            return self.convolve(x, layers)
+        if kind == "transformer":
+            return self.transform(x, valid, layers)
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weights = [self.get(f"encoder.{kind}.{name}_l{layer}") for layer in range(layers) for name in names]
+        zero = x.new_zeros(layers, x.size(0), hidden)
+        if kind == "gru":
+            return torch.gru(x, zero, weights, True, layers, 0.0, False, False, True)[0]
+        return torch.lstm(x, [zero, zero], weights, True, layers, 0.0, False, False, True)[0]
+
+    def convolve(self, x: torch.Tensor, layers: int) -> torch.Tensor:
+        h = x.transpose(1, 2)
+        for layer in range(layers):
+            path = f"encoder.cnn.convolutions.{layer}"
+            weight, reach = self.get(f"{path}.weight"), 2**layer
+            past = F.pad(h, ((weight.size(2) - 1) * reach, 0))
+            found = F.conv1d(past, weight, self.get(f"{path}.bias"), dilation=reach).relu()
+            h = found if layer == 0 else h + found
+        return h.transpose(1, 2)
+
+    def transform(self, x: torch.Tensor, valid: torch.Tensor, layers: int) -> torch.Tensor:
+        path = "encoder.transformer"
+        h = self.linear(f"{path}.input_projection", x) + self.get(f"{path}.positions")[: x.size(1)]
+        for layer in range(layers):
+            block = f"{path}.blocks.{layer}"
+            a = self.norm(f"{block}.attention_norm", h)
+            h = h + self.heads(f"{block}.attention", a, a, causal_mask(valid), self.options["heads"])
+            wide = F.gelu(self.linear(f"{block}.inner", self.norm(f"{block}.feedforward_norm", h)))
+            h = h + self.linear(f"{block}.outer", wide)
+        return self.norm(f"{path}.norm", h)
+
+    def norm(self, path: str, x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+        return F.layer_norm(x, (x.size(-1),), self.get(f"{path}.weight"), self.get(f"{path}.bias"), eps)
+
+
+class _FieldsForm(Form):
+    """The fields of a row, and what the forms of models of interests share."""
+
+    offsets: torch.Tensor
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
         schema = model.schema
         start = torch.tensor([0, *(field.rows for field in schema.categorical)]).cumsum(0)
         self.register_buffer("offsets", start[:-1])
@@ -82,20 +146,8 @@ class _Form(nn.Module):
         self.item_slots += [self.fields + i for i in range(len(self.lists))]
         self.candidate_slots = [f for f, field in enumerate(schema.categorical) if field.side != "user"]
         self.candidate_slots += [self.fields + i for i in range(len(self.lists))]
-        self.options = model.options
         self.follows = model.history_length > 0
         self.item_offset = int(start[schema.field(schema.item)]) if schema.item else 0
-
-    def has(self, path: str) -> bool:
-        return path.replace(".", "__") in self._buffers
-
-    def get(self, path: str) -> torch.Tensor:
-        tensor = self._buffers[path.replace(".", "__")]
-        assert tensor is not None
-        return tensor
-
-    def linear(self, path: str, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self.get(f"{path}.weight"), self.get(f"{path}.bias") if self.has(f"{path}.bias") else None)
 
     def slots(self, path: str, categorical: torch.Tensor, lists: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """All fields and lists of a fused table, [B, F + L, D]."""
@@ -105,19 +157,16 @@ class _Form(nn.Module):
             found = torch.cat([found, (weights.to(table.dtype) @ table[first : first + rows]).unsqueeze(1)], 1)
         return found
 
-    def heads(self, path: str, q: torch.Tensor, k: torch.Tensor, allowed: torch.Tensor, heads: int) -> torch.Tensor:
-        """Multi-head attention of q [B, Tq, D] to k [B, Tk, D] where ``allowed`` (bool [B, Tq, Tk])."""
 
-        def split(name: str, x: torch.Tensor) -> torch.Tensor:
-            return self.linear(f"{path}.{name}_projection", x).unflatten(-1, (heads, -1)).transpose(1, 2)
-
-        query, key, value = split("query", q), split("key", k), split("value", k)
-        scores = query @ key.transpose(-2, -1) / query.size(-1) ** 0.5
-        mixed = _masked_softmax(scores, allowed.unsqueeze(1)) @ value  # [B, heads, Tq, D / heads]
-        return self.linear(f"{path}.output_projection", mixed.transpose(1, 2).flatten(2))
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, allowed: torch.Tensor, heads: int) -> torch.Tensor:
+    """What each of q [B, Tq, D] reads of v [B, Tk, D] by k [B, Tk, D] where ``allowed`` (bool [B, Tq, Tk])."""
+    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    scores = query @ key.transpose(-2, -1) / query.size(-1) ** 0.5
+    mixed = masked_softmax(scores, allowed.unsqueeze(1)) @ value  # [B, heads, Tq, D / heads]
+    return mixed.transpose(1, 2).flatten(2)
 
 
-def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def masked_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(~mask, 0)
 
 
@@ -125,12 +174,12 @@ def _valid(length: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
     return torch.arange(item.size(1), device=item.device) < length.unsqueeze(1)  # [B, T]
 
 
-def _causal(valid: torch.Tensor) -> torch.Tensor:
+def causal_mask(valid: torch.Tensor) -> torch.Tensor:
     step = torch.arange(valid.size(1), device=valid.device)
     return valid.unsqueeze(1) & (step.unsqueeze(0) <= step.unsqueeze(1))  # [B, T, T]
 
 
-def _last(states: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+def last_state(states: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
     index = (length - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, states.size(2))
     return states.gather(1, index).squeeze(1) * (length > 0).unsqueeze(1)  # [B, H]
 
@@ -139,7 +188,7 @@ def _machine(slots: torch.Tensor) -> torch.Tensor:
     return 0.5 * (slots.sum(1).square() - slots.square().sum(1)).sum(1)  # [B]
 
 
-class AttentionTransferForm(_Form):
+class AttentionTransferForm(_FieldsForm):
     """See :class:`polyscene.models.AttentionTransfer`."""
 
     def __init__(self, model: Any) -> None:
@@ -180,13 +229,13 @@ class AttentionTransferForm(_Form):
         if not self.follows and not self.fields + len(self.lists):
             return x.new_zeros(x.size(0), self.options["points"])
         if self.options["attention"]:
-            x = self.heads("attention", x, x, _causal(valid), self.options["heads"]) * valid.unsqueeze(2)
+            x = self.heads("attention", x, x, causal_mask(valid), self.options["heads"]) * valid.unsqueeze(2)
         weight, bias = self.get("points.convolution.weight"), self.get("points.convolution.bias")
         answers = F.conv1d(x.transpose(1, 2), weight, bias, padding=self.options["kernel"] // 2).relu()
         return (answers * valid.unsqueeze(1)).amax(2)  # [B, P]
 
 
-class SceneBranchForm(_Form):
+class SceneBranchForm(_FieldsForm):
     """See :class:`polyscene.models.SceneBranch`."""
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
@@ -213,7 +262,7 @@ class SceneBranchForm(_Form):
             valid = _valid(length, item)
             values = self.get("event_item.weight")[item] + self.get("event_label")[(label > 0.5).long()]
             keys = values + self.get("event_scene.weight")[event_scene]
-        weights = _masked_softmax(self.scores(query, keys), valid)  # [B, T]
+        weights = masked_softmax(self.scores(query, keys), valid)  # [B, T]
         return (weights.unsqueeze(2) * values).sum(1)
 
     def scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
@@ -232,7 +281,7 @@ class SceneBranchForm(_Form):
         return (keys @ query.unsqueeze(2)).squeeze(2)
 
 
-class InterestMigrationForm(_Form):
+class InterestMigrationForm(_FieldsForm):
     """See :class:`polyscene.models.InterestMigration`."""
 
     def __init__(self, model: Any) -> None:
@@ -252,8 +301,8 @@ class InterestMigrationForm(_Form):
         if self.named:
             x = x + newest(inputs[-1], all_lengths, self.steps, keep).to(x.dtype) @ self.get("event_interest")
         x = (x + self.get("encoder.scene_embedding.weight")[event_scene]) * valid.unsqueeze(2)
-        states = self.encode(x, valid) * valid.unsqueeze(2)
-        last = _last(states, length)
+        states = self.encode(x, valid, self.options["hidden"]) * valid.unsqueeze(2)
+        last = last_state(states, length)
         context = self.context(states, last, valid, length)
 
         both = torch.cat([context, last], 1)
@@ -294,41 +343,4 @@ class InterestMigrationForm(_Form):
             return torch.cat([torch.zeros_like(last), torch.zeros_like(last)], 1)
         pairs = torch.cat([states[:, :-1], states[:, 1:]], 2)  # [B, T - 1, 2 H]
         scores = self.linear("pair_attention.projection", pairs) @ self.get("pair_attention.head")
-        return (_masked_softmax(scores, valid[:, 1:]).unsqueeze(2) * pairs).sum(1)
-
-    def encode(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        kind, layers = self.options["encoder"], self.options["layers"]
-        if kind == "cnn":
-            return self.convolve(x, layers)
-        if kind == "transformer":
-            return self.transform(x, valid, layers)
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        weights = [self.get(f"encoder.{kind}.{name}_l{layer}") for layer in range(layers) for name in names]
-        zero = x.new_zeros(layers, x.size(0), self.options["hidden"])
-        if kind == "gru":
-            return torch.gru(x, zero, weights, True, layers, 0.0, False, False, True)[0]
-        return torch.lstm(x, [zero, zero], weights, True, layers, 0.0, False, False, True)[0]
-
-    def convolve(self, x: torch.Tensor, layers: int) -> torch.Tensor:
-        h = x.transpose(1, 2)
-        for layer in range(layers):
-            path = f"encoder.cnn.convolutions.{layer}"
-            weight, reach = self.get(f"{path}.weight"), 2**layer
-            past = F.pad(h, ((weight.size(2) - 1) * reach, 0))
-            found = F.conv1d(past, weight, self.get(f"{path}.bias"), dilation=reach).relu()
-            h = found if layer == 0 else h + found
-        return h.transpose(1, 2)
-
-    def transform(self, x: torch.Tensor, valid: torch.Tensor, layers: int) -> torch.Tensor:
-        path = "encoder.transformer"
-        h = self.linear(f"{path}.input_projection", x) + self.get(f"{path}.positions")[: x.size(1)]
-        for layer in range(layers):
-            block = f"{path}.blocks.{layer}"
-            a = self.norm(f"{block}.attention_norm", h)
-            h = h + self.heads(f"{block}.attention", a, a, _causal(valid), self.options["heads"])
-            wide = F.gelu(self.linear(f"{block}.inner", self.norm(f"{block}.feedforward_norm", h)))
-            h = h + self.linear(f"{block}.outer", wide)
-        return self.norm(f"{path}.norm", h)
-
-    def norm(self, path: str, x: torch.Tensor) -> torch.Tensor:
-        return F.layer_norm(x, (x.size(-1),), self.get(f"{path}.weight"), self.get(f"{path}.bias"))
+        return (masked_softmax(scores, valid[:, 1:]).unsqueeze(2) * pairs).sum(1)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+from torch import nn
+
 from polyscene._model import Model
+from polyscene.models import _sequence_forms as forms
 
 
 class C2DSR(Model):
@@ -157,3 +163,18 @@ class InterestSequence(Model):
     """
 
     _cpp_name = "interest_sequence"
+
+    def export_form(self) -> nn.Module:
+        """As that of :class:`SASRec`."""
+        return forms.InterestSequenceForm(self)
+
+    def export_inputs(self, batch: Any) -> tuple[torch.Tensor, ...]:
+        """As that of :class:`SASRec`, then scene and time (seconds) of each event, int64 [B, T].
+
+        Data with interests add those of the events, multi-hot float [B, T, K].
+        """
+        events, columns = batch.history, []
+        if events is not None:
+            columns = [events.scene, events.time]
+            columns += [forms.interests(events, len(self.schema.interests))] if self.schema.interests else []
+        return forms.past(batch, "overall", self.history_length, *columns)

@@ -59,6 +59,10 @@ class Specialist(Model):
         """Returns a module of plain tensors that computes what ``forward`` does in evaluation mode; see `Model`."""
         return _SpecialistForm(self)
 
+    def export_inputs(self, batch: Any) -> tuple[torch.Tensor, ...]:
+        """What the parts take; see `Model`."""
+        return self.part("general").export_inputs(batch)
+
 
 class Adapted(Model):
     r"""A frozen model with an adapter behind each hidden layer, one for each scene (Houlsby et al., ICML 2019).
@@ -144,9 +148,7 @@ class _SpecialistForm(nn.Module):
             chosen = [model.schema.scenes[int(model.schema.scene_rows.argmin())]]
         self.register_buffer("scenes", torch.tensor([model.schema.scene(name) for name in chosen]))
 
-    def forward(
-        self, categorical: torch.Tensor, numeric: torch.Tensor, scene: torch.Tensor, *rest: Any
-    ) -> torch.Tensor:
+    def forward(self, first: torch.Tensor, second: torch.Tensor, scene: torch.Tensor, *rest: Any) -> torch.Tensor:
         mine = torch.isin(scene, self.scenes)  # type: ignore[arg-type]  # [B]
-        given = (categorical, numeric, scene, *rest)
-        return torch.where(mine, self.special(*given), self.general(*given))
+        special, general = (part(first, second, scene, *rest) for part in (self.special, self.general))
+        return torch.where(mine.view(-1, *[1] * (special.dim() - 1)), special, general)

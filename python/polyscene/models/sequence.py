@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+from torch import nn
+
 from polyscene._model import Model
+from polyscene.models import _sequence_forms as forms
 
 
-class SASRec(Model):
+class _SequenceModel(Model):
+    def export_inputs(self, batch: Any) -> tuple[torch.Tensor, ...]:
+        """Returns what the forward of :meth:`export_form` takes.
+
+        ``item`` int64 and ``valid`` bool, each [B, T], oldest first and padded with 0 at the end, and ``scene`` of the
+        rows, int64 [B], with T = ``max_length``. Events are those that the model follows: the newest, of the scope, of
+        items that training knew.
+        """
+        return forms.past(batch, self.options["scope"], self.history_length)
+
+
+class SASRec(_SequenceModel):
     r"""Self-attentive sequential recommendation (Kang and McAuley, ICDM 2018).
 
     .. math:: x = \text{drop}(\sqrt{D}\, q_i + p), \quad u = \text{LN}(x), \quad y = \text{LN}(u + \text{Att}(u; x, x)),
@@ -43,8 +60,16 @@ class SASRec(Model):
 
     _cpp_name = "sasrec"
 
+    def export_form(self) -> nn.Module:
+        """See :meth:`Model.export_form`; scores [B, C] as ``forward`` has them, with C the most items of any scene.
 
-class BERT4Rec(Model):
+        Its ``candidates``, int64 [S, C], are the items of each scene, -1 after the last. ``forward`` takes C from the
+        scenes of the rows: where these are smaller ones, it leaves out last columns that are -inf here.
+        """
+        return forms.SASRecForm(self)
+
+
+class BERT4Rec(_SequenceModel):
     r"""Bidirectional Transformer trained on masked events (Sun et al., CIKM 2019).
 
     .. math:: y = \text{LN}(x + W_o \text{Att}(x; x, x)), \quad x = \text{LN}(y + W_2\, \text{gelu}(W_1 y)),
@@ -83,8 +108,16 @@ class BERT4Rec(Model):
 
     _cpp_name = "bert4rec"
 
+    def export_form(self) -> nn.Module:
+        """As that of :class:`SASRec`."""
+        return forms.BERT4RecForm(self)
 
-class GRU4Rec(Model):
+    def export_inputs(self, batch: Any) -> tuple[torch.Tensor, ...]:
+        """As that of :class:`SASRec`, with T = ``max_length`` - 1: the form adds the mask itself."""
+        return forms.past(batch, self.options["scope"], self.history_length - 1)
+
+
+class GRU4Rec(_SequenceModel):
     r"""GRU4Rec (Hidasi et al., ICLR 2016; losses: Hidasi and Karatzoglou, CIKM 2018).
 
     .. math:: h_t = \text{GRU}(\text{drop}(q_{i_t}), h_{t-1}), \qquad r_i = (W h_t + b) \cdot q_i
@@ -121,3 +154,7 @@ class GRU4Rec(Model):
     """
 
     _cpp_name = "gru4rec"
+
+    def export_form(self) -> nn.Module:
+        """As that of :class:`SASRec`."""
+        return forms.GRU4RecForm(self)
