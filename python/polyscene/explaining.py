@@ -90,7 +90,7 @@ def timelines(
         >>> _ = ps.Trainer(epochs=1).fit(model, data)
         >>> told = timelines(model, data.test, ["u3"])
         >>> told["by"], len(told["people"][0]["events"]), sorted(told["people"][0]["next"])
-        ('attention', 14, ['among', 'item', 'rank', 'scene', 'time'])
+        ('attention', 14, ['among', 'interests', 'item', 'rank', 'scene', 'time'])
     """
     with _evaluating(model):
         return _timelines.timelines(model, table, users, exclude_seen)

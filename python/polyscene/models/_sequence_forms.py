@@ -195,10 +195,13 @@ class InterestSequenceForm(_SequenceForm):
         move = move.softmax(-1) if self.options["transition"] == "softmax" else move.sigmoid()
 
         distance = (newest - torch.arange(item.size(1), device=item.device)).clamp(min=0)  # [B, T]
-        weight = self.linear("extraction", h).tanh() @ self.get("interest_query").T + self.get("step_bias")[distance]
-        weight = weight + self.get("pair_bias")[scene.unsqueeze(1) * scenes + event_scene]  # [B, T, K]
-        if self.has("gap_bias"):
-            weight = weight + self.get("gap_bias")[_gap_steps(time.gather(1, newest) - time)]
+        weight = (
+            self.linear("extraction", h).tanh() @ self.get("interest_query").T
+            + self.get("interest_step_bias")[distance]
+        )
+        weight = weight + self.get("scene_pair_bias")[scene.unsqueeze(1) * scenes + event_scene]  # [B, T, K]
+        if self.has("interest_gap_bias"):
+            weight = weight + self.get("interest_gap_bias")[_gap_steps(time.gather(1, newest) - time)]
         vectors = masked_softmax(weight.transpose(1, 2), valid.unsqueeze(1)) @ h  # [B, K, D]
         expected = (move.unsqueeze(1) @ vectors).squeeze(1)
         z = self.linear("state_projection", torch.cat([context, state, expected], 1))

@@ -295,10 +295,10 @@ def test_a_run_of_sequences_has_them_and_stays_small(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", rows=300, with_explain=False)
     for name in ("sasrec", "gru4rec"):
         found = explanation(fitted(data, name), data)
-        assert set(found) == {"timeline", "flow"}
+        assert set(found) == {"timeline", "flow", "interest_flow"}
         (folder / "explain.json").write_text(json.dumps(found), encoding="utf-8")
         text = build_report(folder).read_text(encoding="utf-8")
-        assert len(figures(text, "plot timeline")) == 6 and len(figures(text, "flow")) == 4
+        assert len(figures(text, "plot timeline")) == 6 and len(figures(text, "flow")) == 8  # of scenes, of interests
         assert seeing.CARRIED_BY[found["timeline"]["by"]].replace("'", "&#39;") in text
         assert len(text) < 200_000
 
