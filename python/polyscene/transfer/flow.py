@@ -29,7 +29,7 @@ from polyscene.transfer.choosing import (
 )
 from polyscene.transfer.distances import carried_by
 from polyscene.transfer.fusing import State, fuse_sources, state_of
-from polyscene.transfer.stages import Stage, Stages, rows_of
+from polyscene.transfer.stages import Stage, Stages, joined, positions_of, rows_of
 from polyscene.transfer.starting import recompute_statistics
 
 ENOUGH = 2_000
@@ -93,7 +93,7 @@ class Migration:
         self.options, self.stages = options, stages
         self.seed = int(Trainer(**stages.train).options["seed"])
         self.initial = state_of(model)
-        self.where = _where(data.train, [target])
+        self.where = positions_of(data.train, [target])
         self.rows = data.train.take(self.where)
         self.trained: dict[str, tuple[State, Any]] = {}
         self.valid = rows_of(data.valid, [target])
@@ -150,12 +150,12 @@ class Migration:
     def tie(self, where: torch.Tensor) -> dict[str, Any]:
         """How the mechanism trains on the training rows at ``where`` of the target."""
         name, train = self.options["mechanism"], self.data.train
-        others = _where(train, self.sources)
+        others = positions_of(train, self.sources)
         mine, given = train.take(where), self.options["unlabelled"]
         together = train.take(torch.cat([others, where]).sort().values)
         aligned = together
         if given is not None and name in ("dann", "mmd", "coral"):
-            aligned = _joined(train.take(others), given)
+            aligned = joined(train.take(others), given)
         ground = _mechanisms.Ground(
             sources={scene: rows_of(train, [scene]) for scene in self.sources},
             together=together,
@@ -389,22 +389,3 @@ class Migration:
         out.load_state_dict({f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()})
         out.prepare(self.data.train)
         return out
-
-
-def _joined(first: Any, second: Any) -> Any:
-    """The rows of two tables of one source as one table."""
-    if first.columns is not second.columns and first.columns.digest() != second.columns.digest():
-        raise ValueError(
-            "migrate: unlabelled rows that are aligned must be rows of the data set that the sources are rows of; "
-            "read both with one read_table"
-        )
-    out = _C.data.Table(first.columns, first.schema, rows=torch.cat([first.rows, second.rows]), role="train")
-    if first.history is not None:
-        out.history = first.history
-    return out
-
-
-def _where(table: Any, scenes: list[str]) -> torch.Tensor:
-    """Positions of the rows of some scenes."""
-    codes = torch.tensor([table.schema.scene(scene) for scene in scenes])
-    return torch.isin(table.scenes(), codes).nonzero().squeeze(1)

@@ -214,6 +214,25 @@ def rows_of(table: Any, scenes: Sequence[str]) -> Any:
     return table.take(found) if len(found) else None
 
 
+def joined(first: Any, second: Any) -> Any:
+    """The rows of two tables of one source as one table."""
+    if first.columns is not second.columns and first.columns.digest() != second.columns.digest():
+        raise ValueError(
+            "migrate: unlabelled rows that are aligned must be rows of the data set that the sources are rows of; "
+            "read both with one read_table"
+        )
+    out = _C.data.Table(first.columns, first.schema, rows=torch.cat([first.rows, second.rows]), role="train")
+    if first.history is not None:
+        out.history = first.history
+    return out
+
+
+def positions_of(table: Any, scenes: list[str]) -> torch.Tensor:
+    """Positions of the rows of some scenes."""
+    codes = torch.tensor([table.schema.scene(scene) for scene in scenes])
+    return torch.isin(table.scenes(), codes).nonzero().squeeze(1)
+
+
 def _steps(rows: int, options: Mapping[str, Any]) -> int:
     return -(-rows // int(options["batch_size"]))
 
