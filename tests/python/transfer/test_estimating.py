@@ -114,7 +114,7 @@ def test_harm_is_told_scene_by_scene(data: Any) -> None:
     assert one["low"] < one["gain"] < one["high"] and one["rows"] == int(scene.sum())
     same = negative_transfer(own, own, data.train, "log_loss")
     assert same["harmed"] == 0 and same["overall"]["verdict"] == "undecided"
-    with pytest.raises(ValueError, match="negative_transfer: metric must be one of auc, log_loss, rmse, ndcg@10, got 'f1'"):
+    with pytest.raises(ValueError, match="metric must be one of auc, log_loss, rmse, ndcg@10, got 'f1'"):
         negative_transfer(own, moved, data.test, "f1")
 
 
