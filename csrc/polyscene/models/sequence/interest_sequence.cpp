@@ -149,10 +149,7 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
   const auto h = told(encoded.states);  // [B, T, D]
   const auto time = h.size(1);
   const auto length = lengths.index_select(0, some);
-  const auto asker = newest ? torch::constant_pad_nd(torch::arange(1, lists + 1), {1, 0}) : events.offsets;
-  const auto beside = [&](const Tensor& x) {
-    return newest ? x.unsqueeze(1) : nn::pad_ragged(x, asker).values.index_select(0, some);
-  };
+  const auto beside = [&](const Tensor& x) { return newest ? x.unsqueeze(1) : told(x); };
   const auto place = newest ? (length - 1).unsqueeze(1) : torch::arange(time).unsqueeze(0).expand({lists, time});
   const auto distance = place.unsqueeze(2) - torch::arange(time).view({1, 1, time});  // [B, Q, T]
   const auto mask = distance.ge(0) & place.lt(length.unsqueeze(1)).unsqueeze(2);
@@ -170,7 +167,7 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
   out.attention = nn::masked_softmax(scores, mask.unsqueeze(3), 2);  // [B, Q, T, K]
   const auto queries = shape[1];
   const auto read = torch::bmm(out.attention.transpose(2, 3).reshape({lists, queries * k, time}), h);
-  auto each = read.view({lists, queries, k, d});  // v
+  const auto each = read.view({lists, queries, k, d});  // v
   const auto next = probabilities(out.transitions);
   const auto mixed = (beside(next).unsqueeze(3) * each).sum(2);  // [B, Q, D]
   const auto mine = newest ? mixed.squeeze(1) : mixed.index({mask.any(2)});
