@@ -37,6 +37,8 @@ WITHOUT_GRADIENT: dict[str, set[str]] = {
 SMALLER_STEPS = {"cdrib": 0.01, "uni_cdr": 0.01}
 # Times the learning rates of all optimisers, where a step of 0.05 on every entry of a wide network overshoots.
 SHORTER_STEPS = {"bst": 0.2}
+# Options that are empty by default and then hold what the data ask for.
+CHOSEN_BY_DATA: dict[str, dict[str, Any]] = {"specialist": {"model": "mf"}}
 NEEDS_MORE: dict[str, str] = {}  # models that users, items and scenes alone do not suffice, and what they say
 OPTIMISERS: list[tuple[Any, dict[str, Any]]] = [
     (torch.optim.SGD, {"lr": 0.05}),
@@ -148,7 +150,7 @@ def test_wrong_options_name_the_right_ones(name: str, data: Any) -> None:
 def test_options_are_complete_and_documented(name: str, data: Any) -> None:
     model = ps.models.create(name, data.schema)
     known = ps.models.options(name)
-    assert model.options == {option: field.default for option, field in known.items()}
+    assert model.options == {option: field.default for option, field in known.items()} | CHOSEN_BY_DATA.get(name, {})
     assert all(field.doc for field in known.values())
     assert f"{next(iter(known))}=" in repr(model)
     doc = type(model).__doc__ or ""
