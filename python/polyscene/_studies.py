@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,18 +223,29 @@ def _scores(study: Study, flow: Migration, measured: Callable[..., float]) -> It
 
 def _fusions(flow: Migration, measured: Callable[..., float]) -> Iterator[tuple[str, float]]:
     """Each source model continued on the target by itself, and these fused in each way."""
-    from polyscene.transfer.fusing import FUSIONS, fuse_sources
+    from polyscene.transfer.fusing import FUSIONS, Evidence, fuse_sources, state_of
 
     flow.options |= {"mechanism": "migrate"}
     tie = {key: flow.options[key] for key in ("strength", "lr_scale", "frozen")}
-    continued = {}
-    for source, (state, rows) in flow.trained.items():
-        continued[source] = (flow.stages.fit(f"{source}, continued", state, flow.rows, flow.valid, tie).state, rows)
-        yield f"{source}, migrated", measured(continued[source][0])
+    stages = {}
+    for source, (state, _) in flow.trained.items():
+        stages[source] = flow.stages.fit(f"{source}, continued", state, flow.rows, flow.valid, tie)
+        yield f"{source}, migrated", measured(stages[source].state)
+    states = {source: stage.state for source, stage in stages.items()}
+    # Rows that the continued models were not trained on: validation rows, and folds if these are few.
+    evidence = []
+    if flow.valid is not None:
+        evidence.append(Evidence(states, partial(flow.value, table=flow.valid), len(flow.valid)))
+    for number in range(0 if flow.enough() else flow.most_folds()):
+        held, rest = (flow.rows.take(where) for where in flow.parted(number))
+        without = {
+            source: state_of(flow.stages.refit(state, rest, stages[source].best_epoch, len(flow.rows), tie))
+            for source, (state, _) in flow.trained.items()
+        }
+        evidence.append(Evidence(without, partial(flow.value, table=held), len(held)))
+    continued = {source: (states[source], rows) for source, (_, rows) in flow.trained.items()}
     for fusion in FUSIONS:
-        state, _ = fuse_sources(
-            fusion, flow.model, flow.initial, continued, flow.validation_score, flow.seed, flow.rows
-        )
+        state, _ = fuse_sources(fusion, flow.model, flow.initial, continued, evidence, flow.seed, flow.rows)
         yield f"migrated, fused by {fusion}", measured(state)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from polyscene import _statistics as stats
 from polyscene._extension import _C
 from polyscene._model import Model
 from polyscene.data.roles import CLASSED, RANKED
+
+if TYPE_CHECKING:
+    from polyscene.transfer.flow import Migration
 
 LOWER_IS_BETTER = frozenset({"log_loss", "rmse"})
 OF_RANKINGS = "ndcg@10"
@@ -150,3 +153,32 @@ def _losses(label: np.ndarray, score: np.ndarray, metric: str) -> np.ndarray:
     if p.ndim == 2:
         return -np.log(p[np.arange(len(p)), label.astype(np.int64)])
     return -np.where(label > 0.5, np.log(p), np.log(1 - p))
+
+
+def steps_to_score(flow: Migration) -> dict[str, Any]:
+    """Epochs and steps until the best validation score of the target's own model, with and without migration."""
+    own = flow.candidates[0].stage
+    assert own is not None
+    lower = flow.metric in LOWER_IS_BETTER
+    reached = [row["valid"].get(flow.metric, np.nan) for row in own.history]
+    if flow.valid is None or not np.isfinite(reached).any():
+        return {}
+    goal = float(np.nanmin(reached) if lower else np.nanmax(reached))
+
+    def good(value: float) -> bool:
+        return value <= goal if lower else value >= goal
+
+    out: dict[str, Any] = {"metric": flow.metric, "score": goal}
+    for candidate in flow.candidates:
+        if candidate.stage is None:
+            continue
+        first = None
+        if candidate.tie is not None and candidate.start is not None:
+            score = flow.value(candidate.start, flow.valid)
+            first = 0 if good(-score if lower else score) else None
+        if first is None:
+            epochs = (row["epoch"] for row in candidate.stage.history if good(row["valid"].get(flow.metric, np.nan)))
+            first = next(epochs, None)
+        steps = None if first is None else first * candidate.stage.steps
+        out[candidate.name] = None if first is None else {"epochs": first, "steps": steps}
+    return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,11 @@ from polyscene.transfer.choosing import (
     compare,
     pool,
     query_values,
+    steps_to_score,
     usable,
 )
 from polyscene.transfer.distances import carried_by
-from polyscene.transfer.fusing import State, fuse_sources, state_of
+from polyscene.transfer.fusing import Evidence, State, fuse_sources, state_of
 from polyscene.transfer.stages import Stage, Stages, joined, positions_of, rows_of
 from polyscene.transfer.starting import recompute_statistics
 
@@ -36,6 +38,8 @@ ENOUGH = 2_000
 """Validation rows of the target that choose alone; with fewer, training rows are scored by models without them."""
 FOLDS = 4
 OWN = "target alone"
+CHOSEN_BY_ROWS = ("greedy", "arithmetic", "learned")
+"""Fusions that ask the target's rows."""
 
 _log = logging.getLogger("polyscene")
 
@@ -113,7 +117,7 @@ class Migration:
         candidates += self.continued(starts)
         found = self.compare(candidates)
         kept, verdict = self.choose(candidates, found)
-        verdict["steps_to_target_score"] = self.speed(candidates)
+        verdict["steps_to_target_score"] = steps_to_score(self)
         verdict["distances"] = carried_by(self)
         _log.info("%s", verdict["message"])
         final = self.assemble(kept, starts.get("joint", next(iter(starts.values()))))
@@ -187,9 +191,16 @@ class Migration:
         return {"fused": fused, "joint": joint.state}
 
     def fuse(self, rows: Any) -> tuple[State, dict[str, float]]:
-        """The source models in one, statistics of batch norm as of the target's ``rows``; and their weights."""
+        """The source models in one, statistics of batch norm as of the target's ``rows``; and their weights.
+
+        What is chosen is chosen on these rows, which no source has seen, so that validation rows stay clean; of
+        rankings, where there is no score of single rows, on validation rows.
+        """
+        judges = self.valid if self.ranks() and self.valid is not None else rows
+        states = {name: state for name, (state, _) in self.trained.items()}
+        evidence = [Evidence(states, partial(self.value, table=judges), len(judges))]
         fused, weights = fuse_sources(
-            self.options["fusion"], self.model, self.initial, self.trained, self.validation_score, self.seed, rows
+            self.options["fusion"], self.model, self.initial, self.trained, evidence, self.seed, rows
         )
         self.model.load_state_dict(fused)
         if recompute_statistics(self.model, rows):
@@ -219,9 +230,8 @@ class Migration:
         label = np.concatenate([label for label, _ in self.groups])
         return label, np.concatenate([by[name] for _, by in self.groups])
 
-    def validation_score(self, state: State) -> float:
-        """Of a state on the target's validation rows (training rows without any), higher is better."""
-        table = self.valid if self.valid is not None else self.rows
+    def value(self, state: State, table: Any) -> float:
+        """The metric of a state on rows of the target, higher is better; nan where they cannot tell."""
         score = self.score(state, table)
         label = score if self.ranks() else table.labels().numpy()
         found = compare(label, score, score, self.metric).first if usable(label, self.metric) else float("nan")
@@ -233,8 +243,8 @@ class Migration:
         if self.valid is not None:
             by = {c.name: self.score(c.state, self.valid, c.model) for c in candidates}
             groups.append((by[OWN] if self.ranks() else self.valid.labels().numpy(), by))
-        if not self.ranks() and (self.valid is None or len(self.valid) < ENOUGH):
-            self.folds = min(FOLDS, int(self.together.max() + 1) // 2)
+        if not self.enough():
+            self.folds = self.most_folds()
             groups += [self.fold(number, candidates) for number in range(self.folds)]
         used = [group for group in groups if usable(group[0], self.metric)]
         out: dict[str, dict[str, Any]] = {}
@@ -267,16 +277,27 @@ class Migration:
         _, first, position = np.unique(group.numpy(), return_index=True, return_inverse=True)
         return torch.from_numpy(np.argsort(np.argsort(first))[position])
 
-    def fold(self, number: int, candidates: list[Candidate]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Scores of a fold of the training rows by models that were trained as the candidates, but without it."""
+    def enough(self) -> bool:
+        """Whether validation rows choose alone; else folds of the training rows speak as well."""
+        return self.ranks() or (self.valid is not None and len(self.valid) >= ENOUGH)
+
+    def most_folds(self) -> int:
+        """How many folds the training rows have."""
+        return min(FOLDS, int(self.together.max() + 1) // 2)
+
+    def parted(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions of the training rows of a fold, and of those outside it."""
         together = self.together
         order = torch.as_tensor(_C.core.permutation(int(together.max() + 1), self.seed, "transfer folds"))
-        inside = (order % self.folds == number)[together]  # a random fold for each row, or for what belongs together
-        held = self.rows.take(inside.nonzero().squeeze(1))
-        outside = inside.logical_not().nonzero().squeeze(1)
-        rest = self.rows.take(outside)
-        # Weights that were learned on these rows would know them.
-        learned = self.options["fusion"] == "learned" and len(self.sources) > 1
+        inside = (order % self.most_folds() == number)[together]  # one fold for each row, or for what belongs together
+        return inside.nonzero().squeeze(1), inside.logical_not().nonzero().squeeze(1)
+
+    def fold(self, number: int, candidates: list[Candidate]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Scores of a fold of the training rows by models that were trained as the candidates, but without it."""
+        inside, outside = self.parted(number)
+        held, rest = self.rows.take(inside), self.rows.take(outside)
+        # A fusion that was chosen on these rows would know them.
+        learned = self.options["fusion"] in CHOSEN_BY_ROWS and len(self.sources) > 1
         fused = self.fuse(rest)[0] if learned else None
         out = {}
         for candidate in candidates:
@@ -330,36 +351,6 @@ class Migration:
             "weights": self.weights,
             "rows": {"train": len(self.rows), "valid": 0 if self.valid is None else len(self.valid)},
         }
-
-    def speed(self, candidates: list[Candidate]) -> dict[str, Any]:
-        """Epochs and steps until the best validation score of the target's own model, with and without migration."""
-        own = candidates[0].stage
-        assert own is not None
-        lower = self.metric in LOWER_IS_BETTER
-        reached = [row["valid"].get(self.metric, np.nan) for row in own.history]
-        if self.valid is None or not np.isfinite(reached).any():
-            return {}
-        goal = float(np.nanmin(reached) if lower else np.nanmax(reached))
-
-        def good(value: float) -> bool:
-            return value <= goal if lower else value >= goal
-
-        out: dict[str, Any] = {"metric": self.metric, "score": goal}
-        for candidate in candidates:
-            if candidate.stage is None:
-                continue
-            first = None
-            if candidate.tie is not None and candidate.start is not None:
-                score = self.validation_score(candidate.start)
-                first = 0 if good(-score if lower else score) else None
-            if first is None:
-                epochs = (
-                    row["epoch"] for row in candidate.stage.history if good(row["valid"].get(self.metric, np.nan))
-                )
-                first = next(epochs, None)
-            steps = None if first is None else first * candidate.stage.steps
-            out[candidate.name] = None if first is None else {"epochs": first, "steps": steps}
-        return out
 
     def assemble(self, kept: Candidate, general: State) -> Model:
         """The model for all scenes."""

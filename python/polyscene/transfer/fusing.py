@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 
@@ -23,6 +25,20 @@ the same; ``rows`` how much each row of each lookup table counts, [V] by name, s
 FUSIONS = ("rows", "uniform", "fisher", "greedy", "arithmetic", "learned")
 SCALES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """What task arithmetic tries."""
+
+
+class Evidence(NamedTuple):
+    """What a fusion is judged by: source models, and rows of the target that none of them was trained on.
+
+    Attributes:
+        states: of the source models, by scene.
+        score: of a state on the rows, higher is better; nan where the rows cannot tell.
+        rows: how many there are.
+    """
+
+    states: Mapping[str, State]
+    score: Callable[[State], float]
+    rows: int
 
 
 def state_of(model: Model) -> State:
@@ -128,7 +144,7 @@ def fuse_sources(
     model: Model,
     initial: State,
     sources: Mapping[str, tuple[State, Any]],
-    score: Callable[[State], float],
+    evidence: Sequence[Evidence],
     seed: int,
     rows: Any = None,
 ) -> tuple[State, dict[str, float]]:
@@ -141,7 +157,8 @@ def fuse_sources(
         model: holds the parameters while something is measured; its state afterwards is any.
         initial: what the sources started from.
         sources: state and training rows by scene.
-        score: of a state on the target's validation rows, higher is better; "greedy" and "arithmetic" ask.
+        evidence: what "greedy" and "arithmetic" score by, the mean by rows: of these sources, or of folds, each with
+            sources that were trained without it.
         seed: of the rows and labels of the Fisher information, and of rows that weights are learned on.
         rows: training rows of the target; only "learned" asks.
 
@@ -152,9 +169,10 @@ def fuse_sources(
     # What a source never moved is not averaged away by it: rows of tables, and entries of scenes it has no rows of.
     by_row = [name for name, tensor in initial.items() if tensor.dim() > 0]
     if method in ("arithmetic", "learned"):
-        return _added(method, model, initial, {name: state for name, (state, _) in sources.items()}, score, seed, rows)
+        states = {name: state for name, (state, _) in sources.items()}
+        return _added(method, model, initial, states, evidence, seed, rows)
     if method == "greedy":
-        return _greedy(initial, {name: state for name, (state, _) in sources.items()}, by_row, score)
+        return _greedy(initial, {name: state for name, (state, _) in sources.items()}, by_row, evidence)
     models, weights = [], {}
     for name, (state, rows) in sources.items():
         weights[name] = float(len(rows)) if method == "rows" else 1.0
@@ -183,27 +201,38 @@ def _by_rows(initial: State, models: Sequence[Any], weights: Mapping[str, float]
     return {name: tabular[name] if name in models[0].rows else dense[name] for name in initial}
 
 
+def _judge(evidence: Sequence[Evidence], combine: Callable[[Mapping[str, State]], State]) -> float:
+    """The score of what becomes of source models, by all the rows that can tell; -inf without any."""
+    found = [(each.rows, each.score(combine(each.states))) for each in evidence]
+    told = [(rows, value) for rows, value in found if not math.isnan(value)]
+    return sum(rows * value for rows, value in told) / sum(rows for rows, _ in told) if told else -math.inf
+
+
 def _added(
     method: str,
     model: Model,
     initial: State,
     sources: Mapping[str, State],
-    score: Callable[[State], float],
+    evidence: Sequence[Evidence],
     seed: int,
     rows: Any,
 ) -> tuple[State, dict[str, float]]:
     from polyscene.transfer.starting import add_tasks, learn_weights
 
-    states = list(sources.values())
-    # Statistics are no weights: those of the sources, averaged, stand on both sides.
-    held = {name: _mean([state[name] for state in states]) for name, _ in model.named_buffers() if name in initial}
-    initial, states = initial | held, [state | held for state in states]
+    buffers = [name for name, _ in model.named_buffers() if name in initial]
+
+    def add(states: Mapping[str, State], weights: Sequence[float]) -> State:
+        # Statistics are no weights: those of the sources, averaged, stand on both sides.
+        held = {name: _mean([state[name] for state in states.values()]) for name in buffers}
+        return add_tasks(initial | held, [state | held for state in states.values()], weights)
+
     if method == "learned":
-        weights = learn_weights(model, initial, states, rows, seed=seed)
+        held = {name: _mean([state[name] for state in sources.values()]) for name in buffers}
+        weights = learn_weights(model, initial | held, [state | held for state in sources.values()], rows, seed=seed)
     else:
-        tried = {scale: score(add_tasks(initial, states, [scale] * len(states))) for scale in SCALES}
-        weights = [max(tried, key=lambda scale: tried[scale])] * len(states)
-    return add_tasks(initial, states, weights), dict(zip(sources, weights, strict=True))
+        tried = {scale: _judge(evidence, partial(add, weights=[scale] * len(sources))) for scale in SCALES}
+        weights = [max(tried, key=lambda scale: tried[scale])] * len(sources)
+    return add(sources, weights), dict(zip(sources, weights, strict=True))
 
 
 def _mean(tensors: list[torch.Tensor]) -> torch.Tensor:
@@ -211,13 +240,18 @@ def _mean(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _greedy(
-    initial: State, sources: Mapping[str, State], tables: Sequence[str], score: Callable[[State], float]
+    initial: State, sources: Mapping[str, State], tables: Sequence[str], evidence: Sequence[Evidence]
 ) -> tuple[State, dict[str, float]]:
-    order = sorted(sources, key=lambda name: -score(sources[name]))
-    kept, best = [order[0]], sources[order[0]]
-    top = score(best)
+    def together(states: Mapping[str, State], names: Sequence[str]) -> State:
+        return states[names[0]] if len(names) == 1 else fuse(initial, [states[name] for name in names], tables)
+
+    def value(names: Sequence[str]) -> float:
+        return _judge(evidence, lambda states: together(states, names))
+
+    alone = {name: value([name]) for name in sources}
+    order = sorted(sources, key=lambda name: -alone[name])
+    kept, top = order[:1], alone[order[0]]
     for name in order[1:]:
-        tried = fuse(initial, [sources[each] for each in (*kept, name)], tables)
-        if (value := score(tried)) > top:
-            kept, best, top = [*kept, name], tried, value
-    return best, {name: float(name in kept) for name in sources}
+        if (found := value([*kept, name])) > top:
+            kept, top = [*kept, name], found
+    return together(sources, kept), {name: float(name in kept) for name in sources}

@@ -63,9 +63,10 @@ def migrate(
         sources: scenes to learn from; empty for all but the target.
         target: the scene to migrate to; empty for the one with the fewest training rows.
         trainer: a trainer or its options; over few rows its batch size is halved until an epoch has eight steps.
-        fusion: "rows" (each source by its training rows, tables row by row), "uniform", "fisher", "greedy",
-            "arithmetic" (task arithmetic, its scale by validation rows) or "learned" (weights learned on the target's
-            training rows). Statistics of batch norm are recomputed on the target's training rows.
+        fusion: "rows" (each source by its training rows, tables row by row), "uniform", "fisher", "greedy" (best
+            first, each kept only if the score rises), "arithmetic" (task arithmetic with one scale) or "learned" (task
+            arithmetic with learned weights). The last three ask the target's training rows, which no source has seen,
+            of rankings and sequences the validation rows. Statistics of batch norm are recomputed on the training rows.
         strength: weight of the migration loss.
         lr_scale: times the learning rate, for what goes on over the target's rows; mechanisms that start new parameters
             ("lora", "adapters", "side_tuning", "linear_probe") or train all scenes together take the trainer's own.

@@ -9,7 +9,7 @@ import polyscene as ps
 import pytest
 import torch
 from polyscene.transfer import Migrated, carry, fisher, fuse, lookups, rows_of, state_of
-from polyscene.transfer.fusing import fuse_sources
+from polyscene.transfer.fusing import Evidence, fuse_sources
 
 
 def slow_fuse(initial: dict[str, Any], models: list[Any], tables: list[str]) -> dict[str, np.ndarray]:
@@ -96,6 +96,27 @@ def test_lookups_count_rows(data: Any, trained: Any) -> None:
     torch.testing.assert_close(found[offset : offset + len(expected)], expected)
 
 
+def test_greedy_asks_all_rows_that_can_tell(trained: Any) -> None:
+    model, initial, sources = trained
+    states = {scene: state for scene, (state, _) in sources.items()}
+    alone = [each["user.weight"] for each in states.values()]
+
+    def judge(*values: float) -> Any:
+        """Scores of the first, of the second, and of both together."""
+        return lambda state: values[next((i for i, x in enumerate(alone) if x is state["user.weight"]), 2)]
+
+    both = {"phone": 1.0, "television": 1.0}
+    none = judge(float("nan"), float("nan"), float("nan"))  # rows of one class
+    few, many = Evidence(states, judge(0.9, 0.5, 0.6), 10), Evidence(states, judge(0.5, 0.6, 0.7), 90)
+    for evidence, expected in [
+        ([few], {"phone": 1.0, "television": 0.0}),
+        ([few, many], both),  # 0.54, 0.59 and 0.69
+        ([few, Evidence(states, none, 1_000)], {"phone": 1.0, "television": 0.0}),
+        ([Evidence(states, none, 10)], {"phone": 1.0, "television": 0.0}),  # nothing to tell by: the first
+    ]:
+        assert fuse_sources("greedy", model, initial, sources, evidence, seed=1)[1] == expected
+
+
 @pytest.mark.parametrize("method", ["rows", "uniform", "fisher", "greedy"])
 def test_fuse_sources(method: str, trained: Any) -> None:
     model, initial, sources = trained
@@ -104,8 +125,8 @@ def test_fuse_sources(method: str, trained: Any) -> None:
     def score(state: Any) -> float:
         return quality.get(id(state), 0.65)  # the fusion is no better than the better source
 
-    fused, weights = fuse_sources(method, model, initial, sources, score, seed=1)
     states = {scene: state for scene, (state, _) in sources.items()}
+    fused, weights = fuse_sources(method, model, initial, sources, [Evidence(states, score, 10)], seed=1)
     if method == "greedy":
         assert weights == {"phone": 0.0, "television": 1.0}
         assert all(torch.equal(fused[name], states["television"][name]) for name in fused)

@@ -176,6 +176,23 @@ def test_other_fusions(fusion: str, world: Any, train: Any) -> None:
     assert verdict["fusion"] == fusion and set(verdict["weights"]) == {"scene_0", "scene_1"}
 
 
+@pytest.mark.parametrize("fusion", ["greedy", "arithmetic"])
+def test_fusion_is_chosen_on_training_rows(fusion: str, world: Any, train: Any) -> None:
+    flow = plan(make(world, "logistic"), world, target="scene_2", trainer=train, fusion=fusion)
+    asked, value = [], flow.value
+
+    def watch(state: Any, table: Any) -> float:
+        asked.append(table)
+        return value(state, table)
+
+    flow.value = watch
+    flow.migrated()
+    assert asked and all(table is flow.rows for table in asked)  # validation rows compare candidates, and stay clean
+    asked.clear()
+    flow.fuse(flow.rows.take(flow.parted(0)[1]))
+    assert asked and {len(table) for table in asked} == {len(flow.rows) - len(flow.parted(0)[0])}
+
+
 def test_guard_can_refuse_everything(world: Any, train: Any) -> None:
     model, _, verdict = migrate(make(world, "logistic"), world, target="scene_2", trainer=train, guard=1e6)
     assert not verdict["helped"] and verdict["kept"] == "target alone"
