@@ -38,6 +38,13 @@ CrossRidge::CrossRidge(const data::Interactions::Scene& source, const data::Inte
                     kMostShared, " fit");
   place_ = torch::full({source.user_offsets.numel() - 1}, -1, torch::kInt64).index_put_({both_}, torch::arange(n));
   base_ = mean_row(target, both_);
+  const auto* both = both_.const_data_ptr<int64_t>();
+  for (int64_t v = 0; v < n; ++v) {
+    source_scale_.push_back(scale(source, both[v]));
+    target_scale_.push_back(scale(target, both[v]));
+    item_.insert(item_.end(), target.begin(both[v]), target.end(both[v]));
+    offset_.push_back(static_cast<int64_t>(item_.size()));
+  }
   if (n == 0) return;
   auto gram = kernel(both_);
   gram.diagonal().add_(ridge);
@@ -48,19 +55,21 @@ torch::Tensor CrossRidge::kernel(const torch::Tensor& users) const {
   const auto count = users.numel(), n = both_.numel();
   auto out = torch::zeros({count, n});
   const auto* user = users.const_data_ptr<int64_t>();
-  const auto *place = place_.const_data_ptr<int64_t>(), *both = both_.const_data_ptr<int64_t>();
+  const auto* place = place_.const_data_ptr<int64_t>();
   const auto* offset = source_.item_offsets.const_data_ptr<int64_t>();
   const auto* other = source_.users.const_data_ptr<int32_t>();
+  float* first = out.data_ptr<float>();
   at::parallel_for(0, count, 16, [&](int64_t begin, int64_t end) {
     for (int64_t u = begin; u < end; ++u) {
-      float* to = out.data_ptr<float>() + u * n;
-      for (const auto* i = source_.begin(user[u]); i != source_.end(user[u]); ++i) {
+      float* to = first + u * n;
+      const auto* last = source_.end(user[u]);
+      for (const auto* i = source_.begin(user[u]); i != last; ++i) {
         for (auto j = offset[*i]; j < offset[*i + 1]; ++j) {
           if (place[other[j]] >= 0) to[place[other[j]]] += 1;
         }
       }
       const float mine = scale(source_, user[u]);
-      for (int64_t v = 0; v < n; ++v) to[v] *= mine * scale(source_, both[v]);
+      for (int64_t v = 0; v < n; ++v) to[v] *= mine * source_scale_[v];
     }
   });
   return out;
@@ -88,12 +97,12 @@ torch::Tensor CrossRidge::weights(const torch::Tensor& users) const {
 
 void CrossRidge::add(const float* weights, float times, float* to, int64_t user) const {
   const auto n = both_.numel(), candidates = target_.candidates.numel();
-  const auto* both = both_.const_data_ptr<int64_t>();
+  const auto* item = item_.data();
   double total = 0;
   for (int64_t v = 0; v < n; ++v) {
-    const float mine = times * weights[v] * scale(target_, both[v]);
+    const float mine = times * weights[v] * target_scale_[v];
     total += weights[v];
-    for (const auto* i = target_.begin(both[v]); i != target_.end(both[v]); ++i) to[*i] += mine;
+    for (auto i = offset_[v]; i < offset_[v + 1]; ++i) to[item[i]] += mine;
   }
   const auto* candidate = target_.candidates.const_data_ptr<int64_t>();
   const float* base = base_.const_data_ptr<float>();

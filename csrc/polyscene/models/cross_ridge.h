@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "polyscene/data/interactions.h"
 
 namespace polyscene::models {
@@ -36,6 +38,10 @@ class CrossRidge {
   torch::Tensor place_;    // int64 [U], -1 for users outside
   torch::Tensor inverse_;  // C, [O, O]; undefined without any
   torch::Tensor base_;     // b, [I]
+  // Of the O users side by side: 1 / sqrt(n_u) in either scene, and their rows of the target.
+  std::vector<float> source_scale_, target_scale_;
+  std::vector<int64_t> offset_{0};
+  std::vector<int32_t> item_;
 
   torch::Tensor kernel(const torch::Tensor& users) const;  // [n, O]
 };

@@ -78,8 +78,10 @@ void EaseWeights::add(int64_t user, float* to, std::vector<float>& scratch) cons
     scratch.assign(pairs_.item_offsets.numel() - 1, 0.f);
     const float* k = inverse + place[user] * n;
     const auto* visitor = pairs_.visitors.const_data_ptr<int64_t>();
+    const auto* offset = pairs_.user_offsets.const_data_ptr<int64_t>();
+    const auto* item = pairs_.items.const_data_ptr<int32_t>();
     for (int64_t v = 0; v < n; ++v) {
-      for (const auto* i = pairs_.begin(visitor[v]); i != pairs_.end(visitor[v]); ++i) scratch[*i] += k[v];
+      for (auto i = offset[visitor[v]]; i < offset[visitor[v] + 1]; ++i) scratch[item[i]] += k[v];
     }
     for (int64_t c = 0; c < candidates; ++c) to[candidate[c]] -= scratch[candidate[c]] / diagonal[candidate[c]];
   } else {
@@ -121,8 +123,10 @@ void EaseWeights::add(const torch::Tensor& met, float* to, std::vector<float>& s
     }
     scratch.assign(pairs_.item_offsets.numel() - 1, 0.f);
     const auto* visitor = pairs_.visitors.const_data_ptr<int64_t>();
+    const auto* row = pairs_.user_offsets.const_data_ptr<int64_t>();
+    const auto* in_row = pairs_.items.const_data_ptr<int32_t>();
     for (int64_t v = 0; v < n; ++v) {
-      for (const auto* i = pairs_.begin(visitor[v]); i != pairs_.end(visitor[v]); ++i) scratch[*i] -= k[v];
+      for (auto i = row[visitor[v]]; i < row[visitor[v] + 1]; ++i) scratch[in_row[i]] -= k[v];
     }
     for (const auto item : items) scratch[item] += 1;
     const auto less = static_cast<float>(1 / l2_);
