@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from polyscene._model import Model
-from polyscene._timelines import ALL, LENGTH, Scored
+from polyscene._timelines import ALL, LENGTH, Scored, events_read
 
 PERIODS = 3
 _MOST_ROWS = 5_000_000
@@ -171,9 +171,7 @@ def _said(model: Model, data: Any, steps: Steps, exclude_seen: bool) -> _Said | 
     scenes, interests, own_scene, own_interest = [], [], False, False
     of_item = _item_interests(data)
     for some in torch.from_numpy(rows).split(_BATCH):
-        batch = table.batch(
-            some, history=ALL if model.options.get("scope") == "scene" else model.history_length or LENGTH
-        )
+        batch = table.batch(some, history=events_read(model) or LENGTH)
         found = model.explain(batch)
         ranks = schema.task == "sequence" and schema.item is not None and batch.history is not None
         items = None

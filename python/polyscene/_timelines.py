@@ -22,6 +22,11 @@ _EVENTS = 60
 _TOP = 3
 
 
+def events_read(model: Any) -> int:
+    """How many past events a batch should carry for the model: all for one that picks those of a scene among them."""
+    return ALL if model.options.get("scope") == "scene" else int(model.history_length)
+
+
 def weights_by_attention(model: Model, batch: Any, found: dict[str, torch.Tensor] | None = None) -> Any:
     """Attention over the past events of each row, a numpy array a row, oldest first; None where it is not of events.
 
@@ -168,7 +173,7 @@ def timelines(model: Model, table: Any, users: Sequence[Any] | None = None, excl
     if not ranks and model.history_length == 0:  # a model that reads no events
         return None
     # As evaluation has it: a model of one scene picks the newest events of that scene.
-    length = ALL if model.options.get("scope") == "scene" else model.history_length or LENGTH
+    length = events_read(model) or LENGTH
     batch = table.batch(rows, history=length)
     if batch.history is None:
         return None
@@ -211,6 +216,8 @@ def timelines(model: Model, table: Any, users: Sequence[Any] | None = None, excl
 
 def _chosen(model: Model, table: Any, users: Sequence[Any] | None) -> torch.Tensor:
     """Positions of the rows that are shown."""
+    if isinstance(users, str):
+        raise TypeError(f"timelines: users must be a list of original ids, got the text {users!r}; [{users!r}] is one")
     columns = table.columns
     place = columns.categorical.index(model.schema.user)
     code = columns.codes[table.rows, place].numpy()
@@ -230,7 +237,7 @@ def _chosen(model: Model, table: Any, users: Sequence[Any] | None) -> torch.Tens
     rows = torch.tensor(sorted(newest.values()), dtype=torch.int64)
     if len(rows) > _ROWS:
         rows = rows[torch.linspace(0, len(rows) - 1, _ROWS).long()]
-    history = table.batch(rows, history=model.history_length or LENGTH).history if len(rows) else None
+    history = table.batch(rows, history=events_read(model) or LENGTH).history if len(rows) else None
     if history is None:
         return rows[:0]
     keys = []

@@ -39,7 +39,7 @@ def explanation(model: Model, data: Dataset, *, exclude_seen: bool = True) -> di
         if classed:
             return _read(model, table)
         out: dict[str, Any] = {}
-        batch = table.batch(torch.arange(min(len(table), _ROWS)), history=model.history_length)
+        batch = table.batch(torch.arange(min(len(table), _ROWS)), history=_timelines.events_read(model))
         found = model.explain(batch)
         names = _names(model, found)
         weights = _timelines.weights_by_attention(model, batch, found)
@@ -80,6 +80,7 @@ def timelines(
         None where no row has a past. :func:`polyscene.report.show_timelines` draws it.
 
     Raises:
+        TypeError: users that are one text.
         ValueError: a user without a row.
 
     Example:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from polyscene._timelines import events_read
 from polyscene.evaluation import table_for
 
 _ROWS = 4_096
@@ -60,7 +61,7 @@ def moves(model: Any, table: Any, train: Any = None, k: Sequence[int] = (1, 3)) 
     model.eval()
     try:
         with torch.no_grad():
-            for batch in _batches(table, model.history_length):
+            for batch in _batches(table, events_read(model)):
                 said = model.explain(batch)
                 if not {"next_scene", "transitions"} & said.keys():
                     raise ValueError(
@@ -87,7 +88,7 @@ def expects(model: Any, table: Any) -> bool:
     model.eval()
     try:
         with torch.no_grad():
-            said = model.explain(table.batch(torch.arange(1), history=model.history_length))
+            said = model.explain(table.batch(torch.arange(1), history=events_read(model)))
     finally:
         model.train(training)
     return bool({"next_scene", "transitions"} & said.keys())

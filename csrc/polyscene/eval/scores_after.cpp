@@ -3,22 +3,12 @@
 #include <limits>
 
 #include "polyscene/eval/met.h"
-#include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/sequence_model.h"
-#include "polyscene/models/wrapped.h"
 
 namespace polyscene::eval {
 
-bool within_scene(const models::Model& model) {
-  if (const auto* around = dynamic_cast<const models::Wrapped*>(&model)) return within_scene(around->inner());
-  if (const auto* two = dynamic_cast<const models::SpecialistImpl*>(&model)) return within_scene(*two->general);
-  const auto* follows = dynamic_cast<const models::SequenceModel*>(&model);
-  return follows && follows->common.scope() == "scene";
-}
-
 int64_t events_wanted(const models::Model& model) {
-  const bool some = model.history_length() > 0 && !within_scene(model);
-  return some ? model.history_length() : std::numeric_limits<int32_t>::max();
+  return model.history_length() > 0 ? models::events_read(model) : std::numeric_limits<int32_t>::max();
 }
 
 torch::Tensor scores_after(models::Model& model, data::Batch rows, int64_t scene, const torch::Tensor& items) {

@@ -9,9 +9,6 @@ namespace polyscene::eval {
 /// by `FollowsEvents`, else by `ServesNewcomers`, else by the model's forward. Throws ValueError for other shapes.
 torch::Tensor scores_after(models::Model& model, data::Batch rows, int64_t scene, const torch::Tensor& items);
 
-/// Whether the model follows the events of the row's scene alone.
-bool within_scene(const models::Model& model);
-
 /// How many past events of a row `scores_after` wants: those that the model follows, or all for one that says nothing
 /// or picks those of a scene.
 int64_t events_wanted(const models::Model& model);

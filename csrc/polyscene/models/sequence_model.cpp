@@ -1,10 +1,13 @@
 #include "polyscene/models/sequence_model.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/ranking_model.h"
 #include "polyscene/models/scene_scores.h"
+#include "polyscene/models/wrapped.h"
 #include "polyscene/nn/losses.h"
 #include "polyscene/nn/masks.h"
 #include "polyscene/nn/row_products.h"
@@ -311,6 +314,17 @@ Explanation SequenceModel::explain(const data::Batch& batch) {
   return {{"state", out},
           {"attention", nn::pad_ragged(weights, batch.history.offsets).values.transpose(1, 2)},
           {"events", batch.history.offsets.diff()}};
+}
+
+bool within_scene(const Model& model) {
+  if (const auto* around = dynamic_cast<const Wrapped*>(&model)) return within_scene(around->inner());
+  if (const auto* two = dynamic_cast<const SpecialistImpl*>(&model)) return within_scene(*two->general);
+  const auto* follows = dynamic_cast<const SequenceModel*>(&model);
+  return follows && follows->common.scope() == "scene";
+}
+
+int64_t events_read(const Model& model) {
+  return within_scene(model) ? std::numeric_limits<int32_t>::max() : model.history_length();
 }
 
 }  // namespace polyscene::models

@@ -169,4 +169,11 @@ class SequenceModel : public Model, public FollowsEvents {
   mutable std::vector<torch::Tensor> places_;
 };
 
+/// Whether the model follows the events of the row's scene alone.
+bool within_scene(const Model& model);
+
+/// How many past events a batch should carry for `model.forward`: the model's `history_length`, or all for one that
+/// picks those of a scene among them.
+int64_t events_read(const Model& model);
+
 }  // namespace polyscene::models

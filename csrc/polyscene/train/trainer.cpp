@@ -22,8 +22,8 @@
 #include "polyscene/data/window_batches.h"
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/eval/ranking.h"
-#include "polyscene/eval/scores_after.h"
 #include "polyscene/models/int8_tables.h"
+#include "polyscene/models/sequence_model.h"
 #include "polyscene/nn/gemm.h"
 #include "polyscene/train/resume.h"
 #include "polyscene/train/selection.h"
@@ -129,7 +129,7 @@ class Loop {
         weight_(balance(train, options.class_weight() == "balanced", options.scene_weight() == "balanced")),
         ranked_(ranking_of(options.monitor().empty() ? "ndcg@10" : options.monitor())) {
     if (model.schema().task == "sequence" && model.history_length() > 0 && !phase.users.defined()) {
-      windows_.emplace(data::windows_of(train, model.history_length(), eval::within_scene(model)));
+      windows_.emplace(data::windows_of(train, model.history_length(), models::within_scene(model)));
       const data::Augmentation how{options.crop(), options.mask(), options.reorder(), options.substitute()};
       if (how.any()) augmenter_.emplace(how, train.history() ? train.history() : model.history());
     }
@@ -152,7 +152,7 @@ class Loop {
       of_users.emplace(model_.schema(), phase_.users, batch_size_, options_.seed(), number);
     } else if (windows_) {
       of_windows.emplace(train_, *windows_, model_.history_length(), batch_size_, options_.seed(), number,
-                         eval::within_scene(model_));
+                         models::within_scene(model_));
     } else {
       of_rows.emplace(train_, batch_size_, /*shuffle=*/true, options_.seed(), number, model_.history_length(),
                       data::shuffle_window(train_, options_.shuffle_window()));

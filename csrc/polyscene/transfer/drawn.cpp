@@ -2,13 +2,14 @@
 
 #include <algorithm>
 
+#include "polyscene/models/sequence_model.h"
 #include "polyscene/nn/hidden.h"
 #include "polyscene/nn/scene_groups.h"
 
 namespace polyscene::transfer {
 
 Drawn::Drawn(const char* owner, const models::Model& model, data::Table table, int64_t rows, int64_t seed)
-    : table_(std::move(table)), history_(model.history_length()), seed_(static_cast<uint64_t>(seed)) {
+    : table_(std::move(table)), history_(models::events_read(model)), seed_(static_cast<uint64_t>(seed)) {
   TORCH_CHECK_VALUE(rows > 0, owner, ": rows must be positive, got ", rows);
   TORCH_CHECK_VALUE(seed >= 0, owner, ": seed must not be negative, got ", seed);
   TORCH_CHECK_VALUE(table_.size() > 0, owner, ": the table has no rows");
@@ -39,7 +40,7 @@ data::Batch Drawn::batch(int64_t number) const {
 int64_t representation_width(models::Model& model, const data::Table& table) {
   const models::EvaluationMode evaluating(model);
   const torch::NoGradGuard no_grad;
-  return model.represent(table.batch(torch::zeros({1}, torch::kInt64), /*grouped=*/true, model.history_length()))
+  return model.represent(table.batch(torch::zeros({1}, torch::kInt64), /*grouped=*/true, models::events_read(model)))
       .size(1);
 }
 

@@ -5,6 +5,7 @@
 #include "polyscene/core/random.h"
 #include "polyscene/data/batches.h"
 #include "polyscene/data/classes.h"
+#include "polyscene/models/sequence_model.h"
 #include "polyscene/transfer/tables.h"
 
 namespace polyscene::transfer {
@@ -70,7 +71,7 @@ State fisher(models::Model& model, const data::Table& table, const FisherOptions
   const auto size = std::min(options.batch_size(), table.size());
   const auto batches = std::min(options.batches(), table.size() / size);
   for (int64_t b = 0; b < batches; ++b) {
-    auto batch = table.batch(order.slice(0, b * size, (b + 1) * size), /*grouped=*/true, model.history_length());
+    auto batch = table.batch(order.slice(0, b * size, (b + 1) * size), /*grouped=*/true, models::events_read(model));
     model.zero_grad();
     const auto logits = model.forward(batch);
     batch.label =
@@ -102,7 +103,7 @@ State lookups(const models::Model& model, const data::Table& train) {
     out[table.parameter] = torch::zeros({last.offset + last.rows}, torch::kInt64);
   }
   if (out.empty() || train.size() == 0) return out;
-  data::Batches batches(train, 8'192, /*shuffle=*/false, 0, 0, model.history_length());
+  data::Batches batches(train, 8'192, /*shuffle=*/false, 0, 0, models::events_read(model));
   while (const auto batch = batches.next()) {
     for (const auto& table : found) {
       for (const auto& range : table.fields) {

@@ -2,6 +2,7 @@
 
 #include "polyscene/core/named_tensors.h"
 #include "polyscene/data/batches.h"
+#include "polyscene/models/sequence_model.h"
 
 namespace polyscene::transfer {
 
@@ -32,7 +33,7 @@ int64_t recompute_statistics(models::Model& model, const data::Table& table, con
   const bool training = model.is_training();
   model.train();
   data::Batches batches(table, std::min(options.batch_size(), table.size()), /*shuffle=*/true, 0, 1,
-                        model.history_length());
+                        models::events_read(model));
   while (const auto batch = batches.next()) {
     // From 0 a batch leaves momentum times its own statistics.
     for (auto& each : found) each.buffer.zero_();

@@ -8,6 +8,7 @@
 #include "polyscene/core/named_tensors.h"
 #include "polyscene/core/random.h"
 #include "polyscene/data/negatives.h"
+#include "polyscene/models/sequence_model.h"
 #include "polyscene/models/wrapped.h"
 
 namespace polyscene::transfer {
@@ -89,7 +90,7 @@ std::vector<double> warm_start(models::Model& model, const std::vector<data::Tab
     auto positions = torch::empty({count}, torch::kInt64);
     for (int64_t i = 0; i < count; ++i)
       positions.data_ptr<int64_t>()[i] = from.const_data_ptr<int64_t>()[stream.below(from.numel(), i)];
-    auto batch = tasks[task].batch(positions, /*grouped=*/true, model.history_length());
+    auto batch = tasks[task].batch(positions, /*grouped=*/true, models::events_read(model));
     if (!negatives) return batch;
     const RandomStream beside(seed, "warm start negatives", number);
     (batch.next_item.defined() ? batch.next_negative : batch.negative) =

@@ -169,7 +169,7 @@ def continue_runs(
 
 def _estimate(model: Model, data: Any) -> dict[str, Any] | None:
     try:
-        found = transferability(model, data.train)
+        found = transferability(model, data.train, data=data)
     except ValueError:
         return None
     values = {"probe": found.probe, "answer": found.answer, "leep": found.leep, "base_rate": found.base_rate}

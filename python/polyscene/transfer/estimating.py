@@ -14,6 +14,7 @@ from polyscene._model import Model
 from polyscene.data.roles import CLASSED
 from polyscene.evaluation import scores
 from polyscene.transfer.choosing import OF_RANKINGS, compare, query_values, usable
+from polyscene.transfer.stages import kept_whole
 
 _Z = 1.959963984540054
 
@@ -46,7 +47,14 @@ class Estimate:
 
 
 def transferability(
-    model: Model, rows: Any, *, folds: int = 5, ridge: float = 1.0, most: int = 20_000, seed: int = 2022
+    model: Model,
+    rows: Any,
+    *,
+    folds: int = 5,
+    ridge: float = 1.0,
+    most: int = 20_000,
+    seed: int = 2022,
+    data: Any = None,
 ) -> Estimate:
     r"""Estimates from training rows of a target what a trained source model is worth there; nothing is trained in it.
 
@@ -63,9 +71,11 @@ def transferability(
         ridge: of the probe.
         most: at most so many rows, drawn.
         seed: of rows and folds.
+        data: the data set that the rows belong to; where its split keeps groups of rows together, such as documents, so
+            do the folds.
 
     Raises:
-        ValueError: another task, fewer rows than folds, a model without a representation.
+        ValueError: another task, fewer rows than folds, rows of one group, a model without a representation.
 
     Example:
         >>> import polyscene as ps
@@ -88,8 +98,12 @@ def transferability(
         )
     order = torch.as_tensor(_C.core.permutation(len(rows), seed, "transferability"))[:most]
     rows = rows.take(order)
+    whole = kept_whole(data, rows).numpy()
+    if whole.max() == 0:
+        raise ValueError("transferability: all rows belong to one group, of which folds cannot be made")
+    folds = min(folds, int(whole.max()) + 1)
+    fold = whole % folds
     x, p = represented(model, rows), np.clip(scores(model, rows), 1e-7, 1 - 1e-7)
-    fold = np.arange(len(rows)) % folds
     if task in CLASSED:
         return _of_classes(rows.labels().numpy().astype(np.int64), x, p, fold, ridge)
     label = rows.labels().numpy() > 0.5

@@ -31,7 +31,7 @@ from polyscene.transfer.choosing import (
 )
 from polyscene.transfer.distances import carried_by
 from polyscene.transfer.fusing import Evidence, State, fuse_sources, state_of
-from polyscene.transfer.stages import Stage, Stages, joined, positions_of, rows_of
+from polyscene.transfer.stages import Stage, Stages, joined, kept_whole, positions_of, rows_of
 from polyscene.transfer.starting import recompute_statistics
 
 ENOUGH = 2_000
@@ -264,18 +264,8 @@ class Migration:
 
     @property
     def together(self) -> torch.Tensor:
-        """What folds of the target's training rows keep whole, numbered in their order, int64 [n].
-
-        The row, or the group that the split of the data keeps together.
-        """
-        of_source = getattr(self.data, "group", None)
-        if of_source is None:
-            return torch.arange(len(self.rows))
-        group = of_source[self.rows.rows].long()
-        alone = group < 0
-        group[alone] = int(of_source.max()) + 1 + torch.arange(int(alone.sum()))
-        _, first, position = np.unique(group.numpy(), return_index=True, return_inverse=True)
-        return torch.from_numpy(np.argsort(np.argsort(first))[position])
+        """What folds of the target's training rows keep whole, numbered in their order, int64 [n]."""
+        return kept_whole(self.data, self.rows)
 
     def enough(self) -> bool:
         """Whether validation rows choose alone; else folds of the training rows speak as well."""

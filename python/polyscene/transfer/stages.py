@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from polyscene._extension import _C
@@ -193,6 +194,21 @@ def slug(name: str) -> str:
     """A file name for a training: letters, digits, points and dashes, different for different names."""
     plain = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "stage"
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def kept_whole(data: Any, rows: Any) -> torch.Tensor:
+    """What folds of a table's rows keep whole, numbered in their order, int64 [n].
+
+    The row, or the group that the split of the data keeps together.
+    """
+    of_source = getattr(data, "group", None)
+    if of_source is None:
+        return torch.arange(len(rows))
+    group = of_source[rows.rows].long()
+    alone = group < 0
+    group[alone] = int(of_source.max()) + 1 + torch.arange(int(alone.sum()))
+    _, first, position = np.unique(group.numpy(), return_index=True, return_inverse=True)
+    return torch.from_numpy(np.argsort(np.argsort(first))[position])
 
 
 def rows_of(table: Any, scenes: Sequence[str]) -> Any:

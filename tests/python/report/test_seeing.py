@@ -181,6 +181,8 @@ def test_an_unknown_user_is_named_with_one_that_is_near(tmp_path: Path) -> None:
     model = fitted(data)
     with pytest.raises(ValueError, match=r"timelines: user 'u3O' has no row in the table; did you mean 'u3'\?"):
         timelines(model, data.test, ["u3O"])
+    with pytest.raises(TypeError, match=r"timelines: users must be a list of original ids, got the text 'u3'"):
+        timelines(model, data.test, "u3")
 
 
 @pytest.mark.parametrize("without", [("time",), ("interest",), ("time", "interest")])

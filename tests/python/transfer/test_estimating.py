@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import polyscene as ps
 import pytest
 import torch
 from every_model import scramble
-from polyscene.transfer import negative_transfer, represented, rows_of, transferability
+from polyscene.transfer import estimating, negative_transfer, represented, rows_of, transferability
 from polyscene.transfer.estimating import _leep, _probe, _probe_of_classes
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -89,6 +90,34 @@ def test_a_source_that_knows_is_worth_more(data: Any) -> None:
     assert after.rows == len(rows) and after.leep <= 0
     assert after.answer == pytest.approx(roc_auc_score(rows.labels(), model.predict(rows)))
     assert transferability(model, rows) == after  # seeded
+
+
+def test_folds_of_the_probe_keep_groups(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, model = rows_of(data.train, ["television"]), make(data)
+    groups = torch.full((int(rows.rows.max()) + 1,), -1, dtype=torch.int32)
+    groups[rows.rows] = torch.arange(len(rows), dtype=torch.int32) // 7
+    given = SimpleNamespace(group=groups)
+    held: list[np.ndarray] = []
+    kept = represented(model, rows)
+    kept[:, 0] = np.arange(len(rows))  # the row
+
+    def probe(x: np.ndarray, label: np.ndarray, inside: np.ndarray, ridge: float) -> np.ndarray:
+        held.append(inside[:, 0])
+        return np.zeros(len(inside))
+
+    monkeypatch.setattr(estimating, "_probe", probe)
+    monkeypatch.setattr(estimating, "represented", lambda _, table: kept[_places(rows, table)])
+    transferability(model, rows, data=given)
+    parts = [set(part.astype(int) // 7) for part in held]
+    assert len(parts) == 5 and sum(len(part) for part in parts) == len(set.union(*parts)) == -(-len(rows) // 7)
+    groups[rows.rows] = 3
+    with pytest.raises(ValueError, match="transferability: all rows belong to one group"):
+        transferability(model, rows, data=given)
+
+
+def _places(rows: Any, some: Any) -> list[int]:
+    place = {row: i for i, row in enumerate(rows.rows.tolist())}
+    return [place[row] for row in some.rows.tolist()]
 
 
 def test_representation_of_a_table_is_that_of_its_rows(data: Any) -> None:
