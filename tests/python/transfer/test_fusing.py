@@ -96,6 +96,22 @@ def test_lookups_count_rows(data: Any, trained: Any) -> None:
     torch.testing.assert_close(found[offset : offset + len(expected)], expected)
 
 
+def test_fisher_of_a_model_of_one_scene_sees_older_events_of_it() -> None:
+    data = ps.testing.tiny_data("sequence")
+    model = ps.models.SASRec(data.schema, dim=8, scope="scene", max_length=1)
+    model.prepare(data.train)
+    past = data.test.batch(torch.arange(len(data.test)), history=1_000)
+    rows = []  # whose newest event is of another scene
+    for row, own in enumerate(past.scene.tolist()):
+        first, last = past.history.offsets[row : row + 2].tolist()
+        scenes = past.history.scene[first:last].tolist()
+        if scenes and scenes[-1] != own and own in scenes:
+            rows.append(int(past.row[row]))
+    assert len(rows) > 10
+    found = fisher(model, data.test.take(torch.tensor(rows)), batches=2, batch_size=5)
+    assert found["positions"].sum() > 0  # of events that were read
+
+
 def test_greedy_asks_all_rows_that_can_tell(trained: Any) -> None:
     model, initial, sources = trained
     states = {scene: state for scene, (state, _) in sources.items()}
