@@ -15,6 +15,7 @@ constexpr int64_t kGroups = 4;  // cold, few, some, many
 constexpr int64_t kAtOnce = 256;
 constexpr int64_t kJudged = 4096;  // users that gates are judged on, at least as many where there are
 constexpr int64_t kK = 10;
+constexpr size_t kBlock = 512;
 constexpr std::array<float, 5> kPrior = {0.f, 0.1f, 0.3f, 1.f, 3.f};
 constexpr std::array<float, 6> kTaste = {0.f, 0.1f, 0.3f, 1.f, 3.f, 10.f};
 
@@ -26,13 +27,17 @@ double ndcg(const std::vector<float>& scores, const std::vector<char>& known, co
   for (size_t j = 0; j < wanted.size(); ++j) {
     const float mine = scores[wanted[j]];
     int32_t better = 0, same = -1;
-    for (size_t c = 0; c < scores.size(); ++c) {
-      better += !known[c] && scores[c] > mine;
-      same += !known[c] && scores[c] == mine;
+    for (size_t begin = 0; begin < scores.size() && better < kK; begin += kBlock) {  // k are better: no gain
+      const auto end = std::min(begin + kBlock, scores.size());
+      for (size_t c = begin; c < end; ++c) {
+        better += !known[c] && scores[c] > mine;
+        same += !known[c] && scores[c] == mine;
+      }
     }
+    if (j < kK) best += 1 / std::log2(static_cast<double>(j) + 2);
+    if (better >= kK) continue;
     const double rank = 1 + better + 0.5 * same;
     if (rank <= kK) gain += 1 / std::log2(rank + 1);
-    if (j < kK) best += 1 / std::log2(static_cast<double>(j) + 2);
   }
   return gain / best;
 }
