@@ -1,4 +1,5 @@
 list(APPEND POLYSCENE_SOURCES
+  ${CMAKE_CURRENT_LIST_DIR}/asked.cpp
   ${CMAKE_CURRENT_LIST_DIR}/class_metrics.cpp
   ${CMAKE_CURRENT_LIST_DIR}/codes.cpp
   ${CMAKE_CURRENT_LIST_DIR}/curves.cpp

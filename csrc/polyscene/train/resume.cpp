@@ -78,22 +78,20 @@ void read_progress(const Json& position, Progress& progress) {
 
 }  // namespace
 
-bool Progress::improves(const Epoch& line, const std::string& monitor, bool newest) {
-  if (monitor.empty()) return true;
+Standing Progress::judge(const Epoch& line, const std::string& monitor) {
+  if (monitor.empty()) return Standing::kBetter;
   const double value = line.valid.at(monitor);
   if (std::isnan(value)) {
     // As long as no epoch has a value, the newest is what remains: never the weights that nothing has trained.
-    if (std::isnan(best_value)) {
-      log(kWarning, c10::str("Trainer: ", monitor, " of the validation rows has no value in epoch ", line.epoch,
-                             "; the newest epoch is kept until it has one"));
-    }
-    return std::isnan(best_value);
+    if (!std::isnan(best_value)) return Standing::kWorse;
+    log(kWarning, c10::str("Trainer: ", monitor, " of the validation rows has no value in epoch ", line.epoch,
+                           "; the newest epoch is kept until it has one"));
+    return Standing::kBetter;
   }
-  const bool better = std::isnan(best_value) ||
-                      (!smaller_is_better(monitor) ? value > best_value : value < best_value) ||
-                      (newest && value == best_value);
+  if (value == best_value) return Standing::kEqual;
+  const bool better = std::isnan(best_value) || (!smaller_is_better(monitor) ? value > best_value : value < best_value);
   if (better) best_value = value;
-  return better;
+  return better ? Standing::kBetter : Standing::kWorse;
 }
 
 void Progress::start_phase() {

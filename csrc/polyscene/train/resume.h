@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <limits>
 #include <map>
 #include <string>
@@ -8,19 +9,22 @@
 
 namespace polyscene::train {
 
+/// How an epoch compares with the best one of its phase so far.
+enum class Standing : uint8_t { kWorse, kEqual, kBetter };
+
 /// Where a fit stands between two epochs.
 struct Progress {
   FitResult result;
   int64_t phase = 0;   ///< phase in progress
   int64_t epoch = 0;   ///< epochs done in it
   int64_t total = 0;   ///< epochs done in all phases
-  int64_t waited = 0;  ///< epochs since the best one
+  int64_t waited = 0;  ///< epochs since one was better than all before it in its phase
   double best_value = std::numeric_limits<double>::quiet_NaN();
   std::map<std::string, torch::Tensor> best;  ///< weights of the best epoch of this phase
 
-  /// Whether `line` is the best of its phase by `monitor` ("" for the newest being the best, as it is while no epoch
-  /// has a value); remembers its value. With `newest` the later of two equal epochs is the better one.
-  bool improves(const Epoch& line, const std::string& monitor, bool newest = false);
+  /// How `line` compares by `monitor` ("": the newest is better, as it is while no epoch has a value); remembers its
+  /// value.
+  Standing judge(const Epoch& line, const std::string& monitor);
   /// A new phase starts its own search for a best epoch.
   void start_phase();
 };

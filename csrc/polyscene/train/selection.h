@@ -17,4 +17,7 @@ data::Table of_known(const data::Table& table, const data::Table& train, const m
 /// Weights that balance labels and scenes, [N], mean 1; undefined when neither is wanted.
 torch::Tensor balance(const data::Table& table, bool classes, bool scenes);
 
+/// Whether models of a task are judged by rankings.
+inline bool ranks(const std::string& task) { return task == "ranking" || task == "sequence"; }
+
 }  // namespace polyscene::train

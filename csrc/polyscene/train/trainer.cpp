@@ -5,43 +5,30 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
 
 #include "polyscene/core/errors.h"
 #include "polyscene/core/log.h"
 #include "polyscene/core/memory.h"
 #include "polyscene/core/named_tensors.h"
-#include "polyscene/core/random.h"
 #include "polyscene/data/augment.h"
 #include "polyscene/data/batches.h"
 #include "polyscene/data/classes.h"
-#include "polyscene/data/negatives.h"
 #include "polyscene/data/table_pages.h"
-#include "polyscene/data/user_batches.h"
-#include "polyscene/data/window_batches.h"
 #include "polyscene/eval/evaluate.h"
 #include "polyscene/eval/ranking.h"
 #include "polyscene/models/int8_tables.h"
-#include "polyscene/models/sequence_model.h"
-#include "polyscene/nn/gemm.h"
+#include "polyscene/train/loop.h"
 #include "polyscene/train/resume.h"
 #include "polyscene/train/selection.h"
 
 namespace polyscene::train {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-constexpr double kReportSeconds = 0.2;
 constexpr int64_t kMostThreads = 1024;
 constexpr int64_t kUnjudged = 30;  // epochs of a phase that no validation row can judge
-constexpr int64_t kWarm = 8;       // steps after which the heap has about the size that it keeps
-constexpr int64_t kLong = 4096;    // steps after which training is long enough for large pages to be worth making
 
 // The process that loaded the library: after a fork the thread pools of torch are gone.
 const pid_t kProcess = getpid();
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // Number of threads and state of the default generator, as the caller had them.
 class ProcessState {
@@ -101,123 +88,15 @@ bool has_prefix(const std::string& name, const std::vector<std::string>& prefixe
                      [&](const auto& prefix) { return name == prefix || name.starts_with(prefix + "."); });
 }
 
-bool ranks(const std::string& task) { return task == "ranking" || task == "sequence"; }
-
-// What a ranking task is watched by: "recall@20" asks for k = 20.
-eval::RankingOptions ranking_of(const std::string& watched) {
-  eval::RankingOptions out;
-  const auto at = watched.find('@');
-  if (at != std::string::npos) out.k = {std::stoll(watched.substr(at + 1))};
-  for (const auto* name : {"recall", "hit", "ndcg", "mrr"}) out.metrics.push_back(name);
-  const auto base = watched.substr(0, at);
-  if (std::find(out.metrics.begin(), out.metrics.end(), base) == out.metrics.end()) out.metrics.push_back(base);
-  return out;
+// Whether the score has been the same since the phase began: what it trains serves nobody among the validation rows.
+bool unmoved(const std::vector<Epoch>& history, const std::string& phase, const std::string& watched) {
+  const auto value = [&](const Epoch& line) { return line.valid.at(watched); };
+  const auto mine = [&](const Epoch& line) { return line.phase == phase && line.valid.contains(watched); };
+  const auto first = std::find_if(history.begin(), history.end(), mine);
+  return first != history.end() && std::all_of(first, history.end(), [&](const Epoch& line) {
+           return !mine(line) || value(line) == value(*first);
+         });
 }
-
-// One phase of one fit.
-class Loop {
- public:
-  Loop(models::Model& model, const models::Phase& phase, const data::Table& train, const data::Table* valid,
-       const TrainOptions& options, const Callbacks& callbacks)
-      : model_(model),
-        phase_(phase),
-        batch_size_(phase.batch_size > 0 ? phase.batch_size : options.batch_size()),
-        train_(train),
-        valid_(valid),
-        options_(options),
-        callbacks_(callbacks),
-        weight_(balance(train, options.class_weight() == "balanced", options.scene_weight() == "balanced")),
-        ranked_(ranking_of(options.monitor().empty() ? "ndcg@10" : options.monitor())) {
-    if (model.schema().task == "sequence" && model.history_length() > 0 && !phase.users.defined()) {
-      windows_.emplace(data::windows_of(train, model.history_length(), models::within_scene(model)));
-      const data::Augmentation how{options.crop(), options.mask(), options.reorder(), options.substitute()};
-      if (how.any()) augmenter_.emplace(how, train.history() ? train.history() : model.history());
-    }
-    const auto sampling = model.sampling();
-    if (sampling.negatives == 0 || phase.users.defined()) return;
-    const auto history = train.history() ? train.history() : model.history();
-    TORCH_CHECK_VALUE(history, "Trainer: ", model.name(), " draws negatives, which takes a user and an item column");
-    negatives_.emplace(history->interactions(), sampling);
-  }
-
-  // Mean loss of one epoch; nothing when it was interrupted.
-  std::optional<double> epoch(Optimizer& optimizer, int64_t number) {
-    torch::manual_seed(static_cast<uint64_t>(RandomStream(options_.seed(), "dropout", number).bits(0) >> 1));
-    model_.begin_epoch(number);
-    std::optional<data::Batches> of_rows;
-    std::optional<data::UserBatches> of_users;
-    std::optional<data::WindowBatches> of_windows;
-    const auto next = [&] { return of_users ? of_users->next() : of_windows ? of_windows->next() : of_rows->next(); };
-    if (phase_.users.defined()) {
-      of_users.emplace(model_.schema(), phase_.users, batch_size_, options_.seed(), number);
-    } else if (windows_) {
-      of_windows.emplace(train_, *windows_, model_.history_length(), batch_size_, options_.seed(), number,
-                         models::within_scene(model_));
-    } else {
-      of_rows.emplace(train_, batch_size_, /*shuffle=*/true, options_.seed(), number, model_.history_length(),
-                      data::shuffle_window(train_, options_.shuffle_window()));
-    }
-    const RandomStream drawn(options_.seed(), "negatives", number), changed(options_.seed(), "augment", number);
-    double sum = 0;
-    int64_t rows = 0, step = 0;
-    while (auto batch = next()) {
-      if (weight_.defined() && of_rows) {
-        const auto mine = weight_.index_select(0, batch->row);
-        batch->weight = batch->weight.defined() ? batch->weight * mine : mine;
-      }
-      if (negatives_ && of_windows) batch->next_negative = negatives_->draw_next(*batch, drawn);
-      if (augmenter_ && of_windows) batch = augmenter_->apply(std::move(*batch), changed);
-      if (negatives_ && !of_windows) batch->negative = negatives_->draw(*batch, drawn);
-      optimizer.zero_grad();
-      const nn::Bfloat16Guard precision(options_.precision() == "bf16");
-      const auto loss = model_.loss(*batch);
-      const double value = loss.item<double>();
-      ++step;
-      TORCH_CHECK(std::isfinite(value), "Trainer: the loss of ", model_.name(), " became ",
-                  std::isnan(value) ? "nan" : "infinite", " in epoch ", number, ", step ", step, "; a smaller lr than ",
-                  options_.optimizer.lr, " or clip_norm may help");
-      loss.backward();
-      optimizer.step();
-      if (++steps_ == kWarm || steps_ == kLong) use_large_pages_on_heap(/*now=*/steps_ == kLong);
-      sum += value * static_cast<double>(batch->size());
-      rows += batch->size();
-      if (seconds_since(reported_) < kReportSeconds) continue;
-      reported_ = Clock::now();
-      if (callbacks_.progress) callbacks_.progress(number, rows, size(), sum / static_cast<double>(rows));
-      if (callbacks_.interrupted && callbacks_.interrupted()) return std::nullopt;
-    }
-    return sum / static_cast<double>(rows);
-  }
-
-  // Rows, users or windows of an epoch.
-  int64_t size() const {
-    if (windows_) return windows_->position.numel();
-    return phase_.users.defined() ? phase_.users.numel() : train_.size();
-  }
-  int64_t batches() const { return (size() + batch_size_ - 1) / batch_size_; }
-
-  std::map<std::string, double> validate() {
-    if (!valid_) return {};
-    if (ranks(model_.schema().task)) return eval::evaluate_ranking(model_, *valid_, ranked_).summary.overall;
-    return eval::evaluate(model_, *valid_).first.overall;
-  }
-
- private:
-  models::Model& model_;
-  const models::Phase& phase_;
-  int64_t batch_size_;
-  const data::Table& train_;
-  const data::Table* valid_;
-  const TrainOptions& options_;
-  const Callbacks& callbacks_;
-  Clock::time_point reported_ = Clock::now();  // over all epochs: one may be shorter than a report takes
-  torch::Tensor weight_;
-  std::optional<data::Negatives> negatives_;
-  std::optional<data::Augmenter> augmenter_;
-  std::optional<data::Windows> windows_;  // of task sequence: what an epoch walks
-  eval::RankingOptions ranked_;
-  int64_t steps_ = 0;  // over all epochs
-};
 
 }  // namespace
 
@@ -368,7 +247,11 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
       auto optimizer = make_optimizer(model, phase);
       optimizer.set_total_steps(epochs * loop.batches());
       if (!optimizer_state.empty()) optimizer.load(std::exchange(optimizer_state, {}));
-      while (state.epoch < epochs && !(patience > 0 && state.waited >= patience)) {
+      const auto wait = [&] {
+        const bool silent = phase.newest && unmoved(state.result.history, phase.name, watched);
+        return silent ? std::max(patience, kUnjudged - 1) : patience;
+      };
+      while (state.epoch < epochs && !(patience > 0 && state.waited >= wait())) {
         const auto start = Clock::now();
         const auto loss = loop.epoch(optimizer, state.total + 1);
         if (!loss) {
@@ -379,14 +262,13 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
         Epoch line{++state.total, phase.name, *loss, loop.validate()};
         line.seconds = seconds_since(start);
         line.rows_per_s = static_cast<double>(loop.size()) / train_seconds;
-        line.best = state.improves(line, judge ? watched : "", phase.newest);
+        const auto found = state.judge(line, judge ? watched : "");
+        line.best = found == Standing::kBetter || (found == Standing::kEqual && phase.newest);
         if (line.best) {
           state.best = clone_state(model);
           state.result.best_epoch = line.epoch;
-          state.waited = 0;
-        } else {
-          ++state.waited;
         }
+        state.waited = found == Standing::kBetter ? 0 : state.waited + 1;
         ++state.epoch;
         state.result.history.push_back(line);
         if (!checkpoint.empty()) save_progress(checkpoint, identity, model, optimizer.state(), state);

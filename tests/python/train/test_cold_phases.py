@@ -65,3 +65,18 @@ def test_known_users_alone_judge_factors() -> None:
         values.append([row["valid"]["ndcg@10"] for row in history if row["phase"] == "factors"])
     assert values[0] == values[1]
     assert len(values[0]) == 2
+
+
+@pytest.mark.parametrize("name", ["emcdr", "ptupcdr"])
+def test_maps_that_nobody_judges_end_and_stay_trained(name: str) -> None:
+    draw = np.random.default_rng(2)
+    rows = {(f"u{user}", f"{s}{item}", s) for s in "ab" for user in range(40) for item in draw.integers(0, 20, 6)}
+    user, item, scene = zip(*sorted(rows), strict=True)
+    table = pa.table({"user_id": user, "item_id": item, "scene": scene})
+    data = ps.read_table(table, task="ranking", label=None, split={"by": "user", "ratios": [6, 2, 2]})
+    ps.seed_everything(0)
+    model = ps.models.create(name, data.schema, dim=4)
+    history = ps.Trainer(epochs=50, patience=3, seed=0, threads=1, lr=1e-2).fit(model, data)
+    last = [row for row in history if row["phase"] == history[-1]["phase"]]
+    assert len(last) == 30 and len({row["valid"]["ndcg@10"] for row in last}) == 1  # users whom each scene knows
+    assert all(row["best"] for row in last) and last[-1]["train_loss"] < last[0]["train_loss"]
