@@ -4,14 +4,17 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/eval/met.h"
+#include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/registry.h"
 
 namespace polyscene::eval {
 
 Reasons recommendation_reasons(models::Model& model, int64_t user, const data::Events& events,
                                const torch::Tensor& items, const torch::Tensor& scenes) {
-  auto* gives = dynamic_cast<models::GivesReasons*>(&model);
-  TORCH_CHECK_VALUE(gives, "explain: ", model.name(),
+  const auto gives = [&](int64_t scene) {
+    return dynamic_cast<models::GivesReasons*>(&models::answering(model, scene));
+  };
+  TORCH_CHECK_VALUE(gives(0), "explain: ", model.name(),
                     " does not know which of a user's items carried a score; those "
                     "that do: ",
                     join(models::list(&models::Entry::gives_reasons)));
@@ -35,13 +38,14 @@ Reasons recommendation_reasons(models::Model& model, int64_t user, const data::E
   model.encode();
   const auto met = met_of(behaviour(*model.history(), who, events, std::numeric_limits<int32_t>::max()));
   // As when recommending: who met more since training is a newcomer to a model that serves them.
-  const bool folded = dynamic_cast<models::ServesNewcomers*>(&model) && events.defined() && events.item.numel() > 0;
+  const bool folded = dynamic_cast<models::ServesNewcomers*>(&models::answering(model, 0)) && events.defined() &&
+                      events.item.numel() > 0;
   Reasons out{met.item, met.scene, torch::zeros({items.numel(), met.item.numel()})};
   for (int64_t s = 0; s < schema.num_scenes(); ++s) {
     const auto at = scenes.eq(s).nonzero().squeeze(1);
     if (at.numel() == 0) continue;
     out.part.index_copy_(0, at,
-                         gives->reasons(folded ? 0 : user, met, s, items.index_select(0, at)).to(torch::kFloat32));
+                         gives(s)->reasons(folded ? 0 : user, met, s, items.index_select(0, at)).to(torch::kFloat32));
   }
   return out;
 }

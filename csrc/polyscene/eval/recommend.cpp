@@ -10,6 +10,7 @@
 #include "polyscene/eval/met.h"
 #include "polyscene/eval/ranks.h"
 #include "polyscene/eval/scores_after.h"
+#include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/registry.h"
 
 namespace polyscene::eval {
@@ -100,11 +101,11 @@ torch::Tensor ranking_scores(models::Model& model, const torch::Tensor& users, c
                     }));
   }
   if (lists.numel() > 0) {
-    auto& newcomers = dynamic_cast<models::ServesNewcomers&>(model);
     const auto met = met_of(all.take(lists));
     out.index_copy_(0, lists,
                     scene_by_scene(lists.numel(), scenes, items, [&](int64_t scene, const torch::Tensor& ids) {
-                      return newcomers.score_newcomers(met, scene, ids).to(torch::kFloat32);
+                      auto& serves = dynamic_cast<models::ServesNewcomers&>(models::answering(model, scene));
+                      return serves.score_newcomers(met, scene, ids).to(torch::kFloat32);
                     }));
   }
   return out;
@@ -115,7 +116,7 @@ torch::Tensor folded_in(models::Model& model, const RecommendRequest& request) {
   if (model.schema().task != "ranking" || !request.events.defined())
     return torch::zeros_like(request.user, torch::kBool);
   const auto changed = met_of(request.events).offsets.diff().gt(0);  // [U]
-  if (dynamic_cast<models::ServesNewcomers*>(&model)) return changed;
+  if (dynamic_cast<models::ServesNewcomers*>(&models::answering(model, 0))) return changed;
   TORCH_CHECK_VALUE(!changed.logical_and(request.user.lt(data::kFirstId)).any().item<bool>(),
                     "recommend: ", model.name(),
                     " has nothing for people whom training did not know; those that serve them: ",

@@ -5,13 +5,16 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/eval/codes.h"
+#include "polyscene/models/multi/specialist.h"
 #include "polyscene/models/registry.h"
 
 namespace polyscene::eval {
 
 Similar similar_items(models::Model& model, int64_t item, int64_t from, int64_t to, int64_t k) {
-  auto* finds = dynamic_cast<models::FindsSimilar*>(&model);
-  TORCH_CHECK_VALUE(finds, "similar_items: ", model.name(), " has nothing to compare items by; those that can: ",
+  const auto finds = [&](int64_t scene) {
+    return dynamic_cast<models::FindsSimilar*>(&models::answering(model, scene));
+  };
+  TORCH_CHECK_VALUE(finds(0), "similar_items: ", model.name(), " has nothing to compare items by; those that can: ",
                     join(models::list(&models::Entry::finds_similar)));
   TORCH_CHECK_VALUE(model.history() && model.history()->item_count.defined(), "similar_items: ", model.name(),
                     " was not trained yet, it knows no items; fit it first");
@@ -48,7 +51,7 @@ Similar similar_items(models::Model& model, int64_t item, int64_t from, int64_t 
     if (to >= 0 && s != to) continue;
     const auto items = counts[s].slice(0, data::kFirstId).gt(0).nonzero().squeeze(1) + data::kFirstId;
     if (items.numel() == 0) continue;
-    const auto score = finds->similarity(item, from, s, items).to(torch::kFloat32).contiguous();
+    const auto score = finds(s)->similarity(item, from, s, items).to(torch::kFloat32).contiguous();
     comparable = comparable || s == from || score.isfinite().any().item<bool>();
     for (int64_t c = 0; c < items.numel(); ++c) {
       const Found each{score.const_data_ptr<float>()[c], s, items.const_data_ptr<int64_t>()[c]};

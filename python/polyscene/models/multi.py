@@ -49,7 +49,7 @@ class Specialist(Model):
         with torch.random.fork_rng(devices=[]):
             out = models.create(self.options["model"], self.schema, **json.loads(self.options["settings"]))
         state = {key.partition(".")[2]: value for key, value in self.state_dict().items() if key.startswith(name + ".")}
-        out.to(next(value.dtype for value in state.values() if value.is_floating_point()))
+        out.to(next((value.dtype for value in state.values() if value.is_floating_point()), torch.get_default_dtype()))
         _C.models.expect_int8(out._impl, state)
         out.load_state_dict(state)
         out._impl.history = self._impl.history

@@ -62,6 +62,48 @@ def test_the_other_scenes_are_answered_by_the_sources(task: str, tmp_path: Any) 
     np.testing.assert_array_equal(some.items, special.recommend(["u1", "u2"], k=3, scene="television").items)
 
 
+@pytest.mark.parametrize("name", ["bpr_mf", "light_gcn"])
+def test_newcomers_similar_items_and_reasons_come_from_the_part_that_answers(name: str, tmp_path: Any) -> None:
+    data, liked = ps.testing.tiny_data("ranking"), ["i3", "i8"]
+    final = ps.models.Specialist(data.schema, model=name, scenes=["television"])
+    ps.Trainer(**TRAINER).fit(final, data)
+    with torch.no_grad():
+        for parameter in final.part("special").parameters():
+            parameter.add_(torch.randn(parameter.shape) * parameter.std())
+    ps.save(final, tmp_path / "m.safetensors")
+    for model in (final, ps.load(tmp_path / "m.safetensors")):
+        for scene, side in (("phone", "general"), ("television", "special")):
+            part = model.part(side)
+            found = model.recommend(items=liked, scene=scene, k=4)
+            assert found.items.tolist() == part.recommend(items=liked, scene=scene, k=4).items.tolist()
+            assert (found.scores == part.recommend(items=liked, scene=scene, k=4).scores).all()
+            similar = model.similar_items("i3", k=4, source="phone", scene=scene)
+            assert similar == part.similar_items("i3", k=4, source="phone", scene=scene) and len(similar) > 0
+            reasons = model.explain_recommendation("u3", found.items[0, 0], scene)
+            assert reasons == part.explain_recommendation("u3", found.items[0, 0], scene) and len(reasons) > 0
+
+
+def test_a_part_without_parameters_answers_too() -> None:
+    data = ps.testing.tiny_data("ranking")
+    final = ps.models.Specialist(data.schema, model="item_knn", scenes=["television"])
+    final.prepare(data.train)
+    for scene, side in (("phone", "general"), ("television", "special")):
+        found = final.recommend(["u1", "u3"], k=4, scene=scene)
+        assert found.items.tolist() == final.part(side).recommend(["u1", "u3"], k=4, scene=scene).items.tolist()
+
+
+def test_a_specialist_of_a_model_that_knows_no_newcomers_says_so() -> None:
+    data = ps.testing.tiny_data("ranking")
+    model = ps.models.Specialist(data.schema, model="co_net")
+    model.prepare(data.train)
+    with pytest.raises(ValueError, match="specialist has nothing for people whom training did not know"):
+        model.recommend(items=["i3"], scene="phone")
+    with pytest.raises(ValueError, match="specialist has nothing to compare items by"):
+        model.similar_items("i3")
+    with pytest.raises(ValueError, match="specialist does not know which of a user's items carried a score"):
+        model.explain_recommendation("u3", "i3", "phone")
+
+
 def test_a_mixed_batch_of_sequences_is_answered_by_both() -> None:
     data, model = made("sequence")
     final, _, _ = migrate(model, data, target="television", trainer=TRAINER, guard=0.0)

@@ -183,4 +183,9 @@ torch::Tensor SpecialistImpl::transition_matrix(int64_t from, int64_t to) {
   return model_of(to).transition_matrix(from, to);
 }
 
+Model& answering(Model& model, int64_t scene) {
+  auto* two = dynamic_cast<SpecialistImpl*>(&model);
+  return two ? two->model_of(scene) : model;
+}
+
 }  // namespace polyscene::models

@@ -55,16 +55,21 @@ class SpecialistImpl : public Model {
   std::shared_ptr<Model> general;
   std::shared_ptr<Model> special;
 
+  /// The one of the two that answers for a scene.
+  Model& model_of(int64_t scene) const;
+
  private:
   /// Rows of each of the two in a batch.
   struct Rows {
     torch::Tensor general, special;  // int64 [A], [B - A]
   };
   Rows divide(const torch::Tensor& scene) const;
-  Model& model_of(int64_t scene) const;
   void share_history();
 
   torch::Tensor special_scenes_;  // int64
 };
+
+/// The model that answers for a scene: a part of a specialist, after `encode`, else the model itself.
+Model& answering(Model& model, int64_t scene);
 
 }  // namespace polyscene::models
