@@ -53,6 +53,19 @@ data::Batch candidate_batch(const data::History& history, const torch::Tensor& u
   return out;
 }
 
+// How often each candidate was met, of labels 0 and 1 with a 1 where the events are kept, as shares of all.
+torch::Tensor popularity_of(const data::History& history, const torch::Tensor& scenes, const torch::Tensor& items) {
+  auto counts = history.item_count;  // [S, I]
+  if (history.schema->task == "ctr" && history.keeps_events()) {
+    const auto liked = history.label.gt(0.5).nonzero().squeeze(1);
+    const auto width = counts.size(1);
+    const auto cell = history.scene.index_select(0, liked) * width + history.item.index_select(0, liked);
+    counts = torch::bincount(cell, {}, counts.numel()).view({-1, width});
+  }
+  const auto share = counts.index({scenes, items}).to(torch::kFloat32);
+  return items.numel() > 0 ? share / share.sum().clamp_min(1) : share;
+}
+
 // True for each candidate that one user's events hold.
 torch::Tensor seen_items(const data::Events& events, int64_t user, const torch::Tensor& items) {
   const auto* at = events.offsets.const_data_ptr<int64_t>() + user;
@@ -182,8 +195,7 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
   const auto has_events = all.offsets.diff().gt(0);
   out.known = request.user.ge(data::kFirstId) | has_events;
   if (request.user_fields.defined()) out.known = out.known | request.user_fields.ne(0).any(1);
-  const auto share = history.item_count.index({scenes, items}).to(torch::kFloat32);  // [C]
-  const auto popularity = n > 0 ? share / share.sum() : share;
+  const auto popularity = popularity_of(history, scenes, items);  // [C]
 
   const bool follows = model.schema().task == "sequence", ranks = follows || model.schema().task == "ranking";
   const auto folded = folded_in(model, request);

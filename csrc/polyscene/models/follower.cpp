@@ -5,8 +5,8 @@ namespace {
 
 SequenceModel& sequence_model(Model* model) {
   auto* out = dynamic_cast<SequenceModel*>(model);
-  TORCH_CHECK_VALUE(out, "Follower: ", model ? model->name() : "no model",
-                    " has no state after each event; models of task sequence on SequenceModel have one");
+  TORCH_CHECK_VALUE(out, "session: ", model ? model->name() : "no model",
+                    " has no state after each event; recommend(events=...) takes all events of a person at once");
   return *out;
 }
 

@@ -26,6 +26,8 @@ class Loop {
   std::optional<double> epoch(Optimizer& optimizer, int64_t number);
   /// Rows, users or windows of an epoch.
   int64_t size() const;
+  /// The same with the rows of windows in the place of these.
+  int64_t rows() const { return windows_ ? train_.size() : size(); }
   int64_t batches() const { return (size() + batch_size_ - 1) / batch_size_; }
   /// Overall metrics of the validation rows; empty without any.
   std::map<std::string, double> validate();

@@ -25,7 +25,7 @@ namespace polyscene::train {
 namespace {
 
 constexpr int64_t kMostThreads = 1024;
-constexpr int64_t kUnjudged = 30;  // epochs of a phase that no validation row can judge
+constexpr int64_t kUnjudged = 50;  // epochs of a phase that no validation row can judge
 
 // The process that loaded the library: after a fork the thread pools of torch are gone.
 const pid_t kProcess = getpid();
@@ -221,15 +221,21 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
   }
   if (!resume) state.best = clone_state(model);
 
+  // Of some scenes alone, as a transfer trains them, the phases of others have nothing to do.
+  const bool partial = std::get<0>(at::_unique(train.scenes())).numel() < model.schema().num_scenes();
   data::use_large_pages(train);
   const TrainingMode training(model, make_optimizer(model, {}).lazy());
   try {
     for (; state.phase < static_cast<int64_t>(phases.size()) && !state.result.interrupted; ++state.phase) {
       const auto& phase = phases[state.phase];
       const auto rows = rows_of(train, phase.scenes);
-      TORCH_CHECK_VALUE(rows.size() > 0, "Trainer: phase '", phase.name, "' has no training rows");
-      TORCH_CHECK_VALUE(!phase.users.defined() || phase.users.numel() > 0, "Trainer: phase '", phase.name,
-                        "' has no users to train on");
+      const bool idle = rows.size() == 0 || (phase.users.defined() && phase.users.numel() == 0);
+      TORCH_CHECK_VALUE(!idle || partial, "Trainer: phase '", phase.name, "' has no users to train on");
+      if (idle) {
+        log(kInfo, c10::str("Trainer: phase '", phase.name, "' of ", model.name(), " has nothing to train on"));
+        state.start_phase();
+        continue;
+      }
       model.begin_phase(phase);
       // The best epoch of a phase is the best one for its scenes.
       auto judged = valid ? std::make_optional(rows_of(*valid, phase.scenes)) : std::nullopt;
@@ -261,7 +267,7 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
         const double train_seconds = seconds_since(start);
         Epoch line{++state.total, phase.name, *loss, loop.validate()};
         line.seconds = seconds_since(start);
-        line.rows_per_s = static_cast<double>(loop.size()) / train_seconds;
+        line.rows_per_s = static_cast<double>(loop.rows()) / train_seconds;
         const auto found = state.judge(line, judge ? watched : "");
         line.best = found == Standing::kBetter || (found == Standing::kEqual && phase.newest);
         if (line.best) {
@@ -287,6 +293,8 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
     throw;
   }
   restore_state(model, state.best);
+  TORCH_CHECK_VALUE(state.total > 0 || state.result.interrupted, "Trainer: no phase of ", model.name(),
+                    " has training rows");
   return state.result;
 }
 

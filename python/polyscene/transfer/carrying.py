@@ -15,7 +15,7 @@ from polyscene.training import Trainer
 from polyscene.transfer import _mechanisms
 from polyscene.transfer.choosing import chosen_by
 from polyscene.transfer.estimating import negative_transfer, transferability
-from polyscene.transfer.flow import Candidate, Migration
+from polyscene.transfer.flow import Candidate, Group, Migration
 from polyscene.transfer.fusing import State, carry, fuse, state_of
 from polyscene.transfer.stages import Stages
 from polyscene.transfer.starting import recompute_statistics
@@ -57,7 +57,7 @@ class Carried(Migration):
         self.weights = dict.fromkeys(sources, 1.0)
         self.candidates: list[Candidate] = []
         self.folds = self.evidence = 0
-        self.groups: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        self.groups: list[Group] = []
         self.trained: dict[str, tuple[State, Any]] = {}
         self.carried: dict[str, dict[str, Any]] = {}
         self.models = sources

@@ -32,8 +32,10 @@ class Comparison:
         first: score of the first model, by the metric.
         second: score of the second model.
         gain: how much better the second is; positive is better whatever the metric.
-        variance: of the gain, over the draw of the rows.
+        variance: of the gain, over the draw of the rows, or of the units that rows belong to.
         rows: how many rows.
+        parts: what each row adds to the gain less its mean, [N].
+        unit: numbers of units, int64 [N]; None where every row is one.
     """
 
     first: float
@@ -41,6 +43,8 @@ class Comparison:
     gain: float
     variance: float
     rows: int
+    parts: np.ndarray | None = None
+    unit: np.ndarray | None = None
 
 
 def usable(label: np.ndarray, metric: str) -> bool:
@@ -88,12 +92,15 @@ def query_values(model: Model, table: Any, exclude_seen: bool = True) -> tuple[n
     return found["values"][metric].numpy(), found["scene"].numpy()
 
 
-def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str = "auc") -> Comparison:
+def compare(
+    label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str = "auc", unit: np.ndarray | None = None
+) -> Comparison:
     """Compares two models, row by row.
 
     The variance of a difference of auc is DeLong's (Biometrics, 1988): each row's own part in both values, paired. Of
     log_loss and rmse it is that of the mean difference of the rows' losses, of ndcg@10 that of the values,
     wider by what Student's t has over the normal distribution for so many queries; rmse is compared by its square.
+    Where rows share a unit, the parts of its rows count together (for auc Obuchowski, Biometrics, 1997), widened alike.
 
     Args:
         label: observed labels, [N].
@@ -101,26 +108,44 @@ def compare(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: st
             metric's value of each query.
         second: those of the second.
         metric: "auc", "log_loss", "rmse" or "ndcg@10".
+        unit: what rows are not independent within, such as users, int64 [N]; None where all are.
     """
+    count = len(label)
     if metric == "auc":
-        a_positive, a_negative = _placements(label, first)
-        b_positive, b_negative = _placements(label, second)
-        variance = np.var(b_positive - a_positive, ddof=1) / len(a_positive)
-        variance += np.var(b_negative - a_negative, ddof=1) / len(a_negative)
-        a, b = float(a_positive.mean()), float(b_positive.mean())
-        return Comparison(a, b, b - a, float(variance), len(label))
-    if metric == OF_RANKINGS:
-        wider = stats.reach(1.0, len(first)) / _Z if len(first) > 1 else math.inf
-        variance = np.var(second - first, ddof=1) / len(first) * wider**2
-        a, b = float(first.mean()), float(second.mean())
-        return Comparison(a, b, b - a, float(variance), len(first))
-    a_loss, b_loss = _losses(label, first, metric), _losses(label, second, metric)
-    a, b = float(a_loss.mean()), float(b_loss.mean())
-    variance = np.var(a_loss - b_loss, ddof=1) / len(label)
-    gain = a - b
-    if metric == "rmse":
-        a, b = math.sqrt(a), math.sqrt(b)
-    return Comparison(a, b, gain, float(variance), len(label))
+        up = label > 0.5
+        a_place, b_place = stats.placements(up, first), stats.placements(up, second)
+        a, b = float(a_place[up].mean()), float(b_place[up].mean())
+        gap, gain = b_place - a_place, b - a
+        variance = sum(np.var(gap[side], ddof=1) / side.sum() for side in (up, ~up))
+        parts = (gap - gain) / np.where(up, up.sum(), (~up).sum())
+    else:
+        if metric == OF_RANKINGS:
+            a, b, each = float(first.mean()), float(second.mean()), second - first
+        else:
+            a_loss, b_loss = _losses(label, first, metric), _losses(label, second, metric)
+            a, b, each = float(a_loss.mean()), float(b_loss.mean()), a_loss - b_loss
+        gain = float(each.mean())
+        variance = np.var(each, ddof=1) / count
+        if metric == OF_RANKINGS:
+            variance *= _wider(count)
+        if metric == "rmse":
+            a, b = math.sqrt(a), math.sqrt(b)
+        parts = (each - gain) / count
+    if unit is not None and len(np.unique(unit)) < count:
+        variance = _by_unit(parts, unit)
+    return Comparison(a, b, gain, float(variance), count, parts, unit)
+
+
+def _wider(count: int) -> float:
+    """What a variance of ``count`` values is widened by, since it is itself estimated."""
+    return float(stats.reach(1.0, count) / _Z) ** 2 if count > 1 else math.inf
+
+
+def _by_unit(parts: np.ndarray, unit: np.ndarray) -> float:
+    """Variance of a sum whose terms belong together."""
+    _, place = np.unique(unit, return_inverse=True)
+    sums = np.bincount(place, weights=parts)
+    return len(sums) / (len(sums) - 1) * float(sums @ sums) * _wider(len(sums)) if len(sums) > 1 else math.inf
 
 
 def pool(parts: list[Comparison]) -> Comparison:
@@ -128,22 +153,19 @@ def pool(parts: list[Comparison]) -> Comparison:
     rows = sum(part.rows for part in parts)
     share = [part.rows / rows for part in parts]
     weighted = list(zip(share, parts, strict=True))
+    variance = sum(s * s * p.variance for s, p in weighted)
+    if all(part.unit is not None and part.parts is not None for part in parts):  # one may have rows in several groups
+        each = np.concatenate([s * p.parts for s, p in weighted])  # type: ignore[operator]
+        unit = np.concatenate([part.unit for part in parts])
+        if len(np.unique(unit)) < len(unit):
+            variance = _by_unit(each, unit)
     return Comparison(
         first=sum(s * p.first for s, p in weighted),
         second=sum(s * p.second for s, p in weighted),
         gain=sum(s * p.gain for s, p in weighted),
-        variance=sum(s * s * p.variance for s, p in weighted),
+        variance=variance,
         rows=rows,
     )
-
-
-def _placements(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each positive the share of negatives below it, of each negative that of positives above it; ties half."""
-    positive, negative = score[label > 0.5], score[label <= 0.5]
-    low, high = np.sort(negative), np.sort(positive)
-    below = np.searchsorted(low, positive, "left") + np.searchsorted(low, positive, "right")
-    above = np.searchsorted(high, negative, "left") + np.searchsorted(high, negative, "right")
-    return below / (2 * len(negative)), 1 - above / (2 * len(positive))
 
 
 def _losses(label: np.ndarray, score: np.ndarray, metric: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from polyscene._model import Model
 from polyscene.data.roles import CLASSED
 from polyscene.evaluation import scores
 from polyscene.transfer.choosing import OF_RANKINGS, compare, query_values, usable
-from polyscene.transfer.stages import kept_whole
+from polyscene.transfer.stages import kept_whole, units_of
 
 _Z = 1.959963984540054
 
@@ -239,23 +239,28 @@ def negative_transfer(
     else:
         label, scene = rows.labels().numpy(), rows.scenes().numpy()
         first, second = scores(own, rows), scores(moved, rows)
+    unit = None if metric == OF_RANKINGS else units_of(None, rows)
     names = list(rows.schema.scenes) or [""]
     scenes = {}
     for code, name in enumerate(names):
         mine = scene == code
         if mine.any() and usable(label[mine], metric):
-            scenes[name] = _compared(label[mine], first[mine], second[mine], metric)
+            scenes[name] = _compared(
+                label[mine], first[mine], second[mine], metric, None if unit is None else unit[mine]
+            )
     lost = [name for name, each in scenes.items() if each["gain"] < 0]
     sure = [name for name, each in scenes.items() if each["verdict"] == "harmed"]
     told = f"worse in {len(lost)} of {len(scenes)} scenes"
     message = f"{told}, surely in {', '.join(sure)}" if sure else f"{told}, surely in none"
-    whole = _compared(label, first, second, metric) if usable(label, metric) else None
+    whole = _compared(label, first, second, metric, unit) if usable(label, metric) else None
     share = len(lost) / len(scenes) if scenes else None
     return {"metric": metric, "scenes": scenes, "overall": whole, "harmed": share, "message": message}
 
 
-def _compared(label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str) -> dict[str, Any]:
-    found = compare(label, first, second, metric)
+def _compared(
+    label: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str, unit: np.ndarray | None
+) -> dict[str, Any]:
+    found = compare(label, first, second, metric, unit)
     error = _Z * found.variance**0.5
     low, high = found.gain - error, found.gain + error
     verdict = "helped" if low > 0 else "harmed" if high < 0 else "undecided"

@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,15 +31,13 @@ from polyscene.transfer.choosing import (
 )
 from polyscene.transfer.distances import carried_by
 from polyscene.transfer.fusing import Evidence, State, fuse_sources, state_of
-from polyscene.transfer.stages import Stage, Stages, joined, kept_whole, positions_of, rows_of
+from polyscene.transfer.stages import Stage, Stages, joined, kept_whole, positions_of, rows_of, units_of
 from polyscene.transfer.starting import recompute_statistics
 
 ENOUGH = 2_000
 """Validation rows of the target that choose alone; with fewer, training rows are scored by models without them."""
 FOLDS = 4
 OWN = "target alone"
-CHOSEN_BY_ROWS = ("greedy", "arithmetic", "learned")
-"""Fusions that ask the target's rows."""
 
 _log = logging.getLogger("polyscene")
 
@@ -64,6 +62,20 @@ class Candidate:
     stage: Stage | None = None
     tie: dict[str, Any] | None = None
     model: Model | None = None
+
+
+class Group(NamedTuple):
+    """Rows that compare candidates.
+
+    Attributes:
+        label: labels; of rankings values of the target's own model.
+        by: what each candidate says of the rows.
+        unit: what they are not independent within; None where they are.
+    """
+
+    label: np.ndarray
+    by: dict[str, np.ndarray]
+    unit: np.ndarray | None
 
 
 class Migration:
@@ -106,7 +118,7 @@ class Migration:
         self.weights: dict[str, float] = {}
         self.candidates: list[Candidate] = []
         self.folds = self.evidence = 0
-        self.groups: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        self.groups: list[Group] = []
 
     def run(self) -> tuple[Model, list[dict[str, Any]], dict[str, Any]]:
         """Runs the flow; what it returns stands at :func:`polyscene.transfer.migrate`."""
@@ -227,8 +239,8 @@ class Migration:
         Args:
             name: of a candidate.
         """
-        label = np.concatenate([label for label, _ in self.groups])
-        return label, np.concatenate([by[name] for _, by in self.groups])
+        label = np.concatenate([group.label for group in self.groups])
+        return label, np.concatenate([group.by[name] for group in self.groups])
 
     def value(self, state: State, table: Any) -> float:
         """The metric of a state on rows of the target, higher is better; nan where they cannot tell."""
@@ -242,14 +254,15 @@ class Migration:
         groups = self.groups
         if self.valid is not None:
             by = {c.name: self.score(c.state, self.valid, c.model) for c in candidates}
-            groups.append((by[OWN] if self.ranks() else self.valid.labels().numpy(), by))
+            label = by[OWN] if self.ranks() else self.valid.labels().numpy()
+            groups.append(Group(label, by, None if self.ranks() else units_of(self.data, self.valid)))
         if not self.enough():
             self.folds = self.most_folds()
             groups += [self.fold(number, candidates) for number in range(self.folds)]
-        used = [group for group in groups if usable(group[0], self.metric)]
+        used = [group for group in groups if usable(group.label, self.metric)]
         out: dict[str, dict[str, Any]] = {}
         for candidate in candidates:
-            parts = [compare(label, by[OWN], by[candidate.name], self.metric) for label, by in used]
+            parts = [compare(g.label, g.by[OWN], g.by[candidate.name], self.metric, g.unit) for g in used]
             whole = pool(parts) if parts else Comparison(np.nan, np.nan, 0.0, np.inf, 0)
             valid = parts[0].second if self.valid is not None and used and used[0] is groups[0] else None
             error = whole.variance**0.5
@@ -259,7 +272,7 @@ class Migration:
                 "gain": whole.gain,
                 "standard_error": error if np.isfinite(error) else None,
             }
-        self.evidence = sum(len(label) for label, _ in used)
+        self.evidence = sum(len(group.label) for group in used)
         return out
 
     @property
@@ -282,13 +295,12 @@ class Migration:
         inside = (order % self.most_folds() == number)[together]  # one fold for each row, or for what belongs together
         return inside.nonzero().squeeze(1), inside.logical_not().nonzero().squeeze(1)
 
-    def fold(self, number: int, candidates: list[Candidate]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def fold(self, number: int, candidates: list[Candidate]) -> Group:
         """Scores of a fold of the training rows by models that were trained as the candidates, but without it."""
         inside, outside = self.parted(number)
         held, rest = self.rows.take(inside), self.rows.take(outside)
-        # A fusion that was chosen on these rows would know them.
-        learned = self.options["fusion"] in CHOSEN_BY_ROWS and len(self.sources) > 1
-        fused = self.fuse(rest)[0] if learned else None
+        # A fusion that was chosen on these rows, or took its statistics from them, would know them.
+        fused = self.fuse(rest)[0] if len(self.sources) > 1 else None
         out = {}
         for candidate in candidates:
             of_fused = fused is not None and candidate.name.startswith("fused")
@@ -303,7 +315,7 @@ class Migration:
                     rows, many = tie["ground"].together, len(tie["ground"].together) + len(held)
             model = self.stages.refit(start, rows, epochs, many, tie)  # type: ignore[arg-type]
             out[candidate.name] = scores(model, held)
-        return held.labels().numpy(), out
+        return Group(held.labels().numpy(), out, units_of(self.data, held))
 
     def choose(self, candidates: list[Candidate], found: dict[str, dict[str, Any]]) -> tuple[Candidate, dict[str, Any]]:
         """The best migrated candidate if it wins by the guard, else the target's own; and the verdict."""

@@ -211,6 +211,22 @@ def kept_whole(data: Any, rows: Any) -> torch.Tensor:
     return torch.from_numpy(np.argsort(np.argsort(first))[position])
 
 
+def units_of(data: Any, rows: Any) -> np.ndarray | None:
+    """What rows of a table are not independent within, int64 [n]; None where nothing is known of it.
+
+    The group that the split of the data keeps together, else the user; a row without either stands alone.
+    """
+    of_source, user = getattr(data, "group", None), rows.schema.user
+    if of_source is not None:
+        code = of_source[rows.rows].long().numpy()
+    elif user is not None:
+        columns = rows.columns
+        code = columns.codes[rows.rows, columns.categorical.index(user)].long().numpy()
+    else:
+        return None
+    return np.where(code < 0, code.max() + 1 + rows.rows.numpy(), code)
+
+
 def rows_of(table: Any, scenes: Sequence[str]) -> Any:
     """The rows of some scenes as a table; None for no table or no rows.
 

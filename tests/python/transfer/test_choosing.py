@@ -53,6 +53,39 @@ def test_pool_weighs_by_rows() -> None:
     assert whole.rows == 400
 
 
+def draw_users(users: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Five rows of each user, who is better or worse off with the second model by a part of their own."""
+    rng = np.random.default_rng(seed)
+    unit = np.arange(users).repeat(5)
+    label = (rng.random(len(unit)) < 0.4).astype(np.float32)
+    shared, own = rng.normal(size=len(unit)), rng.normal(size=users)[unit]
+    a = label * 0.8 + shared
+    b = label * 0.8 + shared + own * (label - 0.4)
+    return label, *(1 / (1 + np.exp(-x)) for x in (a, b)), unit
+
+
+@pytest.mark.parametrize("metric", ["auc", "log_loss", "rmse"])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_rows_of_a_user_count_together(metric: str, parts: int) -> None:
+    gains, errors, alone = [], [], []
+    for seed in range(300):
+        label, a, b, unit = draw_users(60, seed)
+        some = [np.arange(len(label)) % parts == part for part in range(parts)]  # a user has rows in each
+        found = pool([compare(label[x], a[x], b[x], metric, unit[x]) for x in some])
+        gains.append(found.gain)
+        errors.append(found.variance**0.5)
+        alone.append(pool([compare(label[x], a[x], b[x], metric) for x in some]).variance ** 0.5)
+    assert np.mean(errors) == pytest.approx(np.std(gains, ddof=1), rel=0.12)
+    assert np.mean(alone) < 0.8 * np.std(gains, ddof=1)
+
+
+def test_units_of_one_row_change_nothing() -> None:
+    label, a, b = draw(300, 0.3)
+    for metric in ("auc", "log_loss", "rmse"):
+        plain = compare(label, a, b, metric)
+        assert compare(label, a, b, metric, np.arange(300)).variance == plain.variance
+
+
 def test_usable_wants_two_of_each_class() -> None:
     assert usable(np.array([0, 0, 1, 1.0]), "auc")
     assert not usable(np.array([0, 0, 0, 1.0]), "auc")

@@ -3,6 +3,12 @@
 #include <algorithm>
 
 namespace polyscene::models {
+namespace {
+
+constexpr double kSpread = -3;  // initial bias of the spread: with 0 the noise of z hides what the means are to learn
+constexpr double kSpreadLimit = 0.4;  // of the authors
+
+}  // namespace
 
 using torch::Tensor;
 
@@ -25,8 +31,9 @@ CDRIBImpl::CDRIBImpl(std::shared_ptr<const data::Schema> schema, CDRIBOptions op
   TORCH_CHECK_VALUE(options.init_std() > 0, "CDRIB: init_std must be positive, got ", options.init_std());
   user = register_module("user", scene_tables(scenes(), users(), common.dim(), options.init_std()));
   item = register_module("item", scene_tables(scenes(), items(), common.dim(), options.init_std()));
-  users_of = register_module("users_of", variational_layers(scenes(), options.layers(), common.dim()));
-  items_of = register_module("items_of", variational_layers(scenes(), options.layers(), common.dim()));
+  const double spread = options.form() == "paper" ? kSpread : 0;
+  users_of = register_module("users_of", variational_layers(scenes(), options.layers(), common.dim(), spread));
+  items_of = register_module("items_of", variational_layers(scenes(), options.layers(), common.dim(), spread));
   first = register_module("first", torch::nn::Linear(2 * options.layers() * common.dim(), 128));
   second = register_module("second", torch::nn::Linear(128, 100));
   third = register_module("third", torch::nn::Linear(100, 1));
@@ -84,14 +91,17 @@ void CDRIBImpl::begin_pass() {
   users_z_ = total_z_ = items_z_ = none;
   if (graphs_.empty()) return;
   const bool divergences = is_training() || torch::GradMode::is_enabled(), wide = options.form() == "authors";
-  const VariationalReading how{options.layers(), is_training() ? options.dropout() : 0, wide, wide ? 0.4 : 0.0};
+  const VariationalReading how{options.layers(), is_training() ? options.dropout() : 0, wide,
+                               wide ? kSpreadLimit : 0.0};
+  // The authors' prior goes through the same limit as what is compared with it.
+  const double prior = wide ? deviation_of(torch::full({}, kSpreadLimit), true).item<double>() : 1;
   const auto side = [&](torch::nn::ModuleList& layers, int64_t s, const auto& there, const auto& back, const Tensor& x,
                         double weight) {
     std::vector<Tensor> parts;
     const auto q = read_graph(*layers, s, how, there, back, x, &parts);
     parts.push_back(is_training() ? q.mean + torch::randn_like(q.mean) * q.deviation : q.mean);
     if (divergences) {
-      const auto each = divergence(q).sum();
+      const auto each = divergence(q, prior).sum();
       kl_ = kl_ + each * (wide ? weight / static_cast<double>(std::max<int64_t>(x.size(0), 1)) : weight);
     }
     return torch::cat(parts, 1);

@@ -58,14 +58,16 @@ struct CDRIBOptions {
 /// what the user meets in the others.
 ///
 ///   e_s(u) = [x_1; ..; x_L-1; z],  x_l layers over the graph of scene s, z = mu + eps sigma in training, else mu
-///   user(u, s) = mean of e_s'(u) over the other scenes s' with rows of u, without any e_s(u);   item(i, s) alike,
-///   e_s(i) s(u, i, s) = user . item loss = BCE + divergence (sum of beta KL(z_u || N(0, 1)) and KL(z_i || N(0, 1))) +
-///   contrast / 2S L_con L_con = mean [m - d(e_a(u), e_b(u)) + d(e_a(u), e_b(v))]+ + mean [m - d(e_a(u), e_b(u)) +
-///   d(e_a(w), e_b(u))]+
+///   user(u, s) = mean of e_s'(u) over the other scenes s' with rows of u, without any e_s(u);   item(i, s) = e_s(i)
+///   s(u, i, s) = user . item
+///   loss = BCE + divergence (sum of beta KL(z_u || N(0, 1)) and KL(z_i || N(0, 1))) + contrast / 2S L_con
+///   L_con = mean [m - d(e_a(u), e_b(u)) + d(e_a(u), e_b(v))]+ + mean [m - d(e_a(u), e_b(u)) + d(e_a(w), e_b(u))]+
 ///
 /// d is the sigmoid of an MLP of width 128 and 100; u drawn with two scenes a < b that have rows of u, v and w drawn
 /// from b and a. Divergences are added over nodes and D and divided by the number of scores that pairs and drawn items
-/// make in one epoch ("paper"), or averaged over nodes and divided by 2S ("authors"). Who has no rows anywhere scores
+/// make in one epoch ("paper"), or averaged over nodes and divided by 2S ("authors", whose prior has the deviation 2.51
+/// that their limit makes of 1, and who weigh divergences by 1). "paper" begins with deviations near 0.05: near 0.7, as
+/// the layers' own initial values have it, the noise hides what the means are to learn. Who has no rows anywhere scores
 /// 0. Without shared users there is no contrast, and every scene trains alone. A step encodes every graph once.
 class CDRIBImpl : public FactorModel {
  public:

@@ -50,12 +50,14 @@ std::vector<MeanGraph> mean_graphs(const data::Interactions& known) {
   return out;
 }
 
-VariationalGraphLayerImpl::VariationalGraphLayerImpl(int64_t dim, bool last) : last_(last) {
+VariationalGraphLayerImpl::VariationalGraphLayerImpl(int64_t dim, bool last, double spread) : last_(last) {
   there_ = register_module("there", torch::nn::Linear(dim, dim));
   for (const auto* head : last ? std::vector<const char*>{"mean", "spread"} : std::vector<const char*>{"hidden"}) {
     back_.push_back(register_module(c10::str("back_", head), torch::nn::Linear(dim, dim)));
     join_.push_back(register_module(c10::str("join_", head), torch::nn::Linear(2 * dim, dim)));
   }
+  const torch::NoGradGuard no_grad;
+  if (last && spread != 0) join_.back()->bias.fill_(spread);
 }
 
 std::vector<Tensor> VariationalGraphLayerImpl::forward(const std::shared_ptr<const nn::SparseMatrix>& there,
@@ -72,9 +74,11 @@ std::vector<Tensor> VariationalGraphLayerImpl::forward(const std::shared_ptr<con
   return out;
 }
 
-torch::nn::ModuleList variational_layers(int64_t encoders, int64_t layers, int64_t dim) {
+torch::nn::ModuleList variational_layers(int64_t encoders, int64_t layers, int64_t dim, double spread) {
   torch::nn::ModuleList out;
-  for (int64_t k = 0; k < encoders * layers; ++k) out->push_back(VariationalGraphLayer(dim, k % layers + 1 == layers));
+  for (int64_t k = 0; k < encoders * layers; ++k) {
+    out->push_back(VariationalGraphLayer(dim, k % layers + 1 == layers, spread));
+  }
   return out;
 }
 

@@ -36,7 +36,7 @@ torch::Tensor places_of(const torch::Tensor& ids, int64_t count, int64_t first, 
 /// The last layer has two heads of G and L without relu, a mean and a spread (Cao et al., ICDE and SIGIR 2022).
 class VariationalGraphLayerImpl : public torch::nn::Module {
  public:
-  VariationalGraphLayerImpl(int64_t dim, bool last);
+  VariationalGraphLayerImpl(int64_t dim, bool last, double spread);
   /// there [other, n], back [n, other], x [n, D]: one [n, D], or of the last layer two.
   std::vector<torch::Tensor> forward(const std::shared_ptr<const nn::SparseMatrix>& there,
                                      const std::shared_ptr<const nn::SparseMatrix>& back, const torch::Tensor& x);
@@ -48,8 +48,8 @@ class VariationalGraphLayerImpl : public torch::nn::Module {
 };
 TORCH_MODULE(VariationalGraphLayer);
 
-/// `layers` of them for each of `encoders`, encoder after encoder.
-torch::nn::ModuleList variational_layers(int64_t encoders, int64_t layers, int64_t dim);
+/// `layers` of them for each of `encoders`, encoder after encoder; `spread` is the initial bias of the spread's head.
+torch::nn::ModuleList variational_layers(int64_t encoders, int64_t layers, int64_t dim, double spread = 0);
 
 /// How an encoder of `variational_layers` reads and what it makes of its spread.
 struct VariationalReading {

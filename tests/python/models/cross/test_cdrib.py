@@ -32,7 +32,8 @@ class Slow(SlowEncoders):
 
     def encoded(self, side: int, encoder: str, table: str, scene: int, others: Any, back: Any) -> dict[int, np.ndarray]:
         layers = self.layers(encoder, table, scene, others, back)
-        each = self.divergence(self.gauss(layers[-1], 0.4))
+        limited = math.exp(0.1 + 0.9 * math.log1p(math.exp(0.4)))  # the authors limit their prior, too
+        each = self.divergence(self.gauss(layers[-1], 0.4), prior=limited if self.options["form"] == "authors" else 1.0)
         self.kl[side] += sum(each) / len(each) if self.options["form"] == "authors" else sum(each)
         return {k: np.concatenate([layer[0][k] for layer in layers]) for k in others}
 
