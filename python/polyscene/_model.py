@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from polyscene._extension import _C
+from polyscene._modes import evaluating
 from polyscene._module import Module
 from polyscene._padding import padded
 from polyscene._using import Using
@@ -131,7 +132,6 @@ class Model(Using, Module):
         """
         if not self._is_cpp():
             raise TypeError(f"{type(self).__name__}: a Python model must define forward(batch)")
-        self._check()
         self._check_batch("forward", batch)
         return self._impl.forward(batch)
 
@@ -159,15 +159,14 @@ class Model(Using, Module):
         Raises:
             ValueError: the batch was encoded with another schema, or the model has neither.
         """
-        self._check()
         self._check_batch("represent", batch)
         return self._impl.represent(batch)
 
     def explain(self, batch: Any) -> dict[str, torch.Tensor]:
-        """Returns what else a forward computes, by name: attention, interests, transitions, experts, gates."""
-        self._check()
+        """Returns what a forward computes besides in evaluation: attention, interests, transitions, experts, gates."""
         self._check_batch("explain", batch)
-        return dict(self._impl.explain(batch))
+        with evaluating(self):
+            return dict(self._impl.explain(batch))
 
     def prepare(self, train: Any) -> None:
         """Takes graphs, counts and behaviour from the training table ``train``."""
@@ -286,6 +285,7 @@ class Model(Using, Module):
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
 
     def _check_batch(self, method: str, batch: Any) -> None:
+        self._check()
         if not isinstance(batch, _C.data.Batch):
             raise TypeError(
                 f"{self.name}: {method} wants a polyscene.Batch, got {type(batch).__name__}; "

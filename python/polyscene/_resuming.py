@@ -27,6 +27,8 @@ def leaving_nothing(folder: Path, resume: bool) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError):
+        with suppress(OSError):
+            (folder / "stages").rmdir()  # of a transfer that refused before its first training
         history = folder / "history.jsonl"
         trained = any((folder / name).exists() for name in _TRAINED) or (history.exists() and history.stat().st_size)
         with suppress(OSError):

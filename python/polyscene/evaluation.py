@@ -57,7 +57,8 @@ def _probabilities(task: str, logits: torch.Tensor) -> torch.Tensor:
 def predict(model: Model, source: Any) -> np.ndarray:
     """Probabilities (ctr) or ratings of the rows of a table, path or frame, in its order, float [n].
 
-    Of tasks text and image they are probabilities of classes, float [n, C], in the order of ``schema.classes``.
+    Of tasks text and image they are probabilities of classes, float [n, C], in the order of ``schema.classes``; of
+    rankings and sequences the sigmoid of a score, which orders and is no probability.
 
     Raises:
         ValueError: the source does not fit the model's schema.

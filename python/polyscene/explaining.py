@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from polyscene import _flows, _timelines
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene._modes import evaluating
 from polyscene.data import images
 from polyscene.data.dataset import Dataset
 from polyscene.data.roles import CLASSED
@@ -35,7 +36,7 @@ def explanation(model: Model, data: Dataset, *, exclude_seen: bool = True) -> di
     classed = task in CLASSED
     if table is None or len(table) == 0 or (model.history_length == 0 and not classed and task != "sequence"):
         return {}
-    with _evaluating(model):
+    with evaluating(model), torch.no_grad():
         if classed:
             return _read(model, table)
         out: dict[str, Any] = {}
@@ -93,7 +94,7 @@ def timelines(
         >>> told["by"], len(told["people"][0]["events"]), sorted(told["people"][0]["next"])
         ('attention', 14, ['among', 'interests', 'item', 'rank', 'scene', 'time'])
     """
-    with _evaluating(model):
+    with evaluating(model), torch.no_grad():
         return _timelines.timelines(model, table, users, exclude_seen)
 
 
@@ -125,7 +126,7 @@ def flows(model: Model, data: Any, *, exclude_seen: bool = True) -> dict[str, An
         >>> found["names"], sum(sum(map(sum, period["events"])) for period in found["periods"])
         (['phone', 'tablet', 'television'], 560.0)
     """
-    with _evaluating(model):
+    with evaluating(model), torch.no_grad():
         return _flows.flows(model, data, exclude_seen)
 
 
@@ -203,7 +204,7 @@ def attributions(
     if method == "integrated_gradients" and model.schema.numeric_width == 0:
         raise ValueError("attributions: integrated_gradients are of numeric fields, the data have none")
     lines = []
-    with _evaluating(model):
+    with evaluating(model), torch.no_grad():
         for row in range(len(rows)):
             features = Features(model, rows, row, target, patch, tuple(kinds))
             shown = features.all
@@ -219,18 +220,6 @@ def attributions(
                 lines.append(told | {"attribution": part, "score": score})
     columns = ["row", "kind", "feature", "value", "attribution", "score"]
     return pandas.DataFrame(lines, columns=columns)
-
-
-@contextlib.contextmanager
-def _evaluating(model: Model) -> Iterator[None]:
-    """Evaluation mode without gradients; then the mode that the model had."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 def _read(model: Model, table: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from polyscene._modes import evaluating
 from polyscene._timelines import events_read
 from polyscene.evaluation import table_for
 
@@ -57,23 +58,18 @@ def moves(model: Any, table: Any, train: Any = None, k: Sequence[int] = (1, 3)) 
     schema = model.schema
     chain = None if train is None else _Chain(schema, train)
     found: dict[str, list[np.ndarray]] = {}
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            for batch in _batches(table, events_read(model)):
-                said = model.explain(batch)
-                if not {"next_scene", "transitions"} & said.keys():
-                    raise ValueError(
-                        f"moves: {model.name} expects neither scenes nor interests; interest_sequence and "
-                        "interest_migration do"
-                    )
-                if not schema.interests:  # latent interests have no truth
-                    said.pop("transitions", None)
-                for name, values in _of_rows(batch, said, chain, k).items():
-                    found.setdefault(name, []).append(values)
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        for batch in _batches(table, events_read(model)):
+            said = model.explain(batch)
+            if not {"next_scene", "transitions"} & said.keys():
+                raise ValueError(
+                    f"moves: {model.name} expects neither scenes nor interests; interest_sequence and "
+                    "interest_migration do"
+                )
+            if not schema.interests:  # latent interests have no truth
+                said.pop("transitions", None)
+            for name, values in _of_rows(batch, said, chain, k).items():
+                found.setdefault(name, []).append(values)
     columns = {name: np.concatenate(parts) for name, parts in found.items()}
     scene = columns.pop("scene")
     out = {"overall": _means(columns, np.ones(len(scene), dtype=bool))}
@@ -84,13 +80,8 @@ def expects(model: Any, table: Any) -> bool:
     """Whether a model says of the rows of a table of sequences where interest goes next."""
     if model.schema.task != "sequence" or table is None or len(table) == 0:
         return False
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            said = model.explain(table.batch(torch.arange(1), history=events_read(model)))
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        said = model.explain(table.batch(torch.arange(1), history=events_read(model)))
     return bool({"next_scene", "transitions"} & said.keys())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,8 @@ class Session:
         """
         schema = self._model.schema
         row = self._rows.of(schema.item, item)
+        if row < FIRST_ID:
+            warnings.warn(f"session: nothing is known of item {item!r}, it is passed over", stacklevel=2)
         if scene is None:
             counts = item_counts("session", self._model)[:, row]
             if row > 1 and not bool(counts.any()):

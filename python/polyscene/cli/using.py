@@ -70,7 +70,11 @@ def predict(
     rows: Rows,
     out: Annotated[Path | None, typer.Option("--out", help="CSV or Parquet file; standard output by default.")] = None,
 ) -> None:
-    """Writes the probability (or rating) of each row of a file; of classes the likeliest and those of all."""
+    """Writes the probability (or rating) of each row of a file; of classes the likeliest and those of all.
+
+    Of rankings and sequences it is a score between 0 and 1 that orders, no probability. Rows of the file are counted
+    from 1, as messages do; predictions.parquet of a run counts rows of its data from 0.
+    """
     import pyarrow as pa
 
     from polyscene import evaluation

@@ -78,8 +78,9 @@ def read_table(
         context: source of further rows of sequences, beside ``train`` or, with ``schema``, ``test``: what users did who
             are not in training, known before they are served. It is input for validation and test rows, never trained,
             and counted nowhere.
-        split: ``{"by": "random", "ratios": [8, 1, 1], "seed": 2022}`` (the default); ``by`` is one of random, user,
-            scene, time, leave_one_out, cold_user, cold_scene, group; ``within`` ("user", "scene") applies random, time
+        split: ``{"by": "random", "ratios": [8, 1, 1], "seed": 2022}`` (the default); ``by`` is one of random,
+            torch_random (as ``torch.utils.data.random_split`` divides), user, scene, time, leave_one_out, cold_user,
+            cold_scene, group; ``within`` ("user", "scene") applies random, time
             and leave_one_out to each of them. ``{"by": "group", "column": "document"}`` divides the groups of rows that
             share an id of that column, none of which crosses parts; ``"within": "scene"`` does so scene by scene.
         schema: the schema of a model; the source is encoded for it, no row is dropped (save those of label 0 in

@@ -26,6 +26,8 @@ WARM = ("reptile", "fomaml")
 """Mechanisms that are a start."""
 HOLDING = ("adapters", "side_tuning")
 """Mechanisms whose model holds the one that was given."""
+OF_LABELS = ("adapters", "side_tuning", "pseudo_labels")
+"""Mechanisms for tasks with labels alone."""
 OWN_RATE = ("adapters", "side_tuning", "lora", "linear_probe")
 """Mechanisms that start new parameters, at the trainer's own learning rate."""
 

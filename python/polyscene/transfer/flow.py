@@ -335,9 +335,14 @@ class Migration:
                 f"{metric_title(self.metric)} {values['score']:.4f} ({best.name}) against {own['score']:.4f} ({OWN}), "
                 f"standard error of the difference {error:.4f}, on {self.evidence:,} {kind} rows"
             )
+        asked = next(c.name for c in reversed(others) if c.stage is not None)
+        if self.options["mechanism"] != "migrate" and asked != best.name and found[asked]["score"] is not None:
+            reason += f"; {asked} {found[asked]['score']:.4f}"
         if helped:
             message = f"migrating {names} into {self.target} helped: {reason}"
         else:
+            if error is not None and values["gain"] > 0:
+                reason += f"; a gain of less than {self.options['guard']:g} standard errors"
             message = f"migrating {names} into {self.target} did not help: the target's own model stays; {reason}"
         return kept, {
             "helped": helped,

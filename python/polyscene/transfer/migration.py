@@ -12,6 +12,8 @@ import numpy as np
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene.data._errors import choice
+from polyscene.data.roles import RANKED
 from polyscene.training import Trainer
 from polyscene.transfer import _mechanisms
 from polyscene.transfer.flow import Migration
@@ -156,6 +158,8 @@ def plan(
         >>> migration.target, [candidate.name for candidate in migration.candidates][:3]
         ('television', ['target alone', 'fused', 'fused, continued'])
     """
+    if not hasattr(data, "train"):
+        raise TypeError(f"migrate: data must be a data set with training rows, got {type(data).__name__}")
     known = {name: p.default for name, p in inspect.signature(migrate).parameters.items() if p.kind is p.KEYWORD_ONLY}
     for name in options:
         if name not in known:
@@ -205,7 +209,7 @@ def scenes_of(data: Any, sources: list[str], target: str) -> tuple[list[str], st
         target = schema.scenes[int(rows.argmin())]
     sources = sources or [name for name in schema.scenes if name != target]
     for name in (target, *sources):
-        schema.scene(name)
+        choice("migrate: scene", name, list(schema.scenes))
         if rows_of(data.train, [name]) is None:
             raise ValueError(f"migrate: scene {name!r} has no training rows")
     if target in sources:
@@ -220,6 +224,11 @@ def _check(model: Model, block: dict[str, Any]) -> None:
         hint = _C.core.suggestion(block["fusion"], list(FUSIONS))
         raise ValueError(f"migrate: fusion must be one of {', '.join(FUSIONS)}, got {block['fusion']!r}{hint}")
     _, block["settings"] = _mechanisms.find(block["mechanism"], block["settings"])
+    if model.schema.task in RANKED and block["mechanism"] in _mechanisms.OF_LABELS:
+        raise ValueError(
+            f"migrate: mechanism {block['mechanism']!r} is for tasks with labels, the data's task is "
+            f"{model.schema.task!r}"
+        )
     if block["frozen"] and block["mechanism"] not in ("migrate", "fine_tune"):
         raise ValueError(f"migrate: frozen is for migrate and fine_tune, the mechanism is {block['mechanism']}")
     if not block["guard"] >= 0:

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polyscene as ps
+import pyarrow as pa
 import pytest
 import torch
 
@@ -77,3 +79,17 @@ def test_equal_scores_come_in_the_order_of_scenes_and_items(data: Any, tmp_path:
     ps.save(model, tmp_path / "m.safetensors")
     again = ps.load(tmp_path / "m.safetensors").recommend(["u1"], k=30, scene="tablet", exclude_seen=False)
     assert (again.items == found.items).all()
+
+
+def test_somebody_unknown_gets_what_was_liked_most() -> None:
+    shown = [("a", 0)] * 9 + [("a", 1)] + [("b", 1)] * 5 + [("c", 1)] * 3 + [("c", 0)] * 4
+    rows = [
+        {"user_id": f"u{n % 6}", "item_id": item, "scene": "s", "label": label} for n, (item, label) in enumerate(shown)
+    ]
+    data = ps.read_table(pa.Table.from_pylist(rows), min_count=1, split={"by": "random", "ratios": [1, 0, 0]})
+    model = ps.models.MF(data.schema, dim=2)
+    ps.Trainer(epochs=1).fit(model, data.train)
+    with pytest.warns(UserWarning, match="nothing is known of nobody, served by popularity"):
+        found = model.recommend(["nobody"], k=3)
+    assert found.items[0].tolist() == ["b", "c", "a"]
+    np.testing.assert_allclose(found.scores[0], np.array([5, 3, 1]) / 9, rtol=1e-6)

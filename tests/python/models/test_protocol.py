@@ -111,6 +111,14 @@ def test_empty_and_single_row_batches(name: str, rows: int, data: Any) -> None:
 
 
 @every_model
+def test_explaining_a_model_in_training_knows_no_dropout(name: str, data: Any) -> None:
+    model = make(name, data).train()
+    batch = draw(model, data, 6)
+    once, again = model.explain(batch), model.explain(batch)
+    assert model.training and all(torch.equal(once[key], again[key]) for key in once)
+
+
+@every_model
 def test_bare_data_runs_or_says_what_is_missing(name: str) -> None:
     bare = data_of(name, bare=True)
     if name in NEEDS_MORE:

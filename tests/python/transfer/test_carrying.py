@@ -76,3 +76,4 @@ def test_what_cannot_be_carried_is_told(runs: list[Path], target: Path, tmp_path
         capsys, "transfer", runs[0], "--target", target, "--out", tmp_path / "c", "--set", 'model={"name":"mf"}'
     )
     assert other.code == 2 and "run0: nothing could be carried into mf" in other.err
+    assert not any((tmp_path / name).exists() for name in "abc")  # nothing is in the way of another try

@@ -264,7 +264,7 @@ def test_defaults_are_those_of_the_config() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": "scene_9"}, "unknown scene 'scene_9'|scene_9"),
+        ({"target": "scene_9"}, "migrate: scene must be one of scene_0, scene_1, scene_2, got 'scene_9'"),
         ({"sources": ["scene_2"], "target": "scene_2"}, "'scene_2' is the target, it cannot be a source as well"),
         ({"sources": ["scene_0", "scene_0"]}, "sources must be different scenes, got scene_0, scene_0"),
         ({"fusion": "mean"}, "fusion must be one of rows, uniform, fisher, greedy, arithmetic, learned, got 'mean'"),
@@ -278,6 +278,29 @@ def test_defaults_are_those_of_the_config() -> None:
 def test_wrong_options(options: dict[str, Any], message: str, world: Any) -> None:
     with pytest.raises(ValueError, match=message):
         migrate(make(world, "logistic"), world, trainer={"epochs": 1}, **options)
+
+
+@pytest.mark.parametrize("lr_scale", [1e-9, 1.0])
+def test_what_was_asked_is_told_beside_what_was_best(lr_scale: float, world: Any) -> None:
+    options: dict[str, Any] = {"trainer": {"epochs": 3}, "mechanism": "fine_tune", "lr_scale": lr_scale}
+    _, _, verdict = migrate(make(world, "logistic"), world, target="scene_2", **options)
+    found = {name: each["gain"] for name, each in verdict["candidates"].items() if name != "target alone"}
+    best, asked = max(found, key=lambda name: found[name]), list(found)[-1]
+    assert asked.endswith(", fine_tune") and f"({best})" in verdict["message"]
+    told = f"; {asked} {verdict['candidates'][asked]['score']:.4f}"
+    assert (told in verdict["message"]) == (best != asked)
+
+
+def test_what_is_no_data_set_and_mechanisms_of_labels_are_refused(world: Any) -> None:
+    with pytest.raises(TypeError, match="migrate: data must be a data set with training rows, got Table"):
+        migrate(make(world, "logistic"), world.train)
+    with pytest.raises(ValueError, match="migrate: scene must be one of scene_0, .* got 'scene_22'; did you mean"):
+        migrate(make(world, "logistic"), world, target="scene_22")
+    data = ps.testing.tiny_data("sequence")
+    with pytest.raises(
+        ValueError, match="mechanism 'adapters' is for tasks with labels, the data's task is 'sequence'"
+    ):
+        migrate(ps.models.SASRec(data.schema, dim=4), data, mechanism="adapters")
 
 
 def test_wrong_names_and_models(world: Any) -> None:

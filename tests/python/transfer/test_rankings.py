@@ -104,6 +104,24 @@ def test_a_specialist_of_a_model_that_knows_no_newcomers_says_so() -> None:
         model.explain_recommendation("u3", "i3", "phone")
 
 
+@pytest.mark.parametrize("name", ["emcdr", "sscdr", "dcdcsr", "ptupcdr", "natr"])
+def test_models_with_a_phase_for_each_scene_are_migrated(name: str) -> None:
+    data = ps.testing.tiny_data("ranking")
+    model = ps.models.create(name, data.schema, dim=4)
+    final, history, verdict = migrate(model, data, target="television", trainer={"epochs": 2, "threads": 1})
+    assert verdict["metric"] == "ndcg@10" and len(history) > 4
+    assert np.isfinite(final.recommend(["u1", "u2"], k=3, scene="television").scores).all()
+
+
+def test_phases_need_rows_of_some_scene_and_users_in_common() -> None:
+    data = ps.testing.tiny_data("ranking")
+    model = ps.models.EMCDR(data.schema, dim=4)
+    history = ps.Trainer(epochs=2, threads=1).fit(model, rows_of(data.train, ["phone", "television"]))
+    assert {row["phase"] for row in history} == {"factors of phone", "factors of television", "map"}
+    history = ps.Trainer(epochs=2, threads=1).fit(model, rows_of(data.train, ["phone"]))
+    assert {row["phase"] for row in history} == {"factors of phone", "map"}
+
+
 def test_a_mixed_batch_of_sequences_is_answered_by_both() -> None:
     data, model = made("sequence")
     final, _, _ = migrate(model, data, target="television", trainer=TRAINER, guard=0.0)

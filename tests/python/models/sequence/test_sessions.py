@@ -119,7 +119,8 @@ def test_unknown_items_are_passed_over(data: Any) -> None:
     person = model.session()
     person.add("i3", "phone")
     before = person.scores("phone")
-    person.add("never seen", "phone")
+    with pytest.warns(UserWarning, match="session: nothing is known of item 'never seen', it is passed over"):
+        person.add("never seen", "phone")
     assert person.scores("phone") == before and person.events == 2
 
 
