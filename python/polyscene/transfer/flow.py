@@ -300,7 +300,8 @@ class Migration:
         inside, outside = self.parted(number)
         held, rest = self.rows.take(inside), self.rows.take(outside)
         # A fusion that was chosen on these rows, or took its statistics from them, would know them.
-        fused = self.fuse(rest)[0] if len(self.sources) > 1 else None
+        again = any(candidate.name.startswith("fused") for candidate in candidates)
+        fused = self.fuse(rest)[0] if again else None
         out = {}
         for candidate in candidates:
             of_fused = fused is not None and candidate.name.startswith("fused")
