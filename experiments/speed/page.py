@@ -67,8 +67,8 @@ def narrow(record: Any, roof: Any) -> list[str]:
     why = (
         "The wider kernels are what the tables above owe to AVX-512, which the peer's products do not use there. With "
         "AVX2 both sides multiply near the peak of the core, so that models whose time is half and more products, as "
-        f"`ep_net` and `ada_sparse`, are not twice as fast there. Shares of the roof on such a core: {shares} (generated "
-        "rows, see below for what is counted)."
+        f"`ep_net` and `ada_sparse`, are not twice as fast there. Shares of the roof on such a core: {shares} (of the "
+        "generated rows, see below for what is counted)."
     )
     return [*lines, why, ""]
 
