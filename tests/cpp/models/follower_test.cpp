@@ -57,7 +57,7 @@ TEST_CASE("Follower: rows outside the vocabulary, and models without states, are
   CHECK_THROWS_WITH(follower.add(1000, 0), StartsWith("Follower: item must be a row in [0, "));
   CHECK_THROWS_WITH(follower.add(2, 9), StartsWith("Follower: scene must be in [0, "));
   CHECK_THROWS_WITH(models::Follower(std::make_shared<models::PopularityImpl>(table.schema_ptr())),
-                    StartsWith("Follower: popularity has no state after each event"));
+                    StartsWith("session: popularity has no state after each event"));
 }
 
 TEST_CASE("SequenceModel: a model that does not remember says so") {
