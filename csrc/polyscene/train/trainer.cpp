@@ -221,8 +221,6 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
   }
   if (!resume) state.best = clone_state(model);
 
-  // Of some scenes alone, as a transfer trains them, the phases of others have nothing to do.
-  const bool partial = std::get<0>(at::_unique(train.scenes())).numel() < model.schema().num_scenes();
   data::use_large_pages(train);
   const TrainingMode training(model, make_optimizer(model, {}).lazy());
   try {
@@ -230,8 +228,10 @@ FitResult Trainer::fit(models::Model& model, const data::Table& train, const dat
       const auto& phase = phases[state.phase];
       const auto rows = rows_of(train, phase.scenes);
       const bool idle = rows.size() == 0 || (phase.users.defined() && phase.users.numel() == 0);
-      TORCH_CHECK_VALUE(!idle || partial, "Trainer: phase '", phase.name, "' has no users to train on");
-      if (idle) {
+      if (idle) {  // as phases of other scenes are where a transfer trains some scenes alone
+        const auto present = std::get<0>(at::_unique(train.scenes())).numel();
+        TORCH_CHECK_VALUE(present < model.schema().num_scenes(), "Trainer: phase '", phase.name,
+                          "' has no users to train on");
         log(kInfo, c10::str("Trainer: phase '", phase.name, "' of ", model.name(), " has nothing to train on"));
         state.start_phase();
         continue;
