@@ -51,7 +51,7 @@ void bind_phase(py::module_& m) {
       .def_readonly("batch_size", &Phase::batch_size, "0: the trainer's.")
       .def_readonly("of_known", &Phase::of_known,
                     "Whether it is judged by validation rows of users whom training knew in the row's scene alone; "
-                    "where there are none it trains 50 epochs at most.")
+                    "where there are none it trains 30 epochs at most.")
       .def_readonly("newest", &Phase::newest, "Whether of epochs that are worth the same the newest is kept.");
 }
 

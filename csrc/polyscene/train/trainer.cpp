@@ -25,7 +25,7 @@ namespace polyscene::train {
 namespace {
 
 constexpr int64_t kMostThreads = 1024;
-constexpr int64_t kUnjudged = 50;  // epochs of a phase that no validation row can judge
+constexpr int64_t kUnjudged = 30;  // epochs of a phase that no validation row can judge
 
 // The process that loaded the library: after a fork the thread pools of torch are gone.
 const pid_t kProcess = getpid();

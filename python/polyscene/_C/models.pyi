@@ -49,7 +49,7 @@ class Phase:
     @property
     def of_known(self) -> bool:
         """
-        Whether it is judged by validation rows of users whom training knew in the row's scene alone; where there are none it trains 50 epochs at most.
+        Whether it is judged by validation rows of users whom training knew in the row's scene alone; where there are none it trains 30 epochs at most.
         """
     @property
     def patience(self) -> int:

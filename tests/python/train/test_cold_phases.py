@@ -30,10 +30,10 @@ def data() -> Any:
 def test_factors_are_trained_before_cold_users_judge(data: Any, name: str) -> None:
     ps.seed_everything(1)
     model = ps.models.create(name, data.schema, dim=16)
-    history = ps.Trainer(epochs=60, batch_size=256, lr=1e-2, seed=3, threads=1, patience=5).fit(model, data)
+    history = ps.Trainer(epochs=40, batch_size=256, lr=1e-2, seed=3, threads=1, patience=5).fit(model, data)
     first = [row for row in history if row["phase"] == history[0]["phase"]]
     assert first[0]["phase"].startswith("factors")
-    assert len(first) == 50  # nobody can judge them: so many epochs, and the newest is kept
+    assert len(first) == 30  # nobody can judge them: so many epochs, and the newest is kept
     assert all("ndcg@10" not in row["valid"] for row in first)
     last = [row for row in history if row["phase"] == history[-1]["phase"]]
     assert all("ndcg@10" in row["valid"] for row in last)
@@ -76,7 +76,7 @@ def test_maps_that_nobody_judges_end_and_stay_trained(name: str) -> None:
     data = ps.read_table(table, task="ranking", label=None, split={"by": "user", "ratios": [6, 2, 2]})
     ps.seed_everything(0)
     model = ps.models.create(name, data.schema, dim=4)
-    history = ps.Trainer(epochs=70, patience=3, seed=0, threads=1, lr=1e-2).fit(model, data)
+    history = ps.Trainer(epochs=50, patience=3, seed=0, threads=1, lr=1e-2).fit(model, data)
     last = [row for row in history if row["phase"] == history[-1]["phase"]]
-    assert len(last) == 50 and len({row["valid"]["ndcg@10"] for row in last}) == 1  # users whom each scene knows
+    assert len(last) == 30 and len({row["valid"]["ndcg@10"] for row in last}) == 1  # users whom each scene knows
     assert all(row["best"] for row in last) and last[-1]["train_loss"] < last[0]["train_loss"]
