@@ -226,8 +226,7 @@ no search with a budget alike for all was made: a model with other options may r
 Some models are made for other users than most of these. `cdrib` learns to predict one scene from the others and so
 ranks whoever has rows elsewhere without their rows here; `ptupcdr`, `emcdr` and `sscdr` serve whom a scene knows from
 its own factors, as factors of that scene alone would, and map those of other scenes for new users. Phases that no
-validation row can judge train 30 epochs at most (with 50 `emcdr` did as well and `ptupcdr` worse on the validation rows
-of new users).
+validation row can judge train 30 epochs at most.
 
 {sections}
 """

@@ -65,10 +65,8 @@ def narrow(record: Any, roof: Any) -> list[str]:
     lines = versus("ml-100k on a processor without AVX-512, the peer on stacked tensors", record)
     shares = ", ".join(f"{row['model']} {row['share']:.0%}" for row in roof["results"])
     why = (
-        "The wider kernels are what the tables above owe to AVX-512, which the peer's products do not use there. With "
-        "AVX2 both sides multiply near the peak of the core, so that models whose time is half and more products, as "
-        f"`ep_net` and `ada_sparse`, are not twice as fast there. Shares of the roof on such a core: {shares} (of the "
-        "generated rows, see below for what is counted)."
+        "The tables above owe much to kernels for AVX-512, which the peer's products do not use there. Shares of the "
+        f"roof that training reaches on a core without: {shares} (generated rows, see below for what is counted)."
     )
     return [*lines, why, ""]
 

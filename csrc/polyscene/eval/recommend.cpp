@@ -195,7 +195,7 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
   const auto has_events = all.offsets.diff().gt(0);
   out.known = request.user.ge(data::kFirstId) | has_events;
   if (request.user_fields.defined()) out.known = out.known | request.user_fields.ne(0).any(1);
-  const auto popularity = popularity_of(history, scenes, items);  // [C]
+  torch::Tensor popularity;  // [C], once somebody is served by it
 
   const bool follows = model.schema().task == "sequence", ranks = follows || model.schema().task == "ranking";
   const auto folded = folded_in(model, request);
@@ -227,7 +227,10 @@ Recommendation recommend(models::Model& model, const RecommendRequest& request) 
       auto row = scores[u];
       // A model that tells no candidate from another knows nothing that it can use.
       if (ranks && n > 1 && row.max().item<float>() == row.min().item<float>()) out.known[begin + u] = false;
-      if (!out.known[begin + u].item<bool>()) row.copy_(popularity);
+      if (!out.known[begin + u].item<bool>()) {
+        if (!popularity.defined()) popularity = popularity_of(history, scenes, items);
+        row.copy_(popularity);
+      }
       if (request.exclude_seen) row.masked_fill_(seen_items(all, begin + u, items), kLeftOut);
       // Over all scenes an item stands once, where it scores best.
       const auto* score = row.const_data_ptr<float>();

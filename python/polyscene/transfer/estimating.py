@@ -11,6 +11,7 @@ import torch
 from polyscene import _statistics as stats
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene._modes import evaluating
 from polyscene.data.roles import CLASSED
 from polyscene.evaluation import scores
 from polyscene.transfer.choosing import OF_RANKINGS, compare, query_values, usable
@@ -138,13 +139,10 @@ def represented(model: Model, rows: Any, batch_size: int = 4096) -> np.ndarray:
         >>> represented(ps.models.MF(data.schema, dim=4), data.valid).shape[1]
         8
     """
-    training = model.training
-    model.eval()
     found = []
-    with torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for part in torch.arange(len(rows)).split(batch_size):
             found.append(model.represent(rows.batch(part, history=model.history_length)).double())
-    model.train(training)
     return torch.cat(found).numpy()
 
 

@@ -224,7 +224,7 @@ def units_of(data: Any, rows: Any) -> np.ndarray | None:
         code = columns.codes[rows.rows, columns.categorical.index(user)].long().numpy()
     else:
         return None
-    return np.where(code < 0, code.max() + 1 + rows.rows.numpy(), code)
+    return np.where(code < 0, -1 - rows.rows.numpy(), code)  # by its place in the source, which no other table repeats
 
 
 def rows_of(table: Any, scenes: Sequence[str]) -> Any:

@@ -9,6 +9,8 @@ import torch
 
 from polyscene._extension import _C
 from polyscene._model import Model
+from polyscene._modes import evaluating
+from polyscene._timelines import events_read
 from polyscene.transfer._around import State, given
 
 
@@ -85,20 +87,18 @@ def learn_weights(
     optimizer = torch.optim.Adam([weights], lr=lr)
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     moves = [{name: (state[name] - initial[name]).double() for name in names} for state in models]
-    training = model.training
-    model.eval()
-    for step in range(steps):
-        model.load_state_dict(add_tasks(initial, models, weights.tolist()))
-        order = torch.as_tensor(_C.core.permutation(len(table), seed, f"learned weights {step}"))
-        model.zero_grad()
-        model.loss(table.batch(order[:rows], history=model.history_length)).backward()
-        parameters = dict(model.named_parameters())
-        found = [sum(_product(parameters[name].grad, move[name]) for name in names) for move in moves]
-        weights.grad = torch.tensor(found, dtype=torch.float64)
-        optimizer.step()
+    with evaluating(model):
+        for step in range(steps):
+            model.load_state_dict(add_tasks(initial, models, weights.tolist()))
+            order = torch.as_tensor(_C.core.permutation(len(table), seed, f"learned weights {step}"))
+            model.zero_grad()
+            model.loss(table.batch(order[:rows], history=events_read(model))).backward()
+            parameters = dict(model.named_parameters())
+            found = [sum(_product(parameters[name].grad, move[name]) for name in names) for move in moves]
+            weights.grad = torch.tensor(found, dtype=torch.float64)
+            optimizer.step()
     model.zero_grad()
     model.load_state_dict(add_tasks(initial, models, weights.tolist()))
-    model.train(training)
     return weights.detach().tolist()
 
 
