@@ -155,8 +155,9 @@ def reproduce(
         resume: finished runs are kept, others go on.
         callbacks: what shows the progress, see :meth:`Trainer.fit`; ``on_run(name)`` is called before the runs of a
             config and before each of them.
-        only: names of runs; the table is then of these alone. With ``resume`` a table can so grow, run by run. A table
-            of transfer takes its ways to use source scenes.
+        only: names of runs, ``"ease"`` in every part or ``"amazon-sport-phone/ease"`` in one; the table is then of
+            these alone. With ``resume`` a table can so grow, run by run. A table of transfer takes its ways to use
+            source scenes.
         quick: one seed, less training and, in long tables, some of the runs; the notes then tell which ranges the
             figures are expected in.
 
@@ -178,9 +179,10 @@ def reproduce(
         studies.fill(outcome, {part: config for _, part, config in chosen}, told, only, quick)
         outcome.rows = _rows(outcome.runs, None)
         return _written(outcome, chosen, small)
+    known = {run for _, run, _ in chosen} | {f"{part}/{run}" for part, run, _ in chosen if part}
     for name in only:
-        choice("reproduce: only", name, sorted({run for _, run, _ in chosen}))
-    chosen = [each for each in chosen if not only or each[1] in only]
+        choice("reproduce: only", name, sorted(known))
+    chosen = [(part, run, config) for part, run, config in chosen if not only or {run, f"{part}/{run}"} & {*only}]
     folder = runs.folder_for({"model": {"name": "reproduce"}, "dataset": {"name": table}}, out, resume)
     outcome = Outcome(table, folder, seeds)
     for part, run, config in chosen:

@@ -102,7 +102,10 @@ def reproduce(
     ] = None,
     resume: Resume = False,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="A run of the table, in the place of all; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--only", help="A run of the table, such as ease or PART/ease, in the place of all; may be repeated."
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="One seed and less training, with the ranges that figures should lie in.")
