@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/hidden.h"
 
 namespace polyscene::nn {
@@ -97,7 +98,7 @@ torch::Tensor MLPImpl::forward(const torch::Tensor& x) {
   check_width("MLP", "x", x, input_size);
   auto h = x;
   for (size_t layer = 0; layer < linears->size(); ++layer) {
-    h = linears[layer]->as<torch::nn::Linear>()->forward(h);  // [..., H]
+    h = dense(*linears[layer]->as<torch::nn::Linear>(), h);  // [..., H]
     if (!norms->is_empty()) {
       h = normalize(layer, h);
     }
@@ -106,7 +107,7 @@ torch::Tensor MLPImpl::forward(const torch::Tensor& x) {
   }
   if (output.is_empty()) return h;
   tell_output(*this, h);
-  return output->forward(h);
+  return dense(*output, h);
 }
 
 }  // namespace polyscene::nn

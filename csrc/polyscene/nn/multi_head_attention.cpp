@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/masks.h"
 
 namespace polyscene::nn {
@@ -92,16 +93,16 @@ MultiHeadAttentionImpl::Heads MultiHeadAttentionImpl::project(const torch::Tenso
   const auto split = [&](const torch::Tensor& x) {
     return x.unflatten(-1, {options.heads(), -1}).transpose(1, 2);  // [B, heads, T, H / heads]
   };
-  out.query = split(query_projection->forward(query));
-  out.key = split(key_projection->forward(k));
-  out.value = split(value_projection->forward(v));
+  out.query = split(dense(*query_projection, query));
+  out.key = split(dense(*key_projection, k));
+  out.value = split(dense(*value_projection, v));
   const auto width = out.query.size(-1) * (options.scale() == "head" ? 1 : options.heads());
   out.scale = 1 / std::sqrt(static_cast<double>(width));
   return out;
 }
 
 torch::Tensor MultiHeadAttentionImpl::merge(const torch::Tensor& heads) {
-  return output_projection->forward(heads.transpose(1, 2).flatten(2));  // [B, Tq, size]
+  return dense(*output_projection, heads.transpose(1, 2).flatten(2));  // [B, Tq, size]
 }
 
 torch::Tensor MultiHeadAttentionImpl::forward(const torch::Tensor& query, const torch::Tensor& key,

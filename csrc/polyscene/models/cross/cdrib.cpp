@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "polyscene/nn/dense.h"
+
 namespace polyscene::models {
 namespace {
 
@@ -123,8 +125,8 @@ void CDRIBImpl::begin_pass() {
 }
 
 Tensor CDRIBImpl::compared(const Tensor& a, const Tensor& b) {
-  const auto hidden = torch::relu(second->forward(torch::relu(first->forward(torch::cat({a, b}, 1)))));
-  return third->forward(hidden).squeeze(1);
+  const auto hidden = torch::relu(nn::dense(*second, torch::relu(nn::dense(*first, torch::cat({a, b}, 1)))));
+  return nn::dense(*third, hidden).squeeze(1);
 }
 
 Tensor CDRIBImpl::contrast_loss() {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/dropout.h"
 
 namespace polyscene::models {
@@ -18,6 +19,13 @@ std::shared_ptr<const nn::SparseMatrix> means(const Tensor& offsets, const Tenso
   // Ids without rows have no entries: the codes of the others follow each other as they are.
   return std::make_shared<nn::SparseMatrix>(at, place.index_select(0, codes.to(torch::kInt64)).to(torch::kInt32),
                                             (1 / degree.to(torch::kFloat32)).repeat_interleave(degree), width);
+}
+
+// W A x + b of every row, where the fewer rows are: those of A x or those of x.
+Tensor through(const std::shared_ptr<const nn::SparseMatrix>& means, const torch::nn::LinearImpl& linear,
+               const Tensor& x) {
+  if (means->rows() <= means->columns()) return nn::dense(linear, nn::sparse_product(means, x));
+  return nn::sparse_product(means, nn::dense(x, linear.weight)) + linear.bias;
 }
 
 }  // namespace
@@ -63,12 +71,14 @@ VariationalGraphLayerImpl::VariationalGraphLayerImpl(int64_t dim, bool last, dou
 std::vector<Tensor> VariationalGraphLayerImpl::forward(const std::shared_ptr<const nn::SparseMatrix>& there,
                                                        const std::shared_ptr<const nn::SparseMatrix>& back,
                                                        const Tensor& x) {
-  const auto other = torch::leaky_relu(there_->forward(nn::sparse_product(there, x)), 0.1);  // [other, D]
-  const auto gathered = nn::sparse_product(back, other);                                     // [n, D]
+  const auto other = torch::leaky_relu(through(there, *there_, x), 0.1);  // [other, D]
+  const auto dim = x.size(1);
   std::vector<Tensor> out;
   for (size_t head = 0; head < back_.size(); ++head) {
-    const auto g = torch::leaky_relu(back_[head]->forward(gathered), 0.1);
-    const auto y = join_[head]->forward(torch::cat({g, x}, 1));
+    const auto g = torch::leaky_relu(through(back, *back_[head], other), 0.1);  // [n, D]
+    const auto& joins = *join_[head];
+    const auto y =
+        nn::dense(g, joins.weight.narrow(1, 0, dim)) + nn::dense(x, joins.weight.narrow(1, dim, dim), joins.bias);
     out.push_back(last_ ? y : torch::relu(y));
   }
   return out;

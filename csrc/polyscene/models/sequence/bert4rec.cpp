@@ -1,6 +1,7 @@
 #include "polyscene/models/sequence/bert4rec.h"
 
 #include "polyscene/models/sequence/layers.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/ragged_attention.h"
 
@@ -87,7 +88,7 @@ Tensor BERT4RecImpl::encoded(const Tensor& items, const data::Events& events, Te
     const auto y = norm_of(attention_norm, n, x + drop(linear_of(output, n, attended)));
     x = norm_of(feedforward_norm, n, y + drop(linear_of(outer, n, torch::gelu(linear_of(inner, n, y)))));
   }
-  return normalised(*head_norm, torch::gelu(nn::dense(x, head->weight, head->bias)));
+  return normalised(*head_norm, torch::gelu(nn::dense(*head, x)));
 }
 
 Tensor BERT4RecImpl::last_states(const data::Events& events) {

@@ -1,6 +1,7 @@
 #include "polyscene/models/sequence/bst.h"
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/masks.h"
 
 namespace polyscene::models {
@@ -92,9 +93,9 @@ SceneModel::Answer BSTImpl::body(const Rows& rows, bool explaining) {
       met = attend->forward(o, o, o, valid);
     }
     const auto s = norm1->ptr<torch::nn::LayerNormImpl>(layer)->forward(o + drop(met));
-    const auto h = drop(torch::leaky_relu(inner->ptr<torch::nn::LinearImpl>(layer)->forward(s)));
+    const auto h = drop(torch::leaky_relu(nn::dense(*inner->ptr<torch::nn::LinearImpl>(layer), s)));
     o = norm2->ptr<torch::nn::LayerNormImpl>(layer)->forward(
-        s + drop(outer->ptr<torch::nn::LinearImpl>(layer)->forward(h)));
+        s + drop(nn::dense(*outer->ptr<torch::nn::LinearImpl>(layer), h)));
   }
   const auto x = torch::cat({rows.x, pooled(o, valid)}, 1);
   Answer out{network->forward(x, rows.all).flatten(), {}};

@@ -6,10 +6,10 @@
 #include "polyscene/core/errors.h"
 #include "polyscene/models/interest/interest_moves.h"
 #include "polyscene/models/sequence/scene_encoders.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/masks.h"
 #include "polyscene/nn/ragged_attention.h"
-#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::models {
 namespace {
@@ -17,8 +17,6 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kGaps = 32;  // steps of time: 0, then powers of two seconds
-
-Tensor dense_of(const torch::nn::Linear& linear, const Tensor& x) { return nn::dense(x, linear->weight, linear->bias); }
 
 // The step of a time in seconds, int64: 0 for none (and for what is not later), n for [2^(n - 1), 2^n).
 Tensor gap_steps(const Tensor& seconds) {
@@ -117,9 +115,9 @@ InterestSequenceImpl::Encoded InterestSequenceImpl::encode_events(const data::Ev
   Encoded out;
   out.events = events;
   out.states = drop(nn::unpad_ragged(h, padded.valid).values);
-  out.contexts = nn::ragged_attention(dense_of(query, out.states), dense_of(key_value, out.states), events.offsets,
+  out.contexts = nn::ragged_attention(nn::dense(*query, out.states), nn::dense(*key_value, out.states), events.offsets,
                                       options.heads(), /*causal=*/true, is_training() ? common.dropout() : 0);
-  out.interests = dense_of(interest_head, torch::cat({out.contexts, out.states}, 1));
+  out.interests = nn::dense(*interest_head, torch::cat({out.contexts, out.states}, 1));
   return out;
 }
 
@@ -127,7 +125,7 @@ Tensor InterestSequenceImpl::transition(const Tensor& context, const Tensor& int
                                         const Tensor& to) {
   const auto pair = from * schema().num_scenes() + to;  // [n]
   const auto special = torch::bmm(interest.unsqueeze(1), scene_transition.index_select(0, pair)).squeeze(1);
-  return dense_of(transition_head, torch::cat({context, interest}, 1)) + special;  // [n, K]
+  return nn::dense(*transition_head, torch::cat({context, interest}, 1)) + special;  // [n, K]
 }
 
 InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded, const Tensor& at, const Tensor& asked,
@@ -140,7 +138,7 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
   Answer out;
   out.transitions = transition(contexts, now, pick(events.scene), asked);
   out.next_scene =
-      dense_of(scene_head, torch::cat({contexts, now}, 1)) + scene_followed.index_select(0, pick(events.scene));
+      nn::dense(*scene_head, torch::cat({contexts, now}, 1)) + scene_followed.index_select(0, pick(events.scene));
   // Queries of a list side by side, [B, Q]: its newest event or all of them.
   const auto lengths = events.offsets.diff();
   const auto some = lengths.gt(0).nonzero().squeeze(1);
@@ -157,7 +155,7 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
   const auto biased = [&](const Tensor& bias, const Tensor& rows) {
     return rows_from(bias, rows.flatten()).view(shape);
   };
-  auto scores = nn::dense(dense_of(extraction, h.flatten(0, 1)).tanh(), interest_query).view({lists, 1, time, k}) +
+  auto scores = nn::dense(nn::dense(*extraction, h.flatten(0, 1)).tanh(), interest_query).view({lists, 1, time, k}) +
                 biased(interest_step_bias, distance.clamp_min(0)) +
                 biased(scene_pair_bias, beside(asked).unsqueeze(2) * scenes + told(events.scene).unsqueeze(1));
   if (options.gaps()) {
@@ -171,7 +169,7 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
   const auto next = probabilities(out.transitions);
   const auto mixed = (beside(next).unsqueeze(3) * each).sum(2);  // [B, Q, D]
   const auto mine = newest ? mixed.squeeze(1) : mixed.index({mask.any(2)});
-  out.state = dense_of(state_projection, torch::cat({contexts, states, mine}, 1)) +
+  out.state = nn::dense(*state_projection, torch::cat({contexts, states, mine}, 1)) +
               nn::dense(next, interest_projection->weight) + asked_scene.index_select(0, asked);
   return out;
 }

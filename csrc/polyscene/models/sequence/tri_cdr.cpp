@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "polyscene/models/ranking_model.h"
-#include "polyscene/nn/scene_linear.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/unit_rows.h"
 
 namespace polyscene::models {
@@ -12,8 +12,6 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kViews = 3;  // of all scenes, of the others, of the own one
-
-Tensor through(const torch::nn::Linear& linear, const Tensor& x) { return nn::dense(x, linear->weight, linear->bias); }
 
 // -log of the share of each row's own partner among all other rows of both sides, their mean.
 Tensor told_apart(const Tensor& a, const Tensor& b, double temperature) {
@@ -148,7 +146,7 @@ std::pair<Tensor, Tensor> TriCDRImpl::views_at(const data::Events& events, const
 Tensor TriCDRImpl::scaled(const Tensor& x) const { return nn::unit_rows(x) * options.scale(); }
 
 Tensor TriCDRImpl::combined(const Tensor& views) {
-  return scaled(through(output, torch::leaky_relu(through(combine, views.flatten(1)))));
+  return scaled(nn::dense(*output, torch::leaky_relu(nn::dense(*combine, views.flatten(1)))));
 }
 
 Tensor TriCDRImpl::output_vectors(const Tensor& rows) const { return nn::unit_rows(vectors(rows)); }

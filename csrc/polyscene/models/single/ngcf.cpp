@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/unit_rows.h"
 
@@ -34,9 +35,10 @@ torch::Tensor NGCFImpl::walk(const torch::Tensor& factors) {
     const auto gathered = nn::sparse_product(graph(), x);
     auto& of_sum = *sums->ptr<torch::nn::LinearImpl>(k);
     auto& of_product = *products->ptr<torch::nn::LinearImpl>(k);
-    const auto product = of_product.forward(x * gathered);
-    x = options.form() == "authors" ? torch::leaky_relu(of_sum.forward(gathered), 0.2) + torch::leaky_relu(product, 0.2)
-                                    : torch::leaky_relu(of_sum.forward(x + gathered) + product, 0.2);
+    const auto product = nn::dense(of_product, x * gathered);
+    x = options.form() == "authors"
+            ? torch::leaky_relu(nn::dense(of_sum, gathered), 0.2) + torch::leaky_relu(product, 0.2)
+            : torch::leaky_relu(nn::dense(of_sum, x + gathered) + product, 0.2);
     x = nn::drop(x, options.dropout(), is_training());
     out.push_back(nn::unit_rows(x));
     if (options.form() == "recbole") x = out.back();
