@@ -34,6 +34,11 @@ TABLES = {
         "ranking first, then the papers' protocol of 999 drawn items beside each wanted one, then full ranking without "
         "the test rows whose item has a twin: the same product listed in both scenes under two ids.",
     ),
+    "cdr-warm": (
+        "Users who are known, over moving splits",
+        "What the other scene adds for users with rows of their own: ratings of 3 and more in Douban, each user's rows "
+        "split 8:1:1 at random, in Amazon those of the publisher's test, too. The split moves with the seed.",
+    ),
     "cdr-cold": (
         "Users who are new in a scene",
         "A fifth of the users of both scenes loses all rows of one scene to the test, another fifth to validation, "

@@ -37,6 +37,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "cdr-amazon": ("999 candidates", "without twins"),
     "cdr-cold": ("without twins",),
     "cdr-douban": ("without twins",),
+    "cdr-warm": ("without twins",),
     "sequences-ml100k": (),
     "sequences-movie-book": (),
 }

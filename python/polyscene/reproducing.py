@@ -42,6 +42,7 @@ _REFERENCES = {
 _SPLITS = {
     "ml100k-scenes": ("history", "interaction"),
     "cdr-cold": ("amazon-sport-phone", "douban-book-music"),
+    "cdr-warm": ("amazon-sport-phone", "douban-book-music"),
 }
 _MADE_ON_THE_SPOT = "simulator"
 

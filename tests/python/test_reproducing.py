@@ -154,7 +154,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert main(["reproduce", "ml-100k"]) == 2
     assert (
-        "table must be one of cdr-amazon, cdr-cold, cdr-douban, interest-migration, mechanisms, ml100k-interest, "
+        "table must be one of cdr-amazon, cdr-cold, cdr-douban, cdr-warm, interest-migration, mechanisms, "
         in (capsys.readouterr().err)
     )
 
