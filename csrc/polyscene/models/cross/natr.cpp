@@ -7,6 +7,9 @@
 #include "polyscene/models/embedding_l2.h"
 #include "polyscene/models/pair_model.h"
 #include "polyscene/nn/hidden.h"
+#include "polyscene/nn/lookup.h"
+#include "polyscene/nn/row_products.h"
+#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::models {
 
@@ -75,32 +78,44 @@ NATRImpl::Read NATRImpl::read(const Tensor& id, const Tensor& scene, std::vector
   if (of_items()) out.factors = out.factors * known_there(id, scene).unsqueeze(1).to(out.factors.scalar_type());
   if (looked_up) looked_up->push_back(out.factors);
   std::tie(out.ids, out.there) = lists_.padded(id, scene, length);
-  // Entries of each history, in the other scenes where they are: frozen factors.
-  const auto& frozen = of_items() ? source_item->weight : source_user->weight;
-  const auto flat = out.ids.flatten();
-  const auto slot = torch::arange(slots, torch::kInt64).unsqueeze(0);
-  const auto of_row = scene.repeat_interleave(length).unsqueeze(1);  // [n L, 1]
-  const auto wanted = presence_of(in_, flat).logical_and(slot.ne(of_row)).logical_and(out.there.view({-1, 1}));
-  auto sum = torch::zeros({n * length, dim}, frozen.options());
-  for (int64_t t = 0; t < slots; ++t) {
-    const auto rows = wanted.select(1, t).nonzero().squeeze(1);
-    if (rows.numel() == 0) continue;
-    const auto found = frozen.detach().index_select(0, flat.index_select(0, rows) + t * in_.size(1));
-    sum.index_add_(0, rows, found);
+  // H follows from scene and entry: made once for each of them, not for each history.
+  const auto entries = in_.size(1);
+  auto at = (out.ids + scene.unsqueeze(1) * entries).flatten();
+  Tensor wanted;
+  if (at.numel() > 0 && at.numel() < slots * entries) {
+    std::tie(wanted, at) = at::_unique(at, /*sorted=*/true, /*return_inverse=*/true);
+  } else {
+    wanted = torch::arange(slots * entries, torch::kInt64);
   }
-  const auto count = wanted.sum(1, /*keepdim=*/true).clamp_min(1).to(sum.scalar_type());
-  const auto mean = (sum / count).view({n, length, dim});
-  // One product a scene: rows come in any order.
-  out.vectors = torch::zeros({n, length, dim}, frozen.options().requires_grad(false));
+  const auto first = torch::searchsorted(wanted, torch::arange(slots + 1, torch::kInt64) * entries);
+  std::vector<Tensor> carried;
   for (int64_t s = 0; s < slots; ++s) {
-    const auto rows = scene.eq(s).nonzero().squeeze(1);
-    if (rows.numel() == 0) continue;
-    const auto moved = torch::matmul(mean.index_select(0, rows), transfer[s].t()) + transfer_bias[s];
-    out.vectors = out.vectors.index_copy(0, rows, moved);
+    const auto begin = first[s].item<int64_t>(), end = first[s + 1].item<int64_t>();
+    carried.push_back(carry(wanted.slice(0, begin, end) - s * entries, s));
   }
-  const auto weighed = (out.factors.unsqueeze(1) * out.vectors).relu();  // [n, L, D]
-  out.logits = torch::matmul(weighed, history_attention.index_select(0, scene).unsqueeze(2)).squeeze(2);
+  const auto h = torch::cat(carried);
+  nn::FieldRows all;
+  all.add("entry", h.size(0));
+  const auto halves = torch::cat({h.relu(), (-h).relu()}, 1);  // [E, 2 D]
+  out.halves = nn::lookup_flat(halves, at.unsqueeze(1), all, {});
+  const auto weights = history_attention.index_select(0, scene);
+  const auto asked = torch::cat({weights * out.factors.relu(), weights * (-out.factors).relu()}, 1);  // [n, 2 D]
+  out.logits = nn::row_products(asked, out.halves, length);
+  out.halves = out.halves.view({n, length, 2 * dim});
   return out;
+}
+
+Tensor NATRImpl::carry(const Tensor& entries, int64_t scene) {
+  const auto& frozen = of_items() ? source_item->weight : source_user->weight;
+  auto sum = torch::zeros({entries.numel(), common.dim()}, frozen.options());
+  auto count = torch::zeros({entries.numel(), 1}, frozen.options());
+  for (int64_t t = 0; t < scenes(); ++t) {
+    if (t == scene) continue;
+    const auto here = in_[t].index_select(0, entries).unsqueeze(1).to(frozen.scalar_type());
+    sum = sum + here * frozen.detach().index_select(0, entries + t * in_.size(1));
+    count = count + here;
+  }
+  return nn::dense(sum / count.clamp_min(1), transfer[scene], transfer_bias[scene]);
 }
 
 namespace {
@@ -111,12 +126,18 @@ Tensor shares(const Tensor& logits, const Tensor& there) {
   return torch::softmax(hidden, -1) * there.to(logits.scalar_type());
 }
 
+// x of its halves [relu(x), relu(-x)] along the last axis.
+Tensor whole(const Tensor& halves) {
+  const auto parts = halves.chunk(2, -1);
+  return parts[0] - parts[1];
+}
+
 }  // namespace
 
 Tensor NATRImpl::fused(const Read& read, const Tensor& other, const Tensor& y, const Tensor& scene) {
   // What is scored does not tell of itself.
   const auto there = read.there.unsqueeze(1).logical_and(read.ids.unsqueeze(1).ne(other.unsqueeze(2)));  // [n, K, L]
-  const auto s = torch::matmul(shares(read.logits.unsqueeze(1), there), read.vectors);                   // [n, K, D]
+  const auto s = whole(torch::matmul(shares(read.logits.unsqueeze(1), there), read.halves));             // [n, K, D]
   const auto p = read.factors.unsqueeze(1);
   const auto w = fusion_attention.index_select(0, scene).unsqueeze(2);  // [n, D, 1]
   const auto gain = torch::matmul((s * y).relu() - (p * y).relu(), w).squeeze(2);
@@ -197,7 +218,7 @@ Tensor NATRImpl::score_items(const Tensor& users_, int64_t scene, const Tensor& 
     const auto here = of(part.numel());
     const auto had = read(part, here, nullptr);
     const auto& p = had.factors;
-    const auto s = torch::matmul(shares(had.logits, had.there).unsqueeze(1), had.vectors).squeeze(1);  // [n, D]
+    const auto s = whole(torch::matmul(shares(had.logits, had.there).unsqueeze(1), had.halves).squeeze(1));  // [n, D]
     const auto gain =
         torch::mm(w * (s.relu() - p.relu()), up.t()) + torch::mm(w * ((-s).relu() - (-p).relu()), down.t());
     const auto beta = torch::sigmoid(gain) * had.there.any(1, /*keepdim=*/true).to(gain.scalar_type());
@@ -230,7 +251,7 @@ Tensor NATRImpl::reasons(int64_t row, const Met& met, int64_t scene, const Tenso
   const auto y = item->forward(rows_in(here, items_, items()));               // [C, D]
   const auto there = had.there.logical_and(had.ids.ne(items_.unsqueeze(1)));  // [C, L]
   const auto share = shares(had.logits.expand_as(there), there);
-  const auto& h = had.vectors[0];  // [L, D]
+  const auto h = whole(had.halves[0]);  // [L, D]
   const auto s = torch::mm(share, h);
   const auto gain = torch::mv((s * y).relu() - (had.factors * y).relu(), fusion_attention[scene]);
   const auto beta = torch::sigmoid(gain) * there.any(1).to(gain.scalar_type());  // [C]

@@ -71,11 +71,13 @@ class NATRImpl : public RankingModel, public GivesReasons {
     torch::Tensor factors;  // [n, D], of who has the history
     torch::Tensor ids;      // int64 [n, L], its entries
     torch::Tensor there;    // bool [n, L]
-    torch::Tensor vectors;  // H, [n, L, D]
+    torch::Tensor halves;   // relu(H) and relu(-H), [n, L, 2 D]
     torch::Tensor logits;   // [n, L]
   };
   bool of_items() const { return options.shared() == "items"; }
   void look_around();
+  // H of entries int64 [E] for a scene, [E, D].
+  torch::Tensor carry(const torch::Tensor& entries, int64_t scene);
   Read read(const torch::Tensor& id, const torch::Tensor& scene, std::vector<torch::Tensor>* looked_up);
   // Scores [n, K] of histories with `other` ids [n, K], whose factors are y [n, K, D].
   torch::Tensor fused(const Read& read, const torch::Tensor& other, const torch::Tensor& y, const torch::Tensor& scene);
