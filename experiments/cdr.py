@@ -224,9 +224,9 @@ seconds are by the clock and hold what else the machine did. MB is the peak of t
 table runs in one process or in several, so that it also holds what earlier runs left behind: an upper bound for a
 model, not a comparison between them.
 
-The options of the models are set by hand and stand in the [configs](../experiments/configs); in a table they are the same
-for all data sets. They come from trial runs on the same data while the models were written, which showed test figures,
-too, and no search with a budget alike for all was made: a model with other options may reach more.
+The options of the models are set by hand and stand in the [configs](../experiments/configs); in a table they are
+the same for all data sets. They come from trial runs on the same data while the models were written, which showed test
+figures, too, and no search with a budget alike for all was made: a model with other options may reach more.
 
 Some models are made for other users than most of these. `cdrib` learns to predict one scene from the others and so
 ranks whoever has rows elsewhere without their rows here; `ptupcdr`, `emcdr` and `sscdr` serve whom a scene knows from
