@@ -153,9 +153,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         f"polyscene: {tmp_path / 'table'} exists; choose another --out, or go on with it by --resume\n"
     )
     assert main(["reproduce", "ml-100k"]) == 2
-    assert (
-        "table must be one of cdr-amazon, cdr-cold, cdr-douban, cdr-warm, interest-migration, mechanisms, "
-        in (capsys.readouterr().err)
+    assert "table must be one of cdr-amazon, cdr-cold, cdr-douban, cdr-warm, interest-migration, mechanisms, " in (
+        capsys.readouterr().err
     )
 
 
