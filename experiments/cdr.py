@@ -228,10 +228,10 @@ The options of the models are set by hand and stand in the [configs](../experime
 the same for all data sets. They come from trial runs on the same data while the models were written, which showed test
 figures, too, and no search with a budget alike for all was made: a model with other options may reach more.
 
-Some models are made for other users than most of these. `cdrib` learns to predict one scene from the others and so
-ranks whoever has rows elsewhere without their rows here; `ptupcdr`, `emcdr` and `sscdr` serve whom a scene knows from
-its own factors, as factors of that scene alone would, and map those of other scenes for new users. Phases that no
-validation row can judge train 30 epochs at most.
+Some models are made for other users than most of these. `cdrib`, as its paper has it, ranks whoever has rows elsewhere
+without their rows here; the tables of known users let it read these, too (`trained` and `scored` "mean"). `ptupcdr`,
+`emcdr` and `sscdr` serve whom a scene knows from its own factors, as factors of that scene alone would, and map those
+of other scenes for new users. Phases that no validation row can judge train 30 epochs at most.
 
 {sections}
 """

@@ -34,7 +34,7 @@ WITHOUT_GRADIENT: dict[str, set[str]] = {
     },
 }
 # Learning rates of models whose stacked ReLU layers die at the 0.03 of the others: then all users are alike.
-SMALLER_STEPS = {"cdrib": 0.01, "uni_cdr": 0.01}
+SMALLER_STEPS = {"cdrib": 0.01, "disen_cdr": 0.01, "uni_cdr": 0.01}
 # Times the learning rates of all optimisers, where a step of 0.05 on every entry of a wide network overshoots.
 SHORTER_STEPS = {"bst": 0.2}
 # Options that are empty by default and then hold what the data ask for.

@@ -7,7 +7,6 @@
 namespace polyscene::models {
 namespace {
 
-constexpr double kSpread = -3;  // initial bias of the spread: with 0 the noise of z hides what the means are to learn
 constexpr double kSpreadLimit = 0.4;  // of the authors
 
 }  // namespace
@@ -23,6 +22,8 @@ CDRIBImpl::CDRIBImpl(std::shared_ptr<const data::Schema> schema, CDRIBOptions op
                     "CDRIB: form must be 'paper' or 'authors', got '", options.form(), "'");
   TORCH_CHECK_VALUE(options.scored() == "others" || options.scored() == "own" || options.scored() == "mean",
                     "CDRIB: scored must be 'others', 'own' or 'mean', got '", options.scored(), "'");
+  TORCH_CHECK_VALUE(options.trained() == "others" || options.trained() == "mean",
+                    "CDRIB: trained must be 'others' or 'mean', got '", options.trained(), "'");
   TORCH_CHECK_VALUE(options.contrast() >= 0, "CDRIB: contrast must be 0 or more, got ", options.contrast());
   TORCH_CHECK_VALUE(options.contrast_loss() == "hinge" || options.contrast_loss() == "bce",
                     "CDRIB: contrast_loss must be 'hinge' or 'bce', got '", options.contrast_loss(), "'");
@@ -33,7 +34,7 @@ CDRIBImpl::CDRIBImpl(std::shared_ptr<const data::Schema> schema, CDRIBOptions op
   TORCH_CHECK_VALUE(options.init_std() > 0, "CDRIB: init_std must be positive, got ", options.init_std());
   user = register_module("user", scene_tables(scenes(), users(), common.dim(), options.init_std()));
   item = register_module("item", scene_tables(scenes(), items(), common.dim(), options.init_std()));
-  const double spread = options.form() == "paper" ? kSpread : 0;
+  const double spread = options.form() == "paper" ? kSmallSpread : 0;
   users_of = register_module("users_of", variational_layers(scenes(), options.layers(), common.dim(), spread));
   items_of = register_module("items_of", variational_layers(scenes(), options.layers(), common.dim(), spread));
   first = register_module("first", torch::nn::Linear(2 * options.layers() * common.dim(), 128));
@@ -169,7 +170,7 @@ Tensor CDRIBImpl::user_vectors(const Tensor& rows, const Tensor& scene, std::vec
   const auto here = place.lt(users_z_.size(0) - 1).unsqueeze(1);                     // [n, 1]
   const auto count = scenes_of_.index_select(0, rows).to(own.dtype()).unsqueeze(1);  // [n, 1]
   const auto elsewhere = count - here.to(own.dtype());
-  if (!is_training() && options.scored() == "mean") return total / count.clamp_min(1);
+  if ((is_training() ? options.trained() : options.scored()) == "mean") return total / count.clamp_min(1);
   const auto others = (total - own) / elsewhere.clamp_min(1);
   const bool own_first = !is_training() && options.scored() == "own";
   return own_first ? torch::where(here, own, others) : torch::where(elsewhere.gt(0), others, own);

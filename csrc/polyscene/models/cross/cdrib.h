@@ -18,6 +18,8 @@ struct CDRIBOptions {
   TORCH_ARG(std::string, form) = "paper";
   /// "others", "own" or "mean".
   TORCH_ARG(std::string, scored) = "others";
+  /// "others" or "mean".
+  TORCH_ARG(std::string, trained) = "others";
   /// Weight of the contrast between scenes; 0: none.
   TORCH_ARG(double, contrast) = 1;
   /// "hinge" or "bce".
@@ -45,6 +47,10 @@ struct CDRIBOptions {
     visit(
         "scored", self.scored(),
         "how a user with rows here and elsewhere is ranked: by what 'others' say as in training, 'own', their 'mean'");
+    visit(
+        "trained", self.trained(),
+        "how such a user is read in training: by what 'others' say, or by the 'mean' with the own scene, for users who "
+        "will be known");
     visit("contrast", self.contrast(), "weight of the contrast between the scenes of a user");
     visit("contrast_loss", self.contrast_loss(), "'hinge' or 'bce' of a user's own pair against strange ones");
     visit("margin", self.margin(), "by how much the hinge wants a user's own pair above a strange one");
@@ -62,6 +68,9 @@ struct CDRIBOptions {
 ///   s(u, i, s) = user . item
 ///   loss = BCE + divergence (sum of beta KL(z_u || N(0, 1)) and KL(z_i || N(0, 1))) + contrast / 2S L_con
 ///   L_con = mean [m - d(e_a(u), e_b(u)) + d(e_a(u), e_b(v))]+ + mean [m - d(e_a(u), e_b(u)) + d(e_a(w), e_b(u))]+
+///
+/// With `trained` "mean", not of the paper, user(u, s) is the mean over all scenes with rows of u, s too: what serves
+/// users whose own rows are known, with `scored` "mean".
 ///
 /// d is the sigmoid of an MLP of width 128 and 100; u drawn with two scenes a < b that have rows of u, v and w drawn
 /// from b and a. Divergences are added over nodes and D and divided by the number of scores that pairs and drawn items

@@ -24,7 +24,8 @@ DisenCDRImpl::DisenCDRImpl(std::shared_ptr<const data::Schema> schema, DisenCDRO
   shared = register_module("shared", scene_tables(scenes(), users(), common.dim(), options.init_std()));
   item = register_module("item", scene_tables(scenes(), items(), common.dim(), options.init_std()));
   const auto encoders = [&](const char* name) {
-    return register_module(name, variational_layers(scenes(), options.layers(), common.dim()));
+    return register_module(name,
+                           variational_layers(scenes(), options.layers(), common.dim(), wide() ? 0 : kSmallSpread));
   };
   specific = encoders("specific");
   items_of = encoders("items_of");

@@ -51,9 +51,10 @@ struct DisenCDROptions {
 /// divided by the number of scores that pairs and drawn items make in one epoch, as the evidence bound has it. The
 /// "authors" average it over nodes, divide by 2S (the number of their means of BCE) and have sigma = exp(0.1 + 0.9
 /// softplus(spread)), above 1.1: the divergences then outweigh the pairs tens of times. n_us are the user's
-/// training pairs in s. Who has none in s has no specific part there, and who has none anywhere scores 0. Without
-/// shared users the shared part is a second encoder of each scene. A step encodes every graph once, for rows of all
-/// scenes: O(layers (edges D + P D^2)) with P users and items of all scenes; large batches pay. Shapes: D factors.
+/// training pairs in s. "paper" begins with deviations near 0.05. Who has none in s has no specific part there, and who
+/// has none anywhere scores 0. Without shared users the shared part is a second encoder of each scene. A step encodes
+/// every graph once, for rows of all scenes: O(layers (edges D + P D^2)) with P users and items of all scenes; large
+/// batches pay. Shapes: D factors.
 class DisenCDRImpl : public FactorModel {
  public:
   explicit DisenCDRImpl(std::shared_ptr<const data::Schema> schema, DisenCDROptions options = {});

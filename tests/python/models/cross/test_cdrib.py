@@ -117,6 +117,23 @@ def test_scores_and_loss_match_loops(data: Any, form: dict[str, Any]) -> None:
     assert model.loss(batch).item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("trained", ["others", "mean"])
+def test_what_training_reads(data: Any, trained: str) -> None:
+    model = prepared(data, trained=trained, scored="own", negatives=2, contrast=0, divergence=0)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "join_spread" in name:  # next to no noise
+                weight.fill_(-30.0 if name.endswith("bias") else 0.0)
+    slow, loss = Slow(model, data), 0.0
+    batch = ps.testing.batch(data, 30, negatives=2)
+    for b in range(30):
+        user, scene = int(batch.user[b]), int(batch.scene[b])
+        items = [int(batch.item[b]), *batch.negative[b].tolist()]
+        own, *others = (slow.score(user, item, scene, trained) for item in items)
+        loss += (math.log1p(math.exp(-own)) + sum(math.log1p(math.exp(other)) for other in others)) / 3
+    assert model.train().loss(batch).item() == pytest.approx(loss / 30, rel=1e-4)
+
+
 @pytest.mark.parametrize("how", ["others", "own", "mean"])
 def test_rankings_match_loops(data: Any, how: str) -> None:
     model = prepared(data, scored=how).eval()
