@@ -229,9 +229,9 @@ the same for all data sets. They come from trial runs on the same data while the
 figures, too, and no search with a budget alike for all was made: a model with other options may reach more.
 
 Some models are made for other users than most of these. `cdrib`, as its paper has it, ranks whoever has rows elsewhere
-without their rows here; the tables of known users let it read these, too (`trained` and `scored` "mean"). `ptupcdr`,
-`emcdr` and `sscdr` serve whom a scene knows from its own factors, as factors of that scene alone would, and map those
-of other scenes for new users. Phases that no validation row can judge train 30 epochs at most.
+without their rows here; in `cdr-douban` and `cdr-amazon` it may read these, too (`trained` and `scored` "mean").
+`ptupcdr`, `emcdr` and `sscdr` serve whom a scene knows from its own factors, as factors of that scene alone would, and
+map those of other scenes for new users. Phases that no validation row can judge train 30 epochs at most.
 
 {sections}
 """

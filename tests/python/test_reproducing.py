@@ -191,6 +191,22 @@ def test_the_split_moves_only_where_it_should(paired: Any) -> None:
     assert digests["paper"][0] == digests["interaction"][0]
 
 
+def test_a_run_of_one_part_alone(paired: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, top = paired
+    monkeypatch.setattr(reproducing, "_configs", lambda: top / "configs")
+    for only, kept in (
+        (["paper/logistic"], {("paper", "logistic")}),
+        (["logistic"], {("paper", "logistic"), ("interaction", "logistic")}),
+        (["paper/logistic", "mf"], {("paper", "logistic"), ("interaction", "mf")}),
+    ):
+        made = reproducing.reproduce("ml100k-scenes", out=tmp_path / "t", seeds=1, resume=True, only=only)
+        assert {(each["part"], each["run"]) for each in made.runs} == kept
+    for wrong, near in (("paper/logistc", "paper/logistic"), ("paper/mf", "")):
+        said = f"only must be one of .*, got '{wrong}'" + (f"; did you mean '{near}'" if near else "")
+        with pytest.raises(ValueError, match=said):
+            reproducing.reproduce("ml100k-scenes", out=tmp_path / "u", only=[wrong])
+
+
 def test_paired_tests_of_a_table(paired: Any) -> None:
     from scipy.stats import ttest_rel
 

@@ -40,7 +40,7 @@ torch::Tensor ClassHead::forward(const Model& model, torch::Tensor r, const torc
   auto layers = hidden;
   const auto h = layers.is_empty() ? r : layers->forward(r);  // [B, H]
   nn::tell_output(model, h);
-  const auto all = nn::dense(*output, h);  // [B, C] or [B, S C]
+  const auto all = nn::dense(h, *output);  // [B, C] or [B, S C]
   if (!heads_) return all;
   const auto own = scene.view({-1, 1, 1}).expand({-1, 1, classes_});
   return all.view({all.size(0), model.schema().num_scenes(), classes_}).gather(1, own).squeeze(1);

@@ -65,12 +65,12 @@ torch::Tensor DiceMLPImpl::forward(const torch::Tensor& x) {
   check_width("DiceMLP", "x", x, input);
   auto h = x;
   for (size_t layer = 0; layer < hidden.size(); ++layer) {
-    h = dense(*linears->ptr<torch::nn::LinearImpl>(layer), h);
+    h = dense(h, *linears->ptr<torch::nn::LinearImpl>(layer));
     h = activation == "dice" ? dices->ptr<DiceImpl>(layer)->forward(h) : activate(activation, h);
     if (dropout > 0) h = torch::dropout(h, dropout, is_training());
   }
   tell_output(*this, h);
-  return dense(*linears->ptr<torch::nn::LinearImpl>(hidden.size()), h).squeeze(1);
+  return dense(h, *linears->ptr<torch::nn::LinearImpl>(hidden.size())).squeeze(1);
 }
 
 }  // namespace polyscene::nn

@@ -3,10 +3,10 @@
 #include <utility>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/norm_activation.h"
 #include "polyscene/nn/row_attention.h"
-#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::nn {
 
@@ -33,15 +33,13 @@ void FieldAttentionImpl::reset() {
 torch::Tensor FieldAttentionImpl::forward(const torch::Tensor& h) {
   check_sequence("FieldAttention", "h", h, size);
   const auto drop = [&](const torch::Tensor& x) { return nn::drop(x, options.dropout(), is_training()); };
-  const auto normal = attention_norm->forward(h).flatten(0, 1);
-  const auto qkv =
-      dense(normal, projection->weight, projection->bias).view({h.size(0), h.size(1), 3 * size});  // [B, F, 3 D]
+  const auto qkv = dense(attention_norm->forward(h), *projection);  // [B, F, 3 D]
   const auto met = row_attention(qkv, options.heads()).flatten(0, 1);
-  const auto seen = h + drop(dense(met, output->weight, output->bias).view(h.sizes()));  // [B, F, D]
-  const auto rows = feedforward_norm->forward(seen).flatten(0, 1);                       // [B F, D]
+  const auto seen = h + drop(dense(met, *output).view(h.sizes()));  // [B, F, D]
+  const auto rows = feedforward_norm->forward(seen).flatten(0, 1);  // [B F, D]
   const auto wide = norm_activation(dense(rows, inner->weight), inner->bias.unsqueeze(0), {}, "relu", is_training(),
                                     SceneGroups::all(rows.size(0)));
-  return seen + drop(dense(drop(wide), outer->weight, outer->bias).view(h.sizes()));
+  return seen + drop(dense(drop(wide), *outer).view(h.sizes()));
 }
 
 }  // namespace polyscene::nn

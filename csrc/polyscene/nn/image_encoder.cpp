@@ -6,9 +6,9 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/group_norm.h"
-#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::nn {
 namespace {
@@ -123,7 +123,7 @@ Attended ImageEncoderImpl::attend(const torch::Tensor& x) {
     weights = x.new_full({rows, places}, 1.0 / static_cast<double>(places));
   } else {
     const auto flat = states.reshape({rows * places, width});
-    const auto keys = dense(flat, position->weight, position->bias).tanh();
+    const auto keys = dense(flat, *position).tanh();
     weights = dense(keys, context.unsqueeze(0)).view({rows, places}).softmax(1);
   }
   return {weights.unsqueeze(1).bmm(states).squeeze(1), weights.view({rows, h.size(2), h.size(3)})};

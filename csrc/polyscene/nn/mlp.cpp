@@ -98,7 +98,7 @@ torch::Tensor MLPImpl::forward(const torch::Tensor& x) {
   check_width("MLP", "x", x, input_size);
   auto h = x;
   for (size_t layer = 0; layer < linears->size(); ++layer) {
-    h = dense(*linears[layer]->as<torch::nn::Linear>(), h);  // [..., H]
+    h = dense(h, *linears[layer]->as<torch::nn::Linear>());  // [..., H]
     if (!norms->is_empty()) {
       h = normalize(layer, h);
     }
@@ -107,7 +107,7 @@ torch::Tensor MLPImpl::forward(const torch::Tensor& x) {
   }
   if (output.is_empty()) return h;
   tell_output(*this, h);
-  return dense(*output, h);
+  return dense(h, *output);
 }
 
 }  // namespace polyscene::nn

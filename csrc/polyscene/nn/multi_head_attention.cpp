@@ -93,16 +93,16 @@ MultiHeadAttentionImpl::Heads MultiHeadAttentionImpl::project(const torch::Tenso
   const auto split = [&](const torch::Tensor& x) {
     return x.unflatten(-1, {options.heads(), -1}).transpose(1, 2);  // [B, heads, T, H / heads]
   };
-  out.query = split(dense(*query_projection, query));
-  out.key = split(dense(*key_projection, k));
-  out.value = split(dense(*value_projection, v));
+  out.query = split(dense(query, *query_projection));
+  out.key = split(dense(k, *key_projection));
+  out.value = split(dense(v, *value_projection));
   const auto width = out.query.size(-1) * (options.scale() == "head" ? 1 : options.heads());
   out.scale = 1 / std::sqrt(static_cast<double>(width));
   return out;
 }
 
 torch::Tensor MultiHeadAttentionImpl::merge(const torch::Tensor& heads) {
-  return dense(*output_projection, heads.transpose(1, 2).flatten(2));  // [B, Tq, size]
+  return dense(heads.transpose(1, 2).flatten(2), *output_projection);  // [B, Tq, size]
 }
 
 torch::Tensor MultiHeadAttentionImpl::forward(const torch::Tensor& query, const torch::Tensor& key,

@@ -103,6 +103,34 @@ class SceneLinear : public torch::autograd::Function<SceneLinear> {
   }
 };
 
+// One layer for all rows; it can be differentiated again.
+class Dense : public torch::autograd::Function<Dense> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x, const Tensor& weight,
+                        const std::optional<Tensor>& bias) {
+    ctx->save_for_backward({x, weight});
+    ctx->saved_data["bias"] = bias.has_value();
+    return forward_product(x.unsqueeze(1), weight.unsqueeze(0).unsqueeze(0),
+                           bias ? given(bias->view({1, 1, -1})) : std::nullopt, {0, x.size(0)})
+        .squeeze(1);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1], &g = grads[0];
+    const bool bias = ctx->saved_data["bias"].toBool();
+    if (torch::GradMode::is_enabled()) return {g.mm(weight), g.t().mm(x), bias ? g.sum(0) : Tensor()};
+    Tensor dx;
+    if (ctx->needs_input_grad(0)) dx = torch::empty(x.sizes(), x.options()).unsqueeze(1);
+    auto [dw, db] = backward_products(g.contiguous().unsqueeze(1), x.unsqueeze(1), weight.unsqueeze(0).unsqueeze(0),
+                                      ctx->needs_input_grad(1), bias && ctx->needs_input_grad(2), {0, x.size(0)}, dx,
+                                      /*add=*/false);
+    return {dx.defined() ? dx.squeeze(1) : dx, dw.defined() ? dw.view(weight.sizes()) : dw,
+            db.defined() ? db.flatten() : db};
+  }
+};
+
 // Two layers over one x.
 class SceneLinearPair : public torch::autograd::Function<SceneLinearPair> {
  public:
@@ -193,10 +221,7 @@ Tensor dense(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   TORCH_CHECK_VALUE(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1),
                     "dense: x must be [B, I] and weight [O, I], got ", x.sizes(), " and ", weight.sizes());
   if (!plain({x, weight, bias})) return bias.defined() ? torch::addmm(bias, x, weight.t()) : x.mm(weight.t());
-  return SceneLinear::apply(x.contiguous().unsqueeze(1), weight.unsqueeze(0).unsqueeze(0),
-                            bias.defined() ? given(bias.view({1, 1, -1})) : std::nullopt,
-                            SceneGroups::all(x.size(0)).offsets)
-      .squeeze(1);
+  return Dense::apply(x.contiguous(), weight, given(bias));
 }
 
 }  // namespace polyscene::nn

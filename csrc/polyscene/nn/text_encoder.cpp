@@ -7,12 +7,12 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/layer_norm_activation.h"
 #include "polyscene/nn/lookup.h"
 #include "polyscene/nn/masks.h"
 #include "polyscene/nn/ragged_attention.h"
-#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::nn {
 namespace {
@@ -21,8 +21,7 @@ constexpr const char* kText = "TextEncoder";
 const std::vector<std::string> kTextKinds = {"mean", "bilstm", "cnn", "transformer"};
 
 torch::Tensor through(const torch::nn::ModuleList& layers, size_t layer, const torch::Tensor& x) {
-  const auto& linear = layers->at<torch::nn::LinearImpl>(layer);
-  return dense(x, linear.weight, linear.bias);
+  return dense(x, layers->at<torch::nn::LinearImpl>(layer));
 }
 
 torch::Tensor normed(const torch::nn::LayerNormImpl& norm, const torch::Tensor& x) {

@@ -34,8 +34,8 @@ torch::Tensor TransformerBlockImpl::forward(const torch::Tensor& h, const torch:
   const auto drop = [&](const torch::Tensor& x) { return torch::dropout(x, options.dropout(), is_training()); };
   const auto a = attention_norm->forward(h);                                                // [B, T, H]
   const auto attended = h + drop(attention->forward(a, a, a, valid));                       // [B, T, H]
-  const auto wide = drop(torch::gelu(dense(*inner, feedforward_norm->forward(attended))));  // [B, T, 4H]
-  return attended + drop(dense(*outer, wide));
+  const auto wide = drop(torch::gelu(dense(feedforward_norm->forward(attended), *inner)));  // [B, T, 4H]
+  return attended + drop(dense(wide, *outer));
 }
 
 TransformerEncoderImpl::TransformerEncoderImpl(int64_t input_size_, TransformerEncoderOptions options_)
@@ -64,7 +64,7 @@ torch::Tensor TransformerEncoderImpl::forward(const torch::Tensor& x, const torc
   const auto steps = x.size(1);
   TORCH_CHECK_VALUE(steps <= options.max_length(), "TransformerEncoder: sequences may have ", options.max_length(),
                     " steps, got ", steps, "; raise max_length or keep fewer events");
-  auto h = dense(*input_projection, x) + positions.slice(0, 0, steps);  // [B, T, H]
+  auto h = dense(x, *input_projection) + positions.slice(0, 0, steps);  // [B, T, H]
   h = torch::dropout(h, options.dropout(), is_training());
   for (const auto& block : *blocks) {
     h = block->as<TransformerBlock>()->forward(h, valid);

@@ -58,12 +58,12 @@ class DisenCDR(Model):
         + (1 - \beta) KL(z^{shared} \| p)\Big), \qquad p = N(0, 1)
 
     Each z is a variational encoder that walks a scene's graph of training pairs there and back, with means over
-    neighbours and :math:`\sigma` a softplus; the shared one adds the scenes after each layer, weighted by the user's
-    training pairs. The divergences are added over users (items) and divided by the number of scores of an epoch, as the
-    evidence bound has them. ``form="authors"`` is their code: the divergences are averaged over users (items) and
-    divided by 2S, which weighs them tens of times, :math:`\sigma` stays above 1.1, the noise is multiplied by
-    :math:`e^\sigma`, the prior's standard deviation is 3.6, and all users have the last one's weights; their settings
-    are ``dim=128, negatives=1, divergence=1, dropout=0.3, init_std=1, warm_up=9``.
+    neighbours and :math:`\sigma` a softplus that begins near 0.05; the shared one adds the scenes after each layer,
+    weighted by the user's training pairs. The divergences are added over users (items) and divided by the number of
+    scores of an epoch, as the evidence bound has them. ``form="authors"`` is their code: the divergences are averaged
+    over users (items) and divided by 2S, which weighs them tens of times, :math:`\sigma` stays above 1.1, the noise is
+    multiplied by :math:`e^\sigma`, the prior's standard deviation is 3.6, and all users have the last one's weights;
+    their settings are ``dim=128, negatives=1, divergence=1, dropout=0.3, init_std=1, warm_up=9``.
     Who has no training rows in a scene has no specific part there;
     without shared users the shared part is a second encoder of each scene. A step encodes all graphs once: large
     batches pay. Tasks: ranking.

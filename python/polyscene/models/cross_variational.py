@@ -40,8 +40,8 @@ class CDRIB(Model):
         scored: how a user with training rows in the scene and elsewhere is ranked: by "others"; by the scene's "own"
             encoder; by the "mean" of all.
         trained: how such a user is read in training: by "others", as in the paper; by the "mean" of all, the scene's
-            own encoder too. The paper serves new users and never trains a known one's own encoder for their own scene;
-            for known users "mean", here and in ``scored``, reads their own rows as well.
+            own encoder too, which goes together with ``scored="mean"``. The paper serves new users and never trains a
+            known one's own encoder for their own scene; "mean" in both reads their own rows as well.
         contrast: weight of the contrast between the scenes of a user (c); 0 for none.
         contrast_loss: "hinge", or "bce" (1 for a user's own pair, 0 for strange ones).
         margin: by how much the hinge wants a user's own pair above a strange one (m).

@@ -126,8 +126,8 @@ void CDRIBImpl::begin_pass() {
 }
 
 Tensor CDRIBImpl::compared(const Tensor& a, const Tensor& b) {
-  const auto hidden = torch::relu(nn::dense(*second, torch::relu(nn::dense(*first, torch::cat({a, b}, 1)))));
-  return nn::dense(*third, hidden).squeeze(1);
+  const auto hidden = torch::relu(nn::dense(torch::relu(nn::dense(torch::cat({a, b}, 1), *first)), *second));
+  return nn::dense(hidden, *third).squeeze(1);
 }
 
 Tensor CDRIBImpl::contrast_loss() {

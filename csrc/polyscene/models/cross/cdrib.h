@@ -44,9 +44,8 @@ struct CDRIBOptions {
         "form", self.form(),
         "'paper': a free deviation, divergences as the evidence bound has them; 'authors': a deviation in (1.1, 2.6), "
         "divergences averaged over nodes");
-    visit(
-        "scored", self.scored(),
-        "how a user with rows here and elsewhere is ranked: by what 'others' say as in training, 'own', their 'mean'");
+    visit("scored", self.scored(),
+          "how a user with rows here and elsewhere is ranked: by what 'others' say, 'own', their 'mean'");
     visit(
         "trained", self.trained(),
         "how such a user is read in training: by what 'others' say, or by the 'mean' with the own scene, for users who "
@@ -69,8 +68,8 @@ struct CDRIBOptions {
 ///   loss = BCE + divergence (sum of beta KL(z_u || N(0, 1)) and KL(z_i || N(0, 1))) + contrast / 2S L_con
 ///   L_con = mean [m - d(e_a(u), e_b(u)) + d(e_a(u), e_b(v))]+ + mean [m - d(e_a(u), e_b(u)) + d(e_a(w), e_b(u))]+
 ///
-/// With `trained` "mean", not of the paper, user(u, s) is the mean over all scenes with rows of u, s too: what serves
-/// users whose own rows are known, with `scored` "mean".
+/// With `trained` "mean", not of the paper, user(u, s) is in training the mean over all scenes with rows of u, s too:
+/// together with `scored` "mean" it serves users whose own rows are known.
 ///
 /// d is the sigmoid of an MLP of width 128 and 100; u drawn with two scenes a < b that have rows of u, v and w drawn
 /// from b and a. Divergences are added over nodes and D and divided by the number of scores that pairs and drawn items

@@ -63,7 +63,7 @@ PairModel::Parts DeepAPFImpl::item_parts(const Tensor& rows, const Tensor& scene
 // a(x) for x and y that broadcast to [A, K, D]; [A, K].
 Tensor DeepAPFImpl::attended(const Tensor& x, const Tensor& y) const {
   const auto both = x * y;
-  const auto hidden = nn::dense(*attention, both.view({-1, both.size(2)})).relu();
+  const auto hidden = nn::dense(both.view({-1, both.size(2)}), *attention).relu();
   return torch::mv(hidden, attention_weight).view({both.size(0), both.size(1)});
 }
 

@@ -50,8 +50,8 @@ struct DisenCDROptions {
 /// own_s is an encoder of the shared tables of scene s alone. KL is added over D and nodes with training rows and
 /// divided by the number of scores that pairs and drawn items make in one epoch, as the evidence bound has it. The
 /// "authors" average it over nodes, divide by 2S (the number of their means of BCE) and have sigma = exp(0.1 + 0.9
-/// softplus(spread)), above 1.1: the divergences then outweigh the pairs tens of times. n_us are the user's
-/// training pairs in s. "paper" begins with deviations near 0.05. Who has none in s has no specific part there, and who
+/// softplus(spread)), above 1.1: the divergences then outweigh the pairs tens of times. "paper" begins with
+/// deviations near 0.05. n_us are the user's training pairs in s. Who has none in s has no specific part there, and who
 /// has none anywhere scores 0. Without shared users the shared part is a second encoder of each scene. A step encodes
 /// every graph once, for rows of all scenes: O(layers (edges D + P D^2)) with P users and items of all scenes; large
 /// batches pay. Shapes: D factors.

@@ -87,13 +87,7 @@ NATRImpl::Read NATRImpl::read(const Tensor& id, const Tensor& scene, std::vector
   } else {
     wanted = torch::arange(slots * entries, torch::kInt64);
   }
-  const auto first = torch::searchsorted(wanted, torch::arange(slots + 1, torch::kInt64) * entries);
-  std::vector<Tensor> carried;
-  for (int64_t s = 0; s < slots; ++s) {
-    const auto begin = first[s].item<int64_t>(), end = first[s + 1].item<int64_t>();
-    carried.push_back(carry(wanted.slice(0, begin, end) - s * entries, s));
-  }
-  const auto h = torch::cat(carried);
+  const auto h = carried(wanted);
   nn::FieldRows all;
   all.add("entry", h.size(0));
   const auto halves = torch::cat({h.relu(), (-h).relu()}, 1);  // [E, 2 D]
@@ -105,17 +99,28 @@ NATRImpl::Read NATRImpl::read(const Tensor& id, const Tensor& scene, std::vector
   return out;
 }
 
-Tensor NATRImpl::carry(const Tensor& entries, int64_t scene) {
+Tensor NATRImpl::carried(const Tensor& wanted) {
   const auto& frozen = of_items() ? source_item->weight : source_user->weight;
-  auto sum = torch::zeros({entries.numel(), common.dim()}, frozen.options());
-  auto count = torch::zeros({entries.numel(), 1}, frozen.options());
+  const auto entries = in_.size(1);
+  const auto entry = wanted.remainder(entries), own = wanted.floor_divide(entries);
+  auto sum = torch::zeros({wanted.numel(), common.dim()}, frozen.options());
+  auto count = torch::zeros({wanted.numel(), 1}, frozen.options());
   for (int64_t t = 0; t < scenes(); ++t) {
-    if (t == scene) continue;
-    const auto here = in_[t].index_select(0, entries).unsqueeze(1).to(frozen.scalar_type());
-    sum = sum + here * frozen.detach().index_select(0, entries + t * in_.size(1));
-    count = count + here;
+    const auto here = in_[t].index_select(0, entry).logical_and(own.ne(t)).nonzero().squeeze(1);
+    if (here.numel() == 0) continue;
+    const auto found = frozen.detach().index_select(0, entry.index_select(0, here) + t * entries);
+    sum.index_copy_(0, here, sum.index_select(0, here) + found);
+    count.index_copy_(0, here, count.index_select(0, here) + 1);
   }
-  return nn::dense(sum / count.clamp_min(1), transfer[scene], transfer_bias[scene]);
+  const auto mean = sum / count.clamp_min(1);
+  // They ascend, so that those of a scene lie together.
+  const auto first = torch::searchsorted(wanted, torch::arange(scenes() + 1, torch::kInt64) * entries);
+  std::vector<Tensor> out = {torch::zeros({0, common.dim()}, frozen.options())};
+  for (int64_t s = 0; s < scenes(); ++s) {
+    const auto begin = first[s].item<int64_t>(), end = first[s + 1].item<int64_t>();
+    if (begin < end) out.push_back(nn::dense(mean.slice(0, begin, end), transfer[s], transfer_bias[s]));
+  }
+  return torch::cat(out);
 }
 
 namespace {

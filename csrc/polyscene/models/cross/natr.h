@@ -76,8 +76,8 @@ class NATRImpl : public RankingModel, public GivesReasons {
   };
   bool of_items() const { return options.shared() == "items"; }
   void look_around();
-  // H of entries int64 [E] for a scene, [E, D].
-  torch::Tensor carry(const torch::Tensor& entries, int64_t scene);
+  // H of `wanted` int64 [n], ascending, [n, D]: number s E + l is entry l of E for scene s.
+  torch::Tensor carried(const torch::Tensor& wanted);
   Read read(const torch::Tensor& id, const torch::Tensor& scene, std::vector<torch::Tensor>* looked_up);
   // Scores [n, K] of histories with `other` ids [n, K], whose factors are y [n, K, D].
   torch::Tensor fused(const Read& read, const torch::Tensor& other, const torch::Tensor& y, const torch::Tensor& scene);

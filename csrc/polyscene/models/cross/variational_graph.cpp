@@ -21,11 +21,20 @@ std::shared_ptr<const nn::SparseMatrix> means(const Tensor& offsets, const Tenso
                                             (1 / degree.to(torch::kFloat32)).repeat_interleave(degree), width);
 }
 
-// W A x + b of every row, where the fewer rows are: those of A x or those of x.
-Tensor through(const std::shared_ptr<const nn::SparseMatrix>& means, const torch::nn::LinearImpl& linear,
-               const Tensor& x) {
-  if (means->rows() <= means->columns()) return nn::dense(linear, nn::sparse_product(means, x));
-  return nn::sparse_product(means, nn::dense(x, linear.weight)) + linear.bias;
+// A x through each layer, its product with A where the fewer rows are: of x, or of what the layers make of x.
+std::vector<Tensor> through(const std::shared_ptr<const nn::SparseMatrix>& graph,
+                            const std::vector<torch::nn::Linear>& layers, const Tensor& x) {
+  std::vector<Tensor> out;
+  if (graph->rows() <= graph->columns()) {
+    const auto gathered = nn::sparse_product(graph, x);
+    for (const auto& layer : layers) out.push_back(nn::dense(gathered, *layer));
+  } else {
+    for (const auto& layer : layers) out.push_back(nn::dense(x, layer->weight));
+    const auto gathered = nn::sparse_product(graph, torch::cat(out, 1));
+    out = gathered.chunk(static_cast<int64_t>(layers.size()), 1);
+    for (size_t k = 0; k < layers.size(); ++k) out[k] = out[k] + layers[k]->bias;
+  }
+  return out;
 }
 
 }  // namespace
@@ -71,11 +80,12 @@ VariationalGraphLayerImpl::VariationalGraphLayerImpl(int64_t dim, bool last, dou
 std::vector<Tensor> VariationalGraphLayerImpl::forward(const std::shared_ptr<const nn::SparseMatrix>& there,
                                                        const std::shared_ptr<const nn::SparseMatrix>& back,
                                                        const Tensor& x) {
-  const auto other = torch::leaky_relu(through(there, *there_, x), 0.1);  // [other, D]
+  const auto other = torch::leaky_relu(through(there, {there_}, x)[0], 0.1);  // [other, D]
+  const auto gathered = through(back, back_, other);
   const auto dim = x.size(1);
   std::vector<Tensor> out;
   for (size_t head = 0; head < back_.size(); ++head) {
-    const auto g = torch::leaky_relu(through(back, *back_[head], other), 0.1);  // [n, D]
+    const auto g = torch::leaky_relu(gathered[head], 0.1);  // [n, D]
     const auto& joins = *join_[head];
     const auto y =
         nn::dense(g, joins.weight.narrow(1, 0, dim)) + nn::dense(x, joins.weight.narrow(1, dim, dim), joins.bias);

@@ -48,9 +48,10 @@ class VariationalGraphLayerImpl : public torch::nn::Module {
 };
 TORCH_MODULE(VariationalGraphLayer);
 
-/// `layers` of them for each of `encoders`, encoder after encoder; `spread` is the initial bias of the spread's head.
-/// kSmallSpread: with 0, a deviation near 0.7, the noise of z hides what the means are to learn.
+/// An initial bias of the spread: with 0, a deviation near 0.7, the noise of z hides what the means are to learn.
 constexpr double kSmallSpread = -3;
+
+/// `layers` of them for each of `encoders`, encoder after encoder; `spread` is the initial bias of the spread's head.
 torch::nn::ModuleList variational_layers(int64_t encoders, int64_t layers, int64_t dim, double spread = 0);
 
 /// How an encoder of `variational_layers` reads and what it makes of its spread.

@@ -88,7 +88,7 @@ Tensor BERT4RecImpl::encoded(const Tensor& items, const data::Events& events, Te
     const auto y = norm_of(attention_norm, n, x + drop(linear_of(output, n, attended)));
     x = norm_of(feedforward_norm, n, y + drop(linear_of(outer, n, torch::gelu(linear_of(inner, n, y)))));
   }
-  return normalised(*head_norm, torch::gelu(nn::dense(*head, x)));
+  return normalised(*head_norm, torch::gelu(nn::dense(x, *head)));
 }
 
 Tensor BERT4RecImpl::last_states(const data::Events& events) {

@@ -93,9 +93,9 @@ SceneModel::Answer BSTImpl::body(const Rows& rows, bool explaining) {
       met = attend->forward(o, o, o, valid);
     }
     const auto s = norm1->ptr<torch::nn::LayerNormImpl>(layer)->forward(o + drop(met));
-    const auto h = drop(torch::leaky_relu(nn::dense(*inner->ptr<torch::nn::LinearImpl>(layer), s)));
+    const auto h = drop(torch::leaky_relu(nn::dense(s, *inner->ptr<torch::nn::LinearImpl>(layer))));
     o = norm2->ptr<torch::nn::LayerNormImpl>(layer)->forward(
-        s + drop(nn::dense(*outer->ptr<torch::nn::LinearImpl>(layer), h)));
+        s + drop(nn::dense(h, *outer->ptr<torch::nn::LinearImpl>(layer))));
   }
   const auto x = torch::cat({rows.x, pooled(o, valid)}, 1);
   Answer out{network->forward(x, rows.all).flatten(), {}};

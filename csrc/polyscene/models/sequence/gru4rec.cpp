@@ -36,14 +36,14 @@ torch::Tensor GRU4RecImpl::states(const torch::Tensor& items, const data::Events
   const auto x = nn::drop(items, common.dropout(), is_training());
   const auto padded = nn::pad_ragged(x, events.offsets);
   const auto h = std::get<0>(gru->forward(padded.values));  // [B, T, H]
-  return nn::dense(*projection, nn::unpad_ragged(h, padded.valid).values);
+  return nn::dense(nn::unpad_ragged(h, padded.valid).values, *projection);
 }
 
 torch::Tensor GRU4RecImpl::step(const torch::Tensor& item, Memory& memory) {
   const auto before = memory.parts.empty() ? torch::Tensor() : memory.parts[0];  // [layers, 1, H]
   const auto [h, after] = gru->forward(item.unsqueeze(0), before);
   memory.parts = {after};
-  return nn::dense(*projection, h.squeeze(0));
+  return nn::dense(h.squeeze(0), *projection);
 }
 
 }  // namespace polyscene::models

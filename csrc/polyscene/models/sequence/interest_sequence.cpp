@@ -115,9 +115,9 @@ InterestSequenceImpl::Encoded InterestSequenceImpl::encode_events(const data::Ev
   Encoded out;
   out.events = events;
   out.states = drop(nn::unpad_ragged(h, padded.valid).values);
-  out.contexts = nn::ragged_attention(nn::dense(*query, out.states), nn::dense(*key_value, out.states), events.offsets,
+  out.contexts = nn::ragged_attention(nn::dense(out.states, *query), nn::dense(out.states, *key_value), events.offsets,
                                       options.heads(), /*causal=*/true, is_training() ? common.dropout() : 0);
-  out.interests = nn::dense(*interest_head, torch::cat({out.contexts, out.states}, 1));
+  out.interests = nn::dense(torch::cat({out.contexts, out.states}, 1), *interest_head);
   return out;
 }
 
@@ -125,7 +125,7 @@ Tensor InterestSequenceImpl::transition(const Tensor& context, const Tensor& int
                                         const Tensor& to) {
   const auto pair = from * schema().num_scenes() + to;  // [n]
   const auto special = torch::bmm(interest.unsqueeze(1), scene_transition.index_select(0, pair)).squeeze(1);
-  return nn::dense(*transition_head, torch::cat({context, interest}, 1)) + special;  // [n, K]
+  return nn::dense(torch::cat({context, interest}, 1), *transition_head) + special;  // [n, K]
 }
 
 InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded, const Tensor& at, const Tensor& asked,
@@ -138,7 +138,7 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
   Answer out;
   out.transitions = transition(contexts, now, pick(events.scene), asked);
   out.next_scene =
-      nn::dense(*scene_head, torch::cat({contexts, now}, 1)) + scene_followed.index_select(0, pick(events.scene));
+      nn::dense(torch::cat({contexts, now}, 1), *scene_head) + scene_followed.index_select(0, pick(events.scene));
   // Queries of a list side by side, [B, Q]: its newest event or all of them.
   const auto lengths = events.offsets.diff();
   const auto some = lengths.gt(0).nonzero().squeeze(1);
@@ -155,7 +155,7 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
   const auto biased = [&](const Tensor& bias, const Tensor& rows) {
     return rows_from(bias, rows.flatten()).view(shape);
   };
-  auto scores = nn::dense(nn::dense(*extraction, h.flatten(0, 1)).tanh(), interest_query).view({lists, 1, time, k}) +
+  auto scores = nn::dense(nn::dense(h.flatten(0, 1), *extraction).tanh(), interest_query).view({lists, 1, time, k}) +
                 biased(interest_step_bias, distance.clamp_min(0)) +
                 biased(scene_pair_bias, beside(asked).unsqueeze(2) * scenes + told(events.scene).unsqueeze(1));
   if (options.gaps()) {
@@ -169,7 +169,7 @@ InterestSequenceImpl::Answer InterestSequenceImpl::answer(const Encoded& encoded
   const auto next = probabilities(out.transitions);
   const auto mixed = (beside(next).unsqueeze(3) * each).sum(2);  // [B, Q, D]
   const auto mine = newest ? mixed.squeeze(1) : mixed.index({mask.any(2)});
-  out.state = nn::dense(*state_projection, torch::cat({contexts, states, mine}, 1)) +
+  out.state = nn::dense(torch::cat({contexts, states, mine}, 1), *state_projection) +
               nn::dense(next, interest_projection->weight) + asked_scene.index_select(0, asked);
   return out;
 }

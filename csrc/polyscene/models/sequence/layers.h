@@ -4,15 +4,14 @@
 
 #include <cmath>
 
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/layer_norm_activation.h"
-#include "polyscene/nn/scene_linear.h"
 
 namespace polyscene::models {
 
 /// x through the linear layer of block `n`, [L, O].
 inline torch::Tensor linear_of(const torch::nn::ModuleList& layers, int64_t n, const torch::Tensor& x) {
-  const auto& linear = layers->at<torch::nn::LinearImpl>(n);
-  return nn::dense(x, linear.weight, linear.bias);
+  return nn::dense(x, layers->at<torch::nn::LinearImpl>(n));
 }
 
 /// x through a layer norm, [L, D]; threads change no bit.

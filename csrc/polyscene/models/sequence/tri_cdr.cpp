@@ -146,7 +146,7 @@ std::pair<Tensor, Tensor> TriCDRImpl::views_at(const data::Events& events, const
 Tensor TriCDRImpl::scaled(const Tensor& x) const { return nn::unit_rows(x) * options.scale(); }
 
 Tensor TriCDRImpl::combined(const Tensor& views) {
-  return scaled(nn::dense(*output, torch::leaky_relu(nn::dense(*combine, views.flatten(1)))));
+  return scaled(nn::dense(torch::leaky_relu(nn::dense(views.flatten(1), *combine)), *output));
 }
 
 Tensor TriCDRImpl::output_vectors(const Tensor& rows) const { return nn::unit_rows(vectors(rows)); }
@@ -155,7 +155,7 @@ Tensor TriCDRImpl::contrasted(const Tensor& views) {
   std::vector<Tensor> x;
   for (int64_t v = 0; v < kViews; ++v) {
     const auto &in = project_in->at<torch::nn::LinearImpl>(v), &out = project_out->at<torch::nn::LinearImpl>(v);
-    x.push_back(nn::dense(nn::dense(views.select(1, v), in.weight, in.bias).relu(), out.weight, out.bias));
+    x.push_back(nn::dense(nn::dense(views.select(1, v), in).relu(), out));
   }
   const auto& share = options.contrast_shares();
   const auto temperature = options.temperature(), total = share[0] + share[1] + share[2];

@@ -35,7 +35,7 @@ torch::Tensor GATImpl::walk(const torch::Tensor& factors) {
   std::vector<torch::Tensor> out = {factors};
   for (int64_t k = 0; k < options.layers(); ++k) {
     const auto heads = gathering[k].size(0), nodes = factors.size(0);
-    const auto h = nn::dense(*linears->ptr<torch::nn::LinearImpl>(k), out.back()).view({nodes, heads, -1});
+    const auto h = nn::dense(out.back(), *linears->ptr<torch::nn::LinearImpl>(k)).view({nodes, heads, -1});
     auto y = nn::graph_attention(edges_, h, (h * gathering[k]).sum(2), (h * gathered[k]).sum(2), 0.2, options.dropout(),
                                  is_training())
                  .flatten(1) +

@@ -21,7 +21,7 @@ torch::Tensor GCNImpl::walk(const torch::Tensor& factors) {
   std::vector<torch::Tensor> out = {factors};
   for (int64_t k = 0; k < options.layers(); ++k) {
     const auto x = nn::drop(out.back(), options.dropout(), is_training());
-    const auto y = nn::dense(*linears->ptr<torch::nn::LinearImpl>(k), nn::sparse_product(graph(), x));
+    const auto y = nn::dense(nn::sparse_product(graph(), x), *linears->ptr<torch::nn::LinearImpl>(k));
     out.push_back(k + 1 < options.layers() ? torch::leaky_relu(y, 0.2) : y);
   }
   return options.combine() == "last" ? out.back() : torch::cat(out, 1);

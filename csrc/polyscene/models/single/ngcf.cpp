@@ -35,10 +35,10 @@ torch::Tensor NGCFImpl::walk(const torch::Tensor& factors) {
     const auto gathered = nn::sparse_product(graph(), x);
     auto& of_sum = *sums->ptr<torch::nn::LinearImpl>(k);
     auto& of_product = *products->ptr<torch::nn::LinearImpl>(k);
-    const auto product = nn::dense(of_product, x * gathered);
+    const auto product = nn::dense(x * gathered, of_product);
     x = options.form() == "authors"
-            ? torch::leaky_relu(nn::dense(of_sum, gathered), 0.2) + torch::leaky_relu(product, 0.2)
-            : torch::leaky_relu(nn::dense(of_sum, x + gathered) + product, 0.2);
+            ? torch::leaky_relu(nn::dense(gathered, of_sum), 0.2) + torch::leaky_relu(product, 0.2)
+            : torch::leaky_relu(nn::dense(x + gathered, of_sum) + product, 0.2);
     x = nn::drop(x, options.dropout(), is_training());
     out.push_back(nn::unit_rows(x));
     if (options.form() == "recbole") x = out.back();

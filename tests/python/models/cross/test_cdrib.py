@@ -117,6 +117,14 @@ def test_scores_and_loss_match_loops(data: Any, form: dict[str, Any]) -> None:
     assert model.loss(batch).item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("form", "bias"), [("paper", -3.0), ("authors", 0.0)])
+def test_deviations_begin_small(data: Any, form: str, bias: float) -> None:
+    found = [w for name, w in prepared(data, form=form).named_parameters() if name.endswith("join_spread.bias")]
+    assert len(found) == 6
+    for each in found:  # of torch's own start: within 1 / sqrt(2 dim)
+        assert (each == bias).all() if bias else (each.abs() > 0).all() and (each.abs() < 0.36).all()
+
+
 @pytest.mark.parametrize("trained", ["others", "mean"])
 def test_what_training_reads(data: Any, trained: str) -> None:
     model = prepared(data, trained=trained, scored="own", negatives=2, contrast=0, divergence=0)
@@ -208,6 +216,7 @@ def test_before_it_is_prepared_and_without_rows(data: Any, tmp_path: Any) -> Non
         ({"divergence": -1.0}, "divergence must be 0 or more, got -1"),
         ({"form": "reference"}, "form must be 'paper' or 'authors', got 'reference'"),
         ({"scored": "all"}, "scored must be 'others', 'own' or 'mean', got 'all'"),
+        ({"trained": "own"}, "trained must be 'others' or 'mean', got 'own'"),
         ({"contrast": -1.0}, "contrast must be 0 or more, got -1"),
         ({"contrast_loss": "mse"}, "contrast_loss must be 'hinge' or 'bce', got 'mse'"),
         ({"margin": -1.0}, "margin must be 0 or more, got -1"),

@@ -78,6 +78,14 @@ class Slow(SlowEncoders):
 FORMS = [{}, {"layers": 1}, {"layers": 3, "beta": 0.2}, {"form": "authors"}]
 
 
+@pytest.mark.parametrize(("form", "bias"), [("paper", -3.0), ("authors", 0.0)])
+def test_deviations_begin_small(data: Any, form: str, bias: float) -> None:
+    found = [w for name, w in prepared(data, form=form).named_parameters() if name.endswith("join_spread.bias")]
+    assert len(found) == 4 * 3  # specific, items_of, own and cross of three scenes
+    for each in found:  # of torch's own start: within 1 / sqrt(2 dim)
+        assert (each == bias).all() if bias else (each.abs() > 0).all() and (each.abs() < 0.36).all()
+
+
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_scores_and_loss_match_loops(data: Any, form: dict[str, Any]) -> None:
     model = prepared(data, **form, negatives=2, divergence=0.7, embedding_l2=0.1).eval()

@@ -52,7 +52,7 @@ class SlowEncoders:
         mean, spread = heads
         wide = self.options["form"] == "authors"
         soft = {k: np.logaddexp(0, np.minimum(s, limit) if wide else s) for k, s in spread.items()}
-        return {k: (mean[k], np.exp(0.1 + 0.9 * soft[k]) if wide else soft[k]) for k in mean}
+        return {k: (mean[k], np.exp(0.1 + 0.9 * soft[k]) if wide else soft[k] + 1e-6) for k in mean}  # never 0
 
     def layers(self, encoder: str, table: str, scene: int, others: Any, back: Any) -> list[list[Rows]]:
         x = self.rows(table, scene, others)
