@@ -82,6 +82,7 @@ list(APPEND POLYSCENE_TEST_SOURCES
   nn/center_head_test.cpp
   nn/conv_encoder_test.cpp
   nn/dense_attention_head_test.cpp
+  nn/dense_test.cpp
   nn/dice_mlp_test.cpp
   nn/dropout_test.cpp
   nn/encoder_test.cpp
