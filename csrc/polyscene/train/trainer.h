@@ -44,8 +44,7 @@ struct TrainOptions {
           "(text, image), ndcg@10 (ranking, sequence)");
     visit("class_weight", self.class_weight(), "'balanced' gives both labels the same total weight; or 'none'");
     visit("scene_weight", self.scene_weight(), "'balanced' gives every scene the same total weight; or 'none'");
-    visit("precision", self.precision(),
-          "what the dense layers of the scene and click models multiply in: 'float32' or 'bf16'");
+    visit("precision", self.precision(), "what dense layers multiply in: 'float32' or 'bf16'");
     visit("seed", self.seed(), "seed of initialisation, order of rows and dropout");
     visit("threads", self.threads(), "threads of the training loop; 0: as torch is set");
     visit("crop", self.crop(), "of sequences: probability that a window loses some of its oldest events, half at most");
