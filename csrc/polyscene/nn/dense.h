@@ -15,4 +15,9 @@ inline torch::Tensor dense(const torch::Tensor& x, const torch::nn::LinearImpl& 
   return dense(x.reshape({-1, layer.weight.size(1)}), layer.weight, layer.bias).view(shape);
 }
 
+/// x through the linear layer `n` of a list.
+inline torch::Tensor dense(const torch::Tensor& x, const torch::nn::ModuleList& layers, int64_t n) {
+  return dense(x, layers->at<torch::nn::LinearImpl>(n));
+}
+
 }  // namespace polyscene::nn

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 
 namespace polyscene::nn {
 
@@ -28,12 +29,12 @@ torch::Tensor DenseAttentionHeadImpl::forward(const torch::Tensor& x) { return a
 
 Attended DenseAttentionHeadImpl::attend(const torch::Tensor& x) {
   check_width("DenseAttentionHead", "x", x, input_size);
-  const auto d = torch::dropout(dense->forward(x).relu(), options.dropout(), is_training());  // [..., H]
+  const auto d = torch::dropout(nn::dense(x, *dense).relu(), options.dropout(), is_training());  // [..., H]
   if (attention.is_empty()) {
-    return {output->forward(d), torch::full_like(d, 1.0 / static_cast<double>(options.hidden()))};
+    return {nn::dense(d, *output), torch::full_like(d, 1.0 / static_cast<double>(options.hidden()))};
   }
-  const auto gated = attention->attend(d, d);                                  // [..., H]
-  return {output->forward(torch::cat({d, gated.output}, -1)), gated.weights};  // [..., C]
+  const auto gated = attention->attend(d, d);                                     // [..., H]
+  return {nn::dense(torch::cat({d, gated.output}, -1), *output), gated.weights};  // [..., C]
 }
 
 }  // namespace polyscene::nn

@@ -6,6 +6,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/dropout.h"
 #include "polyscene/nn/masks.h"
 
@@ -71,22 +72,22 @@ Attended FusionImpl::concatenated(const std::vector<torch::Tensor>& x, const tor
     first += sizes[m];
   }
   const auto any = present.any(1, /*keepdim=*/true);  // [B, 1]
-  return {projection->forward(torch::cat(parts, 1)).masked_fill(~any, 0), shares(present, x[0])};
+  return {dense(torch::cat(parts, 1), *projection).masked_fill(~any, 0), shares(present, x[0])};
 }
 
 Attended FusionImpl::gated(const std::vector<torch::Tensor>& x, const torch::Tensor& present) {
   std::vector<torch::Tensor> units;
   for (size_t m = 0; m < x.size(); ++m) {
-    units.push_back(projections[m]->as<torch::nn::Linear>()->forward(x[m]).tanh());
+    units.push_back(dense(x[m], projections->at<torch::nn::LinearImpl>(m)).tanh());
   }
-  const auto weights = masked_softmax(gate->forward(torch::cat(x, 1)), present);  // [B, M]
-  return {(torch::stack(units, 1) * weights.unsqueeze(2)).sum(1), weights};       // [B, H]
+  const auto weights = masked_softmax(dense(torch::cat(x, 1), *gate), present);  // [B, M]
+  return {(torch::stack(units, 1) * weights.unsqueeze(2)).sum(1), weights};      // [B, H]
 }
 
 Attended FusionImpl::crossed(const std::vector<torch::Tensor>& x, const torch::Tensor& present) {
   std::vector<torch::Tensor> units;
   for (size_t m = 0; m < x.size(); ++m) {
-    units.push_back(projections[m]->as<torch::nn::Linear>()->forward(x[m]));
+    units.push_back(dense(x[m], projections->at<torch::nn::LinearImpl>(m)));
   }
   const auto u = torch::stack(units, 1);  // [B, M, H]
   const auto others = ~torch::eye(u.size(1), present.options());

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 
 namespace polyscene::nn {
 
@@ -28,7 +29,7 @@ Attended GatingImpl::attend(const torch::Tensor& x, const torch::Tensor& context
   TORCH_CHECK_VALUE(x.sizes().slice(0, x.dim() - 1) == context.sizes().slice(0, context.dim() - 1),
                     "Gating: x and context must agree but for their last dimension, got ", x.sizes(), " and ",
                     context.sizes());
-  const auto gates = gate->forward(context).softmax(-1);  // [..., D]
+  const auto gates = dense(context, *gate).softmax(-1);  // [..., D]
   return {gates * x, gates};
 }
 

@@ -20,4 +20,17 @@ namespace polyscene::nn {
 torch::Tensor layer_norm_activation(const torch::Tensor& z, const torch::Tensor& scale, const torch::Tensor& shift,
                                     const std::string& activation, const SceneGroups& groups, double eps = 1e-5);
 
+/// What a torch::nn::LayerNorm over the last of two dimensions gives, by the same loops: [L, D].
+inline torch::Tensor layer_norm(const torch::Tensor& x, const torch::nn::LayerNormImpl& norm) {
+  const auto parameter = [](const torch::Tensor& each) { return each.view({1, 1, -1}); };
+  return layer_norm_activation(x.unsqueeze(1), parameter(norm.weight), parameter(norm.bias), "identity",
+                               SceneGroups::all(x.size(0)), norm.options.eps())
+      .squeeze(1);
+}
+
+/// x [L, D] through the layer norm `n` of a list.
+inline torch::Tensor layer_norm(const torch::Tensor& x, const torch::nn::ModuleList& norms, int64_t n) {
+  return layer_norm(x, norms->at<torch::nn::LayerNormImpl>(n));
+}
+
 }  // namespace polyscene::nn

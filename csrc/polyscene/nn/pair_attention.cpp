@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/masks.h"
 
 namespace polyscene::nn {
@@ -40,7 +41,7 @@ Attended PairAttentionImpl::attend(const torch::Tensor& states, const std::optio
   }
   const auto h = valid ? zero_padding(states, *valid) : states;
   const auto pairs = torch::cat({h.slice(1, 0, steps - 1), h.slice(1, 1)}, -1);  // [B, T - 1, 2 H]
-  const auto scores = projection->forward(pairs).matmul(head);                   // [B, T - 1]
+  const auto scores = dense(pairs, *projection).matmul(head);                    // [B, T - 1]
   auto mask = causal_mask(steps, states.device()).slice(1, 1).unsqueeze(0);      // [1, T, T - 1]: s + 1 <= t
   if (valid) {
     mask = mask & valid->slice(1, 1).unsqueeze(1) & valid->unsqueeze(2);  // [B, T, T - 1]

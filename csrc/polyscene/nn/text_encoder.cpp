@@ -20,17 +20,6 @@ namespace {
 constexpr const char* kText = "TextEncoder";
 const std::vector<std::string> kTextKinds = {"mean", "bilstm", "cnn", "transformer"};
 
-torch::Tensor through(const torch::nn::ModuleList& layers, size_t layer, const torch::Tensor& x) {
-  return dense(x, layers->at<torch::nn::LinearImpl>(layer));
-}
-
-torch::Tensor normed(const torch::nn::LayerNormImpl& norm, const torch::Tensor& x) {
-  const auto parameter = [](const torch::Tensor& each) { return each.view({1, 1, -1}); };
-  return layer_norm_activation(x.unsqueeze(1), parameter(norm.weight), parameter(norm.bias), "identity",
-                               SceneGroups::all(x.size(0)), norm.options.eps())
-      .squeeze(1);
-}
-
 // The text of each word, int64 [L].
 torch::Tensor owners(const torch::Tensor& offsets) {
   return torch::repeat_interleave(torch::arange(offsets.numel() - 1, offsets.options()), offsets.diff());
@@ -131,14 +120,14 @@ torch::Tensor TextEncoderImpl::transformed(const torch::Tensor& x, const torch::
   auto h = dropped(dense(x, input_projection->weight, input_projection->bias) + p_t);
   const auto p = is_training() ? options.dropout() : 0.0;
   for (size_t layer = 0; layer < queries->size(); ++layer) {
-    const auto a = normed(attention_norms->at<torch::nn::LayerNormImpl>(layer), h);  // [L, H]
-    const auto met = ragged_attention(through(queries, layer, a), through(keys_values, layer, a), offsets,
-                                      options.heads(), /*causal=*/false, p);
-    h = h + dropped(through(outputs, layer, met));
-    const auto f = normed(feedforward_norms->at<torch::nn::LayerNormImpl>(layer), h);
-    h = h + dropped(through(outer, layer, dropped(torch::gelu(through(inner, layer, f)))));
+    const auto a = layer_norm(h, attention_norms, layer);  // [L, H]
+    const auto met = ragged_attention(dense(a, queries, layer), dense(a, keys_values, layer), offsets, options.heads(),
+                                      /*causal=*/false, p);
+    h = h + dropped(dense(met, outputs, layer));
+    const auto f = layer_norm(h, feedforward_norms, layer);
+    h = h + dropped(dense(dropped(torch::gelu(dense(f, inner, layer))), outer, layer));
   }
-  return normed(*norm, h);
+  return layer_norm(h, *norm);
 }
 
 torch::Tensor TextEncoderImpl::states(const torch::Tensor& x, const torch::Tensor& offsets) {

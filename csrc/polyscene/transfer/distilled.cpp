@@ -6,6 +6,7 @@
 
 #include "polyscene/data/classes.h"
 #include "polyscene/nn/alignment.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/transfer/drawn.h"
 
 namespace polyscene::transfer {
@@ -128,7 +129,7 @@ torch::Tensor Distilled::loss(const data::Batch& batch) {
     const torch::NoGradGuard no_grad;
     hint = teachers_.front()->represent(batch);
   }
-  return out + options.features() * (projection->forward(head) - hint).square().mean();
+  return out + options.features() * (nn::dense(head, *projection) - hint).square().mean();
 }
 
 }  // namespace polyscene::transfer

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "polyscene/core/errors.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/hidden.h"
 #include "polyscene/nn/masks.h"
 
@@ -153,19 +154,19 @@ AttentionTransferImpl::Output AttentionTransferImpl::respond(const data::Batch& 
   torch::Tensor mask;  // [B, 1]
   if (target.defined()) mask = target.unsqueeze(1).to(slots.scalar_type());
   const auto add = [&](torch::Tensor value, torch::nn::Linear& delta, const torch::Tensor& x) {
-    return mask.defined() ? value + mask * delta->forward(x) : value;
+    return mask.defined() ? value + mask * nn::dense(x, *delta) : value;
   };
   Output out;
-  const auto dense = add(head->dense->forward(input), target_dense, input).relu();  // [B, H]
+  const auto dense = add(nn::dense(input, *head->dense), target_dense, input).relu();  // [B, H]
   auto both = dense;
   if (!attention.is_empty()) {
-    out.gates = add(head->attention->gate->forward(dense), target_gate, dense).softmax(-1);
+    out.gates = add(nn::dense(dense, *head->attention->gate), target_gate, dense).softmax(-1);
     both = torch::cat({dense, out.gates * dense}, 1);  // [B, 2 H]
   } else {
     out.gates = torch::full_like(dense, 1.0 / static_cast<double>(options.hidden()));
   }
   nn::tell_output(*this, both);
-  const auto answer = add(head->output->forward(both), target_output, both).squeeze(1);
+  const auto answer = add(nn::dense(both, *head->output), target_output, both).squeeze(1);
   out.logits = base + scene_bias.index_select(0, batch.scene) + answer;
   return out;
 }

@@ -2,6 +2,7 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/models/interest/interest_moves.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/masks.h"
 
 namespace polyscene::models {
@@ -151,7 +152,7 @@ torch::Tensor InterestMigrationImpl::transition(const torch::Tensor& context, co
                                                 const torch::Tensor& from, const torch::Tensor& to) {
   const auto pair = from * schema().num_scenes() + to;  // [B]
   const auto special = torch::bmm(interest.unsqueeze(1), scene_transition.index_select(0, pair)).squeeze(1);
-  return transition_head->forward(torch::cat({context, interest}, 1)) + special;  // [B, K]
+  return nn::dense(torch::cat({context, interest}, 1), *transition_head) + special;  // [B, K]
 }
 
 torch::Tensor InterestMigrationImpl::probabilities(const torch::Tensor& logits) const {
@@ -164,9 +165,10 @@ InterestMigrationImpl::Output InterestMigrationImpl::run(const data::Batch& batc
   out.steps = std::move(given);
   const auto& steps = out.steps;
   const auto both = torch::cat({steps.context, steps.last}, 1);
-  out.interest_logits = interest_head->forward(both);                                                          // [B, K]
+  out.interest_logits = nn::dense(both, *interest_head);                                                       // [B, K]
   out.transition_logits = transition(steps.context, out.interest_logits.sigmoid(), steps.scene, batch.scene);  // [B, K]
-  const auto z = state_projection->forward(both) + interest_projection->forward(probabilities(out.transition_logits));
+  const auto z =
+      nn::dense(both, *state_projection) + nn::dense(probabilities(out.transition_logits), *interest_projection);
   const auto slots = embedding->forward(batch);  // [B, F, D]
   const auto index = torch::tensor(item_slots_, torch::kInt64).to(slots.device());
   const auto match = (z * slots.index_select(1, index).sum(1)).sum(1);
@@ -263,7 +265,7 @@ torch::Tensor InterestMigrationImpl::transition_matrix(int64_t from, int64_t to)
     if (at.numel() == 0) return;
     const auto pick = [&](const torch::Tensor& x) { return x.slice(1, 0, t - 1).flatten(0, 1).index_select(0, at); };
     const auto context = pick(steps.contexts), state = pick(steps.states);
-    const auto interest = interest_head->forward(torch::cat({context, state}, 1)).sigmoid();
+    const auto interest = nn::dense(torch::cat({context, state}, 1), *interest_head).sigmoid();
     const auto scene_from = torch::full({at.numel()}, from, torch::kInt64), scene_to = torch::full_like(scene_from, to);
     const auto next = probabilities(transition(context, interest, scene_from, scene_to));
     auto now = interest;

@@ -3,6 +3,7 @@
 #include "polyscene/models/sequence/layers.h"
 #include "polyscene/nn/dense.h"
 #include "polyscene/nn/dropout.h"
+#include "polyscene/nn/layer_norm_activation.h"
 #include "polyscene/nn/ragged_attention.h"
 
 namespace polyscene::models {
@@ -79,16 +80,16 @@ Tensor BERT4RecImpl::states(const Tensor& items, const data::Events& events) { r
 Tensor BERT4RecImpl::encoded(const Tensor& items, const data::Events& events, Tensor* weights) {
   const auto lengths = events.offsets.diff();
   const auto left = events.offsets.slice(0, 1).repeat_interleave(lengths) - torch::arange(items.size(0));
-  auto x = drop(normalised(*norm, items + positions.index_select(0, common.max_length() - left)));  // [L, D]
+  auto x = drop(nn::layer_norm(items + positions.index_select(0, common.max_length() - left), *norm));  // [L, D]
   const auto dropout = is_training() ? common.dropout() : 0;
   for (int64_t n = 0; n < options.layers(); ++n) {
-    const auto q = linear_of(query, n, x), kv = linear_of(key_value, n, x);
+    const auto q = nn::dense(x, query, n), kv = nn::dense(x, key_value, n);
     if (weights && n + 1 == options.layers()) *weights = newest_weights_of(q, kv, events.offsets, options.heads());
     const auto attended = nn::ragged_attention(q, kv, events.offsets, options.heads(), /*causal=*/false, dropout);
-    const auto y = norm_of(attention_norm, n, x + drop(linear_of(output, n, attended)));
-    x = norm_of(feedforward_norm, n, y + drop(linear_of(outer, n, torch::gelu(linear_of(inner, n, y)))));
+    const auto y = nn::layer_norm(x + drop(nn::dense(attended, output, n)), attention_norm, n);
+    x = nn::layer_norm(y + drop(nn::dense(torch::gelu(nn::dense(y, inner, n)), outer, n)), feedforward_norm, n);
   }
-  return normalised(*head_norm, torch::gelu(nn::dense(x, *head)));
+  return nn::layer_norm(torch::gelu(nn::dense(x, *head)), *head_norm);
 }
 
 Tensor BERT4RecImpl::last_states(const data::Events& events) {

@@ -2,6 +2,7 @@
 
 #include "polyscene/models/ranking_model.h"
 #include "polyscene/nn/checks.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/masks.h"
 
 namespace polyscene::models {
@@ -107,7 +108,7 @@ SceneModel::Answer DASLImpl::body(const Rows& rows, bool explaining) {
   auto p = u.new_zeros({batch.size(), options.states()});
   if (!events.empty()) {
     const auto h = states(events, u);
-    weight = events.softmax((u.index_select(0, events.row) * question->forward(h).tanh()).sum(1));
+    weight = events.softmax((u.index_select(0, events.row) * nn::dense(h, *question).tanh()).sum(1));
     p = events.sum(weight.unsqueeze(1) * h);
   }
   Answer out;

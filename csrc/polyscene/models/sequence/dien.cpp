@@ -1,6 +1,7 @@
 #include "polyscene/models/sequence/dien.h"
 
 #include "polyscene/models/sequence/target_attention.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/masks.h"
 
 namespace polyscene::models {
@@ -24,9 +25,9 @@ DIENImpl::DIENImpl(std::shared_ptr<const data::Schema> schema, DIENOptions optio
 torch::Tensor DIENImpl::evolve(const torch::Tensor& h, const torch::Tensor& weight) {
   const auto steps = h.size(1);
   auto g = h.new_zeros({h.size(0), h.size(2)});
-  const auto inputs = input_gates->forward(h);  // [B, T, 3 H]
+  const auto inputs = nn::dense(h, *input_gates);  // [B, T, 3 H]
   for (int64_t t = 0; t < steps; ++t) {
-    const auto x = inputs.select(1, t).chunk(3, 1), s = state_gates->forward(g).chunk(3, 1);
+    const auto x = inputs.select(1, t).chunk(3, 1), s = nn::dense(g, *state_gates).chunk(3, 1);
     const auto r = torch::sigmoid(x[0] + s[0]), z = torch::sigmoid(x[1] + s[1]);
     const auto n = torch::tanh(x[2] + r * s[2]);
     g = g + weight.select(1, t).unsqueeze(1) * z * (n - g);

@@ -6,7 +6,9 @@
 
 #include "polyscene/core/errors.h"
 #include "polyscene/models/sequence/layers.h"
+#include "polyscene/nn/dense.h"
 #include "polyscene/nn/dropout.h"
+#include "polyscene/nn/layer_norm_activation.h"
 #include "polyscene/nn/one_row.h"
 #include "polyscene/nn/ragged_attention.h"
 
@@ -55,21 +57,21 @@ torch::Tensor SASRecImpl::drop(const torch::Tensor& x) { return nn::drop(x, comm
 torch::Tensor SASRecImpl::through(const torch::Tensor& items, const torch::Tensor& position,
                                   const Attention& attention) {
   const auto attend = [&](int64_t n, const torch::Tensor& from, const torch::Tensor& to) {
-    return attention(n, linear_of(query, n, from), linear_of(key_value, n, to));
+    return attention(n, nn::dense(from, query, n), nn::dense(to, key_value, n));
   };
   if (pre()) {
     auto x = drop(items * std::sqrt(static_cast<double>(common.dim())) + position);
     for (int64_t n = 0; n < options.layers(); ++n) {
-      const auto u = norm_of(attention_norm, n, x);
-      const auto y = norm_of(feedforward_norm, n, u + attend(n, u, x));
-      x = y + drop(linear_of(outer, n, drop(linear_of(inner, n, y).relu())));
+      const auto u = nn::layer_norm(x, attention_norm, n);
+      const auto y = nn::layer_norm(u + attend(n, u, x), feedforward_norm, n);
+      x = y + drop(nn::dense(drop(nn::dense(y, inner, n).relu()), outer, n));
     }
-    return normalised(*norm, x);
+    return nn::layer_norm(x, *norm);
   }
-  auto x = drop(normalised(*norm, items + position));
+  auto x = drop(nn::layer_norm(items + position, *norm));
   for (int64_t n = 0; n < options.layers(); ++n) {
-    const auto y = norm_of(attention_norm, n, x + drop(linear_of(output, n, attend(n, x, x))));
-    x = norm_of(feedforward_norm, n, y + drop(linear_of(outer, n, torch::gelu(linear_of(inner, n, y)))));
+    const auto y = nn::layer_norm(x + drop(nn::dense(attend(n, x, x), output, n)), attention_norm, n);
+    x = nn::layer_norm(y + drop(nn::dense(torch::gelu(nn::dense(y, inner, n)), outer, n)), feedforward_norm, n);
   }
   return x;
 }
