@@ -78,7 +78,7 @@ Attended FusionImpl::concatenated(const std::vector<torch::Tensor>& x, const tor
 Attended FusionImpl::gated(const std::vector<torch::Tensor>& x, const torch::Tensor& present) {
   std::vector<torch::Tensor> units;
   for (size_t m = 0; m < x.size(); ++m) {
-    units.push_back(dense(x[m], projections->at<torch::nn::LinearImpl>(m)).tanh());
+    units.push_back(dense(x[m], projections, m).tanh());
   }
   const auto weights = masked_softmax(dense(torch::cat(x, 1), *gate), present);  // [B, M]
   return {(torch::stack(units, 1) * weights.unsqueeze(2)).sum(1), weights};      // [B, H]
@@ -87,7 +87,7 @@ Attended FusionImpl::gated(const std::vector<torch::Tensor>& x, const torch::Ten
 Attended FusionImpl::crossed(const std::vector<torch::Tensor>& x, const torch::Tensor& present) {
   std::vector<torch::Tensor> units;
   for (size_t m = 0; m < x.size(); ++m) {
-    units.push_back(dense(x[m], projections->at<torch::nn::LinearImpl>(m)));
+    units.push_back(dense(x[m], projections, m));
   }
   const auto u = torch::stack(units, 1);  // [B, M, H]
   const auto others = ~torch::eye(u.size(1), present.options());

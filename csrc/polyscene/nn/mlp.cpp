@@ -98,7 +98,7 @@ torch::Tensor MLPImpl::forward(const torch::Tensor& x) {
   check_width("MLP", "x", x, input_size);
   auto h = x;
   for (size_t layer = 0; layer < linears->size(); ++layer) {
-    h = dense(h, *linears[layer]->as<torch::nn::Linear>());  // [..., H]
+    h = dense(h, linears, layer);  // [..., H]
     if (!norms->is_empty()) {
       h = normalize(layer, h);
     }

@@ -1,4 +1,4 @@
-"""``Trainer(precision="bf16")`` over every registered model: which ones it rounds, and what it leaves alone."""
+"""``Trainer(precision="bf16")``, all models of `every_model`: which ones it rounds, and what it leaves alone."""
 
 from __future__ import annotations
 
