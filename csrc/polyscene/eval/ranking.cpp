@@ -10,26 +10,17 @@
 #include "polyscene/core/memory.h"
 #include "polyscene/core/random.h"
 #include "polyscene/eval/asked.h"
-#include "polyscene/eval/codes.h"
+#include "polyscene/eval/queries.h"
 #include "polyscene/eval/ranks.h"
 #include "polyscene/eval/scores_after.h"
+#include "polyscene/eval/short_ranks.h"
 
 namespace polyscene::eval {
 namespace {
 
 constexpr int64_t kScoresAtOnce = int64_t{1} << 22;  // scores that are held at once: the last cache takes them
 constexpr int64_t kUsers = 1024;                     // and of at most so many users
-constexpr int64_t kAllEvents = std::numeric_limits<int32_t>::max();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
-// A user in a scene, and what the table's rows want for it.
-struct Query {
-  int64_t user = 0;  // row of the vocabulary
-  int64_t code = 0, row = 0;
-  std::vector<int64_t> wanted;      // places among the scene's candidates; -1 for an item that is none
-  size_t first = 0, last = 0;       // the user's queries in the scene, where each positive is one: [first, last)
-  int64_t here = 0, elsewhere = 0;  // what is known of the user, in the scene and in others
-};
 
 // Everything of one evaluation.
 class Ranking {
@@ -52,16 +43,15 @@ class Ranking {
   }
 
   RankingEvaluation run() {
-    queries_.resize(known_->scenes());
-    rows_.resize(known_->scenes());
     for (int64_t s = 0; s < known_->scenes(); ++s) {
       facts_.push_back(facts_of(known_->scene(s), known_->items()));
     }
-    if (follows()) {
-      collect_rows();
-    } else {
-      collect();
-    }
+    auto asked = follows() ? asked_by_rows(table_, facts_, options_.exclude_seen)
+                           : asked_by_users(table_, *known_, facts_, options_.candidates > 0);
+    queries_ = std::move(asked.queries);
+    rows_ = std::move(asked.rows);
+    out_.repeated = asked.repeated;
+    out_.without_user = asked.without_user;
     const models::EvaluationMode evaluation(model_);
     const torch::NoGradGuard no_grad;
     keep_freed_memory();
@@ -77,87 +67,6 @@ class Ranking {
  private:
   bool follows() const { return table_.schema().task == "sequence"; }
 
-  // Each row is a query, after what its user did before.
-  void collect_rows() {
-    const auto user_code = codes_of(table_, table_.schema().user);
-    for (int64_t begin = 0; begin < table_.size(); begin += kUsers) {
-      const auto rows = table_.batch(torch::arange(begin, std::min(begin + kUsers, table_.size())), false, kAllEvents);
-      TORCH_CHECK_VALUE(
-          rows.history.defined(),
-          "evaluate: the table does not know the order of its users' events; read it with task 'sequence'");
-      const auto *at = rows.history.offsets.const_data_ptr<int64_t>(),
-                 *when = rows.history.scene.const_data_ptr<int64_t>();
-      const auto* before = rows.history.item.const_data_ptr<int32_t>();
-      for (int64_t b = 0; b < rows.size(); ++b) {
-        const auto s = rows.scene.const_data_ptr<int64_t>()[b], item = rows.item.const_data_ptr<int64_t>()[b],
-                   code = user_code.const_data_ptr<int64_t>()[begin + b];
-        ++rows_[s];
-        if (code < 0) {
-          ++out_.without_user;
-          continue;
-        }
-        Query query{rows.user.const_data_ptr<int64_t>()[b], code, begin + b, {}};
-        bool repeated = false;
-        for (auto e = at[b]; e < at[b + 1]; ++e) {
-          ++(when[e] == s ? query.here : query.elsewhere);
-          repeated = repeated || (when[e] == s && before[e] == item && item >= data::kFirstId);
-        }
-        if (repeated && options_.exclude_seen) {
-          ++out_.repeated;
-          continue;
-        }
-        query.wanted.push_back(item >= data::kFirstId ? facts_[s].place[item] : -1);
-        queries_[s].push_back(std::move(query));
-      }
-    }
-  }
-
-  // Groups the rows by scene and user; wanted items once.
-  void collect() {
-    const auto& schema = table_.schema();
-    const auto user = table_.users(), item = table_.items(), scene = table_.scenes();
-    const auto user_code = codes_of(table_, schema.user), item_code = codes_of(table_, schema.item);
-    const auto *users = user.const_data_ptr<int64_t>(), *items = item.const_data_ptr<int64_t>(),
-               *scenes = scene.const_data_ptr<int64_t>(), *codes = user_code.const_data_ptr<int64_t>(),
-               *item_codes = item_code.const_data_ptr<int64_t>();
-    const auto n = table_.size();
-    std::vector<int64_t> order(n);
-    std::iota(order.begin(), order.end(), 0);
-    const auto key = [&](int64_t r) { return std::tuple(scenes[r], codes[r], item_codes[r], r); };
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return key(a) < key(b); });
-    const bool alone = options_.candidates > 0;  // each positive is a query of its own
-    int64_t last = -1;
-    for (const auto r : order) {
-      const auto s = scenes[r];
-      ++rows_[s];
-      if (codes[r] < 0) {
-        ++out_.without_user;
-        continue;
-      }
-      if (last >= 0 && scenes[last] == s && codes[last] == codes[r] && item_codes[last] == item_codes[r]) continue;
-      const bool same = last >= 0 && scenes[last] == s && codes[last] == codes[r];
-      last = r;
-      if (known_->scene(s).contains(users[r], items[r]) ||
-          (table_.also_seen() && table_.also_seen()->scene(s).contains(users[r], items[r]))) {
-        ++out_.repeated;
-        continue;
-      }
-      auto& mine = queries_[s];
-      const bool goes_on = same && !alone && !mine.empty() && mine.back().code == codes[r];
-      if (!goes_on) mine.push_back({users[r], codes[r], r, {}});
-      auto& query = mine.back();
-      query.row = std::min(query.row, r);
-      query.wanted.push_back(items[r] >= data::kFirstId ? facts_[s].place[items[r]] : -1);
-    }
-    if (!alone) return;
-    for (auto& mine : queries_) {
-      for (size_t begin = 0, end = 0; begin < mine.size(); begin = end) {
-        while (end < mine.size() && mine[end].code == mine[begin].code) ++end;
-        for (auto q = begin; q < end; ++q) mine[q].first = begin, mine[q].last = end;
-      }
-    }
-  }
-
   void scene(int64_t s) {
     const auto& mine = queries_[s];
     const auto& known = known_->scene(s);
@@ -170,6 +79,9 @@ class Ranking {
     int64_t longest = 0;
     for (const auto& each : asked_) {
       if (of_lists(each.kind)) longest = std::max(longest, each.k);
+    }
+    if (!longest && !follows() && options_.candidates == 0 && model_.scores_by_piece() && n >= options_.by_piece) {
+      return by_piece(s, values);
     }
     std::vector<std::vector<int32_t>> lists(longest ? mine.size() : 0);
     const auto step = std::clamp<int64_t>(kScoresAtOnce / std::max<int64_t>(n, 1), 1, kUsers);
@@ -186,13 +98,8 @@ class Ranking {
         const auto batch = table_.batch(rows, false, kAllEvents);
         events = batch.history;
         scores = scores_after(model_, batch, s, known.candidates);
-        if (scores.use_count() > 1 || scores.storage().use_count() > 1) scores = scores.clone();
       } else if (n > 0) {
-        scores = model_.score_items(users, s, known.candidates).to(torch::kFloat32).contiguous();
-        TORCH_CHECK_VALUE(scores.dim() == 2 && scores.size(0) == end - begin && scores.size(1) == n, model_.name(),
-                          ": score_items must return [", end - begin, ", ", n, "], got ", scores.sizes());
-        // The model's own memory stays as it is: it may hold the tensor, or another of the same storage.
-        if (scores.use_count() > 1 || scores.storage().use_count() > 1) scores = scores.clone();
+        scores = scores_for(model_, users, s, known.candidates);
       }
       float* score = n > 0 ? scores.data_ptr<float>() : nullptr;
       at::parallel_for(0, end - begin, 1, [&](int64_t from, int64_t to) {
@@ -200,13 +107,33 @@ class Ranking {
           if (events.defined() && options_.exclude_seen) leave_out(s, events, q, score + q * n);
           const bool fine = query(s, static_cast<size_t>(begin + q), score + q * n, n,
                                   values + (begin + q) * static_cast<int64_t>(metrics));
-          TORCH_CHECK_VALUE(fine, model_.name(), ": a score of user row ", mine[begin + q].user, " in scene '",
-                            name_of(s), "' is NaN");
+          check_numbers(fine, s, static_cast<size_t>(begin + q));
           if (longest) lists[begin + q] = best_places(score + q * n, n, longest);
         }
       });
     }
     if (longest) measure_lists(s, lists);
+  }
+
+  // Metrics of all queries of a scene, no further down than these look.
+  void by_piece(int64_t s, double* values) {
+    int64_t depth = 0;
+    for (const auto& each : asked_) depth = std::max(depth, each.k);
+    std::vector<const data::Interactions::Scene*> met;
+    for (const auto* known : {known_.get(), table_.also_seen().get()}) {
+      if (known) met.push_back(&known->scene(s));
+    }
+    std::vector<Sought> asking;
+    for (const auto& query : queries_[s]) asking.push_back({query.user, &query.wanted});
+    ShortRanks(model_, s, known_->scene(s), facts_[s], met, depth).of(asking, [&](size_t q, const auto& ranks) {
+      check_numbers(std::none_of(ranks.begin(), ranks.end(), [](double rank) { return std::isnan(rank); }), s, q);
+      measure(s, queries_[s][q], ranks, values + q * asked_.size());
+    });
+  }
+
+  void check_numbers(bool fine, int64_t s, size_t number) const {
+    TORCH_CHECK_VALUE(fine, model_.name(), ": a score of user row ", queries_[s][number].user, " in scene '",
+                      name_of(s), "' is NaN");
   }
 
   std::string name_of(int64_t s) const { return scene_name(table_.schema(), s); }
@@ -239,7 +166,7 @@ class Ranking {
     const bool told = options_.candidates == 0 &&
                       std::any_of(query.wanted.begin(), query.wanted.end(), [](int64_t wanted) { return wanted >= 0; });
     bool fine = told || !has_nan(scores, n);
-    Ranks ranks;
+    std::vector<double> ranks;
     std::vector<float> drawn;
     for (const auto wanted : query.wanted) {
       double rank = std::numeric_limits<double>::infinity();
@@ -257,14 +184,24 @@ class Ranking {
           fine = fine && !std::isnan(rank);
         }
       }
-      ranks.all.push_back(rank);
-      (wanted >= 0 && facts_[s].head[wanted] ? ranks.head : ranks.tail).push_back(rank);
+      ranks.push_back(rank);
+    }
+    measure(s, query, ranks, values);
+    return fine;
+  }
+
+  // Metrics of one query from the ranks of what it wants.
+  void measure(int64_t s, const Query& query, const std::vector<double>& of_wanted, double* values) const {
+    Ranks ranks;
+    for (size_t i = 0; i < of_wanted.size(); ++i) {
+      const auto wanted = query.wanted[i];
+      ranks.all.push_back(of_wanted[i]);
+      (wanted >= 0 && facts_[s].head[wanted] ? ranks.head : ranks.tail).push_back(of_wanted[i]);
     }
     for (auto* some : {&ranks.all, &ranks.head, &ranks.tail}) std::sort(some->begin(), some->end());
     for (size_t m = 0; m < asked_.size(); ++m) {
       if (!of_lists(asked_[m].kind)) values[m] = value_of(asked_[m].kind, asked_[m].k, ranks);
     }
-    return fine;
   }
 
   void measure_lists(int64_t s, const std::vector<std::vector<int32_t>>& lists) {

@@ -67,15 +67,25 @@ POLYSCENE_SIMD bool has_nan(const float* scores, int64_t n) {
   return bad > 0;
 }
 
-POLYSCENE_SIMD double rank_of(const float* scores, int64_t n, float mine) {
+POLYSCENE_SIMD Compared compared(const float* scores, int64_t n, float mine) {
   int32_t better = 0, same = 0, bad = 0;
   for (int64_t c = 0; c < n; ++c) {
     better += scores[c] > mine;
     same += scores[c] == mine;
     bad += scores[c] != scores[c];
   }
-  if (bad) return kNotANumber;
-  return 1 + static_cast<double>(better) + 0.5 * static_cast<double>(same - 1);
+  return {better, same, bad};
+}
+
+double rank_after(const Compared& others) {
+  if (others.nan) return kNotANumber;
+  return 1 + static_cast<double>(others.better) + 0.5 * static_cast<double>(others.same);
+}
+
+double rank_of(const float* scores, int64_t n, float mine) {
+  auto others = compared(scores, n, mine);
+  --others.same;
+  return rank_after(others);
 }
 
 double value_of(Kind kind, int64_t k, const Ranks& ranks) {

@@ -23,7 +23,20 @@ CandidateFacts facts_of(const data::Interactions::Scene& scene, int64_t items);
 
 bool has_nan(const float* scores, int64_t n);
 
-/// 1 + better + ties / 2 among n scores, of which one is `mine`; NaN when a score is.
+/// How a score stands among others.
+struct Compared {
+  int64_t better = 0, same = 0, nan = 0;
+
+  Compared& operator+=(const Compared& more) {
+    better += more.better, same += more.same, nan += more.nan;
+    return *this;
+  }
+};
+Compared compared(const float* scores, int64_t n, float mine);
+
+/// 1 + better + ties / 2 after what a score was compared with, itself not among it; NaN when one of those is.
+double rank_after(const Compared& others);
+/// The same among n scores, of which one is `mine`.
 double rank_of(const float* scores, int64_t n, float mine);
 
 /// Ranks of what one query wants, ascending; infinite for what cannot be ranked.

@@ -8,6 +8,7 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/metrics.cpp
   ${CMAKE_CURRENT_LIST_DIR}/order.cpp
   ${CMAKE_CURRENT_LIST_DIR}/predict.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/queries.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ranking.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ranks.cpp
   ${CMAKE_CURRENT_LIST_DIR}/reasons.cpp
@@ -15,5 +16,6 @@ list(APPEND POLYSCENE_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/rows.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scene_metrics.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scores_after.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/short_ranks.cpp
   ${CMAKE_CURRENT_LIST_DIR}/similar.cpp
 )

@@ -73,6 +73,9 @@ class Model : public torch::nn::Module {
   /// Scores of `items` (int64 [C], ascending) for `users` (int64 [U]) in a scene, [U, C]; what rankings sort.
   /// Default: `forward` on every pair.
   virtual torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items);
+  /// Whether `score_items` of some users and items costs no more than their share of all: rankings then ask for items
+  /// piece by piece, and no further than their metrics look.
+  virtual bool scores_by_piece() const { return false; }
   /// How many past events each row must carry (0: none).
   virtual int64_t history_length() const { return 0; }
   /// Parameters of lookup tables: sparse gradients, lazy optimiser, no weight decay on rows that were not looked up.

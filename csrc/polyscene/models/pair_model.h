@@ -16,6 +16,7 @@ class PairModel : public RankingModel {
   using RankingModel::RankingModel;
 
   torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
+  bool scores_by_piece() const override { return true; }
 
  protected:
   using Parts = std::vector<torch::Tensor>;

@@ -101,6 +101,7 @@ class FactorModel : public RankingModel, public ServesByVectors {
   void encode() override;
   /// Without a gradient, whatever the mode. Encodes first where parameters moved since.
   torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
+  bool scores_by_piece() const override { return true; }
 
  protected:
   /// Before the lookups of one pass: graph models propagate here. What it keeps holds until the next call, which comes

@@ -57,6 +57,7 @@ class BiTGCFImpl : public RankingModel, public ServesByVectors {
   explicit BiTGCFImpl(std::shared_ptr<const data::Schema> schema, BiTGCFOptions options = {});
   void encode() override;
   torch::Tensor score_items(const torch::Tensor& users, int64_t scene, const torch::Tensor& items) override;
+  bool scores_by_piece() const override { return true; }
   std::string name() const override { return "bi_tgcf"; }
   OptionMap options_map() const override { return to_map(options); }
 
