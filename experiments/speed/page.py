@@ -152,7 +152,8 @@ def rankings(record: Any) -> list[str]:
         "",
         f"`cross_domain.py` on {' and '.join(record['scenes'])}, one thread, steps of "
         f"{record['rows_of_a_step']:,} rows with a drawn negative each on both sides. Evaluation ranks all items of "
-        "the second scene; the peer's own batch is one user, its best a thousand times as large. `co_net` ranks "
+        "the second scene for metrics at 10, for which ours scores items only until ten are ahead of the wanted one; "
+        "the peer's own batch is one user, its best a thousand times as large. `co_net` ranks "
         "without its cross connections, as the peer does (`predict_crossed=False`)."
         + more
         * " Two threads: our training, times that of one. MB: peak of a process that trains and evaluates.",

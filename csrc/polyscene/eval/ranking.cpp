@@ -20,6 +20,7 @@ namespace {
 
 constexpr int64_t kScoresAtOnce = int64_t{1} << 22;  // scores that are held at once: the last cache takes them
 constexpr int64_t kUsers = 1024;                     // and of at most so many users
+constexpr int64_t kByPiece = 2048;                   // items of a scene that are worth ranking piece by piece
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // Everything of one evaluation.
@@ -80,7 +81,7 @@ class Ranking {
     for (const auto& each : asked_) {
       if (of_lists(each.kind)) longest = std::max(longest, each.k);
     }
-    if (!longest && !follows() && options_.candidates == 0 && model_.scores_by_piece() && n >= options_.by_piece) {
+    if (!longest && !follows() && options_.candidates == 0 && model_.scores_by_piece() && n >= kByPiece) {
       return by_piece(s, values);
     }
     std::vector<std::vector<int32_t>> lists(longest ? mine.size() : 0);

@@ -20,7 +20,6 @@ struct RankingOptions {
       0;  ///< 0: all items of the scene; n: each positive against n of them that the user neither met nor wants
   uint64_t seed = 0;         ///< of the sampled candidates
   bool exclude_seen = true;  ///< of task sequence: leave out items of the row's own history
-  int64_t by_piece = 2048;   ///< items of a scene from which models that can score by piece do, see `ShortRanks`
 };
 
 /// Values of each query: a user in a scene, or a positive when candidates are sampled, or a row of task sequence. Q
