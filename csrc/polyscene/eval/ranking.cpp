@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "polyscene/core/memory.h"
 #include "polyscene/core/random.h"
