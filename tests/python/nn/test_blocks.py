@@ -18,7 +18,7 @@ X, STATES = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)), to
 WORDS, OFFSETS = X.flatten(0, 1), torch.tensor([0, 4, 4, 10])
 VALID = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
 IMAGES = torch.randn(2, 4, 6, 7, generator=torch.Generator().manual_seed(1))
-# At the lowest level of a U-Net images of 6 x 7 are one pixel: statistics of two numbers, whose difference rounding moves.
+# Images of 6 x 7 are one pixel at the lowest level of a U-Net: statistics of two numbers, which rounding moves.
 LARGER = torch.randn(2, 4, 12, 14, generator=torch.Generator().manual_seed(1))
 BLOCKS: dict[type[pn.Block], tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     pn.MLP: ((4,), (X,)),
